@@ -1,0 +1,445 @@
+//! The public events: `OomKill` (the alert) and `OomInstance` (the report), schema version 1.
+//!
+//! Reads nothing; these types *are* the contract. Serialised as snake_case JSON, one object per
+//! line. Sizes are bytes, durations nanoseconds, times RFC 3339 UTC. A value that is not known is
+//! `null`, never 0 or a guess; a value that was inferred says so. Within a schema version fields are
+//! only added.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::text::Comm;
+
+/// Version of this contract, in every event as `schema`.
+pub const SCHEMA: u32 = 1;
+
+/// One event as it leaves the agent. `kind` tells which.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(tag = "kind")]
+pub enum Event {
+    /// One process was killed: emitted at the first trustworthy evidence.
+    OomKill(Box<OomKill>),
+    /// One decision of the kernel, closed and cross-checked.
+    OomInstance(Box<OomInstance>),
+}
+
+/// The alert: one per killed process.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct OomKill {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// Deterministic: boot id, tgid and start time; boot id and log sequence if only the log saw it.
+    pub id: String,
+    /// The [`OomInstance`] that this kill belongs to.
+    pub instance_id: String,
+    /// Wall clock at the kernel's mark (or log line).
+    pub time: Timestamp,
+    /// The same moment on `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Node name.
+    pub node: String,
+    /// Who died.
+    pub victim: Victim,
+    /// What the victim held.
+    pub memory: Memory,
+    /// The cgroup that the victim's memory was charged to.
+    pub cgroup: Option<Cgroup>,
+    /// Whose cgroup that is.
+    pub owner: Option<Owner>,
+    /// Why this process died.
+    pub role: Role,
+    /// The sources that had seen the kill when this event was emitted.
+    pub evidence: Vec<Source>,
+    /// From the kernel's mark (or log line) until the event was handed to the outputs.
+    pub detection_latency_ns: Option<u64>,
+}
+
+/// The process that was killed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Victim {
+    /// The process (tgid). Null if only the log spoke and the thread could not be mapped.
+    pub pid: Option<u32>,
+    /// The thread that the kernel names: one that still had the memory.
+    pub tid: u32,
+    /// The pid in the victim's own pid namespace.
+    pub ns_pid: Option<u32>,
+    /// Parent process (tgid).
+    pub ppid: Option<u32>,
+    /// Process name.
+    pub comm: Comm,
+    /// Name of the parent.
+    pub parent_comm: Option<Comm>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// When the process started.
+    pub start_time: Option<Timestamp>,
+    /// Threads when it was killed.
+    pub threads: Option<u32>,
+    /// `/proc/<pid>/oom_score_adj`, -1000 to 1000.
+    pub oom_score_adj: Option<i16>,
+    /// Path of the executable.
+    pub exe: Option<String>,
+    /// Command line; off by default, for it may hold secrets.
+    pub cmdline: Option<String>,
+}
+
+/// What a process held at the moment of its death.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Memory {
+    /// Mapped address space.
+    pub total_vm_bytes: Option<u64>,
+    /// Resident anonymous memory.
+    pub anon_bytes: Option<u64>,
+    /// Resident file pages.
+    pub file_bytes: Option<u64>,
+    /// Resident shared memory (tmpfs, shm).
+    pub shmem_bytes: Option<u64>,
+    /// Swapped out.
+    pub swap_bytes: Option<u64>,
+    /// Page tables.
+    pub pgtables_bytes: Option<u64>,
+    /// High-water mark of resident memory, as far as the kernel had recorded it.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+impl Memory {
+    /// Resident memory, if every part is known.
+    #[must_use]
+    pub fn rss_bytes(&self) -> Option<u64> {
+        Some(self.anon_bytes? + self.file_bytes? + self.shmem_bytes?)
+    }
+}
+
+/// A memory cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Cgroup {
+    /// Path from the root of its hierarchy, as `/proc/<pid>/cgroup` shows it on the host.
+    pub path: Option<String>,
+    /// kernfs id: the inode number of the cgroup's directory.
+    pub id: Option<u64>,
+    /// Hierarchy version, 1 or 2.
+    pub version: Option<u8>,
+}
+
+/// Whose a cgroup is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Owner {
+    /// What kind of owner.
+    pub kind: OwnerKind,
+    /// systemd unit.
+    pub unit: Option<String>,
+}
+
+/// Kinds of owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnerKind {
+    /// A systemd unit.
+    Unit,
+    /// The system itself.
+    System,
+}
+
+/// Why a process died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The kernel chose it.
+    Chosen,
+    /// It shared a cgroup with `memory.oom.group` set with the chosen one.
+    GroupMember,
+}
+
+/// A source of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The eBPF programs.
+    Bpf,
+    /// The kernel log.
+    Kmsg,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bpf => "bpf",
+            Self::Kmsg => "kmsg",
+        })
+    }
+}
+
+/// The report: one per decision of the kernel.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct OomInstance {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// Deterministic; [`OomKill::instance_id`] of its kills.
+    pub id: String,
+    /// Wall clock of the first evidence.
+    pub time: Timestamp,
+    /// The same moment on `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Node name.
+    pub node: String,
+    /// What ran out. Null where no source could tell.
+    pub scope: Option<Scope>,
+    /// The kernel's `enum oom_constraint` by name.
+    pub constraint: Option<Constraint>,
+    /// Who asked for the memory.
+    pub trigger: Option<Trigger>,
+    /// The limit that was hit; null when the scope is not `memcg` or it is not known.
+    pub limit: Option<Limit>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the kernel killed a whole cgroup (`memory.oom.group`). Null where no source could tell.
+    pub group_kill: Option<bool>,
+    /// Every process that was killed, final.
+    pub kills: Vec<OomKill>,
+    /// The process table that the kernel printed, if it did.
+    pub tasks: Vec<TaskRow>,
+    /// What each source said, and where they differ.
+    pub crosscheck: Crosscheck,
+    /// From the first evidence until this report was closed.
+    pub open_for_ns: u64,
+}
+
+/// What ran out of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// A memory cgroup reached its limit.
+    Memcg,
+    /// The whole machine.
+    System,
+    /// The nodes that a cpuset allows.
+    Cpuset,
+    /// The nodes that a memory policy allows.
+    Mempolicy,
+    /// Somebody asked for it with sysrq-f.
+    Sysrq,
+}
+
+/// `enum oom_constraint` (include/linux/oom.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum Constraint {
+    /// No constraint: the whole machine.
+    #[serde(rename = "CONSTRAINT_NONE")]
+    None,
+    /// A cpuset.
+    #[serde(rename = "CONSTRAINT_CPUSET")]
+    Cpuset,
+    /// A NUMA memory policy.
+    #[serde(rename = "CONSTRAINT_MEMORY_POLICY")]
+    MemoryPolicy,
+    /// A memory cgroup.
+    #[serde(rename = "CONSTRAINT_MEMCG")]
+    Memcg,
+}
+
+/// The task that asked for the memory. It need not be the victim.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Trigger {
+    /// Process (tgid); null if only the log spoke (it names a thread).
+    pub pid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Process name.
+    pub comm: Option<Comm>,
+    /// Memory cgroup of the trigger.
+    pub cgroup: Option<String>,
+    /// `gfp_t` of the allocation, as a number (its bits differ between kernels).
+    pub gfp_mask: Option<u32>,
+    /// The same, as the kernel's log names it.
+    pub gfp_flags: Option<String>,
+    /// The allocation asked for 2^order pages.
+    pub order: Option<i32>,
+    /// `oom_score_adj` of the trigger.
+    pub oom_score_adj: Option<i16>,
+    /// What was being allocated, from the kernel stack.
+    pub allocation: Option<Allocation>,
+}
+
+/// What was being allocated when memory ran out, named from the kernel stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Allocation {
+    /// A page fault on anonymous memory.
+    AnonPageFault,
+    /// A page fault on a file mapping.
+    FilePageFault,
+    /// Copy on write.
+    CopyOnWrite,
+    /// A page read or written through the page cache.
+    PageCache,
+    /// Shared memory or tmpfs.
+    Shmem,
+    /// Kernel objects charged to the cgroup.
+    Slab,
+    /// Page tables.
+    PageTable,
+    /// A page coming back from swap.
+    SwapIn,
+    /// Socket buffers.
+    Socket,
+    /// A transparent or explicit huge page.
+    HugePage,
+    /// `vmalloc`, kernel stacks and the like.
+    Vmalloc,
+    /// Lowering the limit below what was in use.
+    LimitWrite,
+    /// Other kernel memory.
+    OtherKernel,
+}
+
+/// The limit that was hit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Limit {
+    /// The cgroup whose limit it is: the victim's own or one above it.
+    pub cgroup: Cgroup,
+    /// The limit.
+    pub limit_bytes: Option<u64>,
+    /// What was charged to it at that moment.
+    pub usage_bytes: Option<u64>,
+    /// How often the limit had been hit.
+    pub failcnt: Option<u64>,
+    /// How this is known.
+    pub source: LimitSource,
+}
+
+/// How the limit is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// Read from the kernel's decision.
+    OomControl,
+    /// Named by the kernel log.
+    Kmsg,
+    /// The level whose usage stood at its limit.
+    Inferred,
+}
+
+/// How a decision ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// At least one process was killed.
+    Killed,
+    /// The task that the kernel would have killed was exiting already: marked, not killed.
+    AlreadyExiting,
+    /// Nothing could be killed.
+    NoVictim,
+    /// The kernel panicked (`vm.panic_on_oom`).
+    Panic,
+}
+
+/// A row of the kernel's process table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TaskRow {
+    /// Thread that the kernel lists.
+    pub pid: u32,
+    /// Its process.
+    pub tgid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Process name.
+    pub comm: Comm,
+    /// Mapped address space.
+    pub total_vm_bytes: u64,
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// Page tables.
+    pub pgtables_bytes: Option<u64>,
+    /// Swapped out.
+    pub swap_bytes: Option<u64>,
+    /// `oom_score_adj`.
+    pub oom_score_adj: i16,
+}
+
+/// What each source said.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Crosscheck {
+    /// Kills of this instance that BPF saw; null when that source was down.
+    pub bpf_kills: Option<u32>,
+    /// Distinct kills of this instance that the log named; null when that source was down.
+    pub kmsg_kills: Option<u32>,
+    /// Further log lines for victims already killed (group kills name the first victim twice).
+    pub repeats: u32,
+    /// How much of its report the kernel wrote to the log.
+    pub kmsg_report: KmsgReportState,
+    /// Fields on which the sources disagree.
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// How much of its report the kernel wrote to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KmsgReportState {
+    /// Header, summary and kill line.
+    Full,
+    /// The kill line alone: the kernel's rate limit swallowed the rest.
+    Suppressed,
+    /// Nothing: not readable, or lost before it was read.
+    Absent,
+}
+
+/// A field on which the sources disagree; the BPF value is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Mismatch {
+    /// Dotted name of the field.
+    pub field: String,
+    /// What BPF read.
+    pub bpf: serde_json::Value,
+    /// What the log said.
+    pub kmsg: serde_json::Value,
+}
+
+/// A wall-clock time, RFC 3339 UTC with nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(jiff::Timestamp);
+
+impl Timestamp {
+    /// From nanoseconds since the Unix epoch; times outside what RFC 3339 can say are clamped.
+    #[must_use]
+    pub fn from_unix_ns(ns: i128) -> Self {
+        Self(jiff::Timestamp::from_nanosecond(ns).unwrap_or(if ns < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        }))
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn as_unix_ns(self) -> i128 {
+        self.0.as_nanosecond()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.9}", self.0)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "date-time" })
+    }
+}

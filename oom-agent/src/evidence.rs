@@ -1,0 +1,296 @@
+//! Evidence: what one source saw, before anyone compares it with the other.
+//!
+//! Emitted by `source::{bpf,kmsg,audit}`, read by `correlate`. A source turns bytes into these
+//! values and knows nothing of other sources; what it could not read is `None`.
+
+use std::sync::Arc;
+
+use crate::{
+    event::{Allocation, Cgroup, Constraint, Memory, Role, Scope, Source, TaskRow, Victim},
+    text::Comm,
+};
+
+/// One observation of one source.
+#[derive(Clone, Debug)]
+pub enum Evidence {
+    /// BPF: the kernel decided on a victim (entry of `oom_kill_process`).
+    Decision(Box<Decision>),
+    /// BPF: the kernel marked a task as an OOM victim (`oom:mark_victim`).
+    Mark(Box<Mark>),
+    /// BPF: records that the ring had no room for, known from a gap in their numbers.
+    RingGap {
+        /// How many.
+        lost: u64,
+    },
+    /// The kernel log.
+    Kmsg(KmsgEvidence),
+    /// `/proc/vmstat oom_kill`: all kills since boot.
+    Counter {
+        /// Its value.
+        oom_kill: u64,
+    },
+    /// A source came up, went down or never was.
+    SourceState {
+        /// Which.
+        source: Source,
+        /// Whether it delivers now.
+        up: bool,
+    },
+}
+
+/// `oom:mark_victim`, as the kernel side read it at that instant.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    /// Number among all records of the kernel side.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC` of the mark.
+    pub monotonic_ns: u64,
+    /// Who was marked. Only `tid` is certain where the tracepoint carries nothing else.
+    pub victim: Victim,
+    /// `task_struct.start_boottime`: with the pid, the identity of a process within one boot.
+    pub start_boottime_ns: Option<u64>,
+    /// What it held.
+    pub memory: Memory,
+    /// The victim's cgroups, its own first, the root last.
+    pub levels: Vec<Level>,
+    /// Version of the hierarchy that `levels` is from.
+    pub cgroup_version: Option<u8>,
+    /// The task in whose context the kernel did it.
+    pub asker: Asker,
+    /// Whether the mark is a kill.
+    pub verdict: Verdict,
+    /// Scope, as far as the stack tells.
+    pub scope: Option<Scope>,
+    /// Role, as far as the stack tells.
+    pub role: Option<Role>,
+    /// What was being allocated, as far as the stack tells.
+    pub allocation: Option<Allocation>,
+}
+
+impl Mark {
+    /// The memory cgroup that the victim was charged to.
+    #[must_use]
+    pub fn memcg(&self) -> Option<&Level> {
+        self.levels.iter().find(|level| level.charge.is_some())
+    }
+}
+
+/// What the kernel stack at the mark says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// `__oom_kill_process` is on the stack.
+    Kill,
+    /// The task was exiting already; nothing was killed.
+    MarkOnly,
+    /// No stack, no symbols, or the function was inlined.
+    #[default]
+    Unknown,
+}
+
+/// One level of the victim's cgroup path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// kernfs id.
+    pub id: u64,
+    /// Path from the root of the hierarchy; `None` if its name could not be read.
+    pub path: Option<String>,
+    /// The memory controller's counters; `None` where it is not enabled on this level.
+    pub charge: Option<Charge>,
+}
+
+/// `struct page_counter` of one memory cgroup, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// Charged now.
+    pub usage_bytes: u64,
+    /// Limit; `None` where there is none.
+    pub limit_bytes: Option<u64>,
+    /// Times the limit was hit.
+    pub failcnt: u64,
+    /// `memory.oom.group`.
+    pub oom_group: Option<bool>,
+}
+
+/// The task that asked for memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Name.
+    pub comm: Comm,
+    /// `oom_score_adj`.
+    pub oom_score_adj: Option<i16>,
+    /// Memory cgroup path.
+    pub cgroup: Option<String>,
+}
+
+/// `struct oom_control` at the entry of `oom_kill_process`.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Number among all records of the kernel side.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// The task that asked.
+    pub asker: Asker,
+    /// Why the choice was constrained.
+    pub constraint: Option<Constraint>,
+    /// `gfp_t`.
+    pub gfp_mask: u32,
+    /// Allocation order; -1 is sysrq.
+    pub order: i32,
+    /// `oom_control.totalpages` in bytes: the limit (or RAM and swap), never the usage.
+    pub total_bytes: u64,
+    /// Badness of the chosen task, in pages.
+    pub points: i64,
+    /// The cgroup whose limit was hit and its counters; `None` for the whole machine.
+    pub limit: Option<(Cgroup, Charge)>,
+    /// Thread and process of the chosen task.
+    pub chosen: (u32, u32),
+    /// The chosen task in full, as a mark would describe it.
+    pub chosen_task: Option<Box<Mark>>,
+}
+
+/// One thing that the kernel log said about OOM.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KmsgEvidence {
+    /// "Killed process": one kill, never rate-limited by the kernel.
+    Killed(Box<KmsgKill>),
+    /// "Tasks in X are going to be killed due to memory.oom.group set".
+    GroupKill {
+        /// Sequence number of the record.
+        seq: u64,
+        /// `CLOCK_MONOTONIC`.
+        monotonic_ns: u64,
+        /// The cgroup that dies as one.
+        cgroup: String,
+    },
+    /// "OOM victim N (comm) is already exiting. Skip killing the task".
+    AlreadyExiting {
+        /// Sequence number of the record.
+        seq: u64,
+        /// `CLOCK_MONOTONIC`.
+        monotonic_ns: u64,
+        /// Thread.
+        tid: u32,
+        /// Name.
+        comm: Comm,
+        /// The report it closes, if there was one.
+        report: Option<Arc<KmsgReport>>,
+    },
+    /// "Out of memory and no killable processes...".
+    NoVictim {
+        /// Sequence number of the record.
+        seq: u64,
+        /// `CLOCK_MONOTONIC`.
+        monotonic_ns: u64,
+        /// The report it closes, if there was one.
+        report: Option<Arc<KmsgReport>>,
+    },
+    /// "compulsory / system-wide panic_on_oom is enabled".
+    Panic {
+        /// Sequence number of the record.
+        seq: u64,
+        /// `CLOCK_MONOTONIC`.
+        monotonic_ns: u64,
+        /// The report it closes, if there was one.
+        report: Option<Arc<KmsgReport>>,
+    },
+    /// "oom_reaper: reaped process" / "unable to reap".
+    Reaped {
+        /// `CLOCK_MONOTONIC`.
+        monotonic_ns: u64,
+        /// Thread.
+        tid: u32,
+        /// Whether its memory was taken back.
+        reaped: bool,
+    },
+    /// "oom_kill_process: N callbacks suppressed": the kernel swallowed N reports.
+    Suppressed {
+        /// How many.
+        reports: u64,
+    },
+    /// Records that were overwritten before they were read.
+    Lost {
+        /// How many, from the gap in sequence numbers.
+        records: u64,
+    },
+    /// An OOM-looking record that the kernel did not write (its facility is not the kernel's).
+    Forged {
+        /// Sequence number of the record.
+        seq: u64,
+    },
+    /// A record, or an OOM line in one, that could not be understood.
+    Malformed {
+        /// Sequence number, if there was one.
+        seq: Option<u64>,
+    },
+}
+
+/// A "Killed process" line and what the report around it told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KmsgKill {
+    /// Sequence number of the record: with the boot id, its identity.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC` (the log's own clock, microseconds).
+    pub monotonic_ns: u64,
+    /// The thread that the kernel names.
+    pub tid: u32,
+    /// Its name.
+    pub comm: Comm,
+    /// Real uid (5.4+).
+    pub uid: Option<u32>,
+    /// `oom_score_adj` (5.4+).
+    pub oom_score_adj: Option<i16>,
+    /// What it held.
+    pub memory: Memory,
+    /// Chosen, or a member of the group that the last [`KmsgEvidence::GroupKill`] named.
+    pub role: Role,
+    /// The cgroup of the group kill that this line belongs to.
+    pub group: Option<String>,
+    /// Header and summary; `None` if the kernel suppressed them or they were lost.
+    pub report: Option<Arc<KmsgReport>>,
+}
+
+/// What the kernel prints before a kill when its rate limit allows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KmsgReport {
+    /// Sequence number of the header, or of the first line seen of a truncated report.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC` of that line.
+    pub monotonic_ns: u64,
+    /// Whether both the header and the summary were seen.
+    pub complete: bool,
+    /// Name of the task that asked.
+    pub trigger_comm: Option<Comm>,
+    /// Thread id of the task that asked, from the `CPU: … PID:` line.
+    pub trigger_tid: Option<u32>,
+    /// `gfp_mask`.
+    pub gfp_mask: Option<u32>,
+    /// `gfp_mask` in the kernel's words.
+    pub gfp_flags: Option<String>,
+    /// Allocation order; -1 is sysrq.
+    pub order: Option<i32>,
+    /// `oom_score_adj` of the trigger.
+    pub trigger_oom_score_adj: Option<i16>,
+    /// `constraint=`.
+    pub constraint: Option<Constraint>,
+    /// Whether the summary says `global_oom`.
+    pub global: bool,
+    /// `oom_memcg=`: whose limit was hit.
+    pub oom_memcg: Option<String>,
+    /// `task_memcg=`: the victim's cgroup.
+    pub task_memcg: Option<String>,
+    /// `task=`.
+    pub victim_comm: Option<Comm>,
+    /// `pid=`: a thread id.
+    pub victim_tid: Option<u32>,
+    /// `uid=`.
+    pub victim_uid: Option<u32>,
+    /// `memory: usage …kB, limit …kB, failcnt …` of the limit's cgroup.
+    pub limit: Option<Charge>,
+    /// The process table.
+    pub tasks: Vec<TaskRow>,
+}

@@ -1,0 +1,15 @@
+//! The agent: every process that the kernel kills for memory, reported once, at once, and proved
+//! against the kernel's own counter.
+//!
+//! ```text
+//!  source::bpf ─┐
+//!  source::kmsg ┼─ Evidence ─▶ correlate ─ Event ─▶ hub ─▶ sink
+//!  source::audit┘
+//! ```
+//! Data flows one way. `source` turns bytes into [`evidence`]; `correlate` is pure and decides;
+//! [`event`] is the public contract.
+
+pub mod event;
+pub mod evidence;
+pub mod source;
+pub mod text;

@@ -1,0 +1,3 @@
+//! The `oom-agent` binary.
+
+fn main() {}

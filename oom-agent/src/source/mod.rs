@@ -1,0 +1,2 @@
+//! The sources: each turns bytes of the kernel into [`crate::evidence::Evidence`] and knows nothing
+//! of the others.
