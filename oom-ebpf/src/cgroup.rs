@@ -62,9 +62,7 @@ fn walk(record: &mut Record, leaf: *const u8) {
     for index in 0..MAX_LEVELS {
         let kn = probe_pointer(cgroup, layout!(cgroup_kn));
         let level = &mut record.levels[index];
-        level.id = kn
-            .and_then(|kn| probe(kn, layout!(kernfs_id)))
-            .unwrap_or(0);
+        level.id = kn.and_then(|kn| probe(kn, layout!(kernfs_id))).unwrap_or(0);
         level.flags = 0;
         level.usage = 0;
         level.max = 0;

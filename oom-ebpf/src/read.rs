@@ -52,7 +52,11 @@ pub(crate) unsafe fn field<T: Copy>(base: *const u8, offset: u32) -> Option<T> {
 pub(crate) unsafe fn pointer(base: *const u8, offset: u32) -> Option<*const u8> {
     // SAFETY: the caller's promise.
     let pointer: *const u8 = unsafe { field(base, offset) }?;
-    if pointer.is_null() { None } else { Some(pointer) }
+    if pointer.is_null() {
+        None
+    } else {
+        Some(pointer)
+    }
 }
 
 /// Copies a value from any kernel address; a failed read is counted.
