@@ -9,14 +9,15 @@ use object::{
     elf,
 };
 
-/// Removes `.debug_*` and the relocations for them. `.BTF` and `.BTF.ext` stay: the kernel reads them.
+/// Removes `.debug_*` with its relocations. `.BTF` and `.BTF.ext` stay, for the kernel reads them;
+/// relocations for them go, for loaders take both as they stand.
 pub(super) fn debug_sections(elf: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(elf).context("the linker's output is not ELF")?;
     for section in &mut builder.sections {
         let name = section.name.to_string();
-        let name = name.trim_start_matches(".rela").trim_start_matches(".rel");
-        section.delete =
-            name.starts_with(".debug_") || name == ".comment" || name == ".llvm_addrsig";
+        section.delete = [".debug_", ".rel.debug_", ".rel.BTF", ".comment"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
     }
     builder.delete_orphans();
     // LLVM keeps section names in .strtab; the writer wants a table of their own.
