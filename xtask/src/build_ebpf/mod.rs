@@ -91,6 +91,8 @@ fn build(toolchain: &Toolchain, path: &std::ffi::OsString) -> Result<PathBuf> {
         .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(&target_dir)
         .env("PATH", path)
+        // Where bpf-linker looks for the LLVM of rustc.
+        .env("LD_LIBRARY_PATH", toolchain.sysroot()?.join("lib"))
         .env("RUSTC_BOOTSTRAP", "1")
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
