@@ -1,2 +1,4 @@
 //! The sources: each turns bytes of the kernel into [`crate::evidence::Evidence`] and knows nothing
 //! of the others.
+
+pub mod kmsg;
