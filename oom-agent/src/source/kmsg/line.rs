@@ -5,7 +5,7 @@
 //! bound it to 15 bytes; nothing may follow what the kernel prints last. Refuses text that has the
 //! words of an OOM line but not its form ([`Line::Malformed`]).
 //!
-//! Formats of 3.10 to 7.x: mm/oom_kill.c, mm/memcontrol.c, drivers/tty/sysrq.c.
+//! Formats of 3.10 to 7.x: `mm/oom_kill.c`, `mm/memcontrol.c`, `drivers/tty/sysrq.c`.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ use super::{
 use crate::{event::Memory, evidence::Charge, text::Comm};
 
 /// What one message says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Line<'a> {
     /// Nothing about OOM.
     Other,
@@ -175,45 +175,21 @@ impl<'a> Line<'a> {
     /// Parses a message. `page_size` is the kernel's, in bytes.
     #[must_use]
     pub fn parse(message: &'a [u8], page_size: u64) -> Self {
-        match message.first() {
-            Some(b'[') => return table_line(message),
-            Some(b'C') if message.starts_with(b"CPU: ") => {
-                return cpu(message).unwrap_or(Self::Other);
-            }
-            Some(b'm') if message.starts_with(b"memory: usage ") => {
-                return or_malformed(usage(message));
-            }
-            Some(b'o') if message.starts_with(summary::PREFIX) => {
-                return Summary::parse(message).map_or(Self::SummaryFragment, Self::Summary);
-            }
-            Some(b'o') if message.starts_with(b"oom_reaper: ") => {
-                return or_malformed(reaper(message));
-            }
-            Some(b'o') if message.starts_with(b"oom_kill_process: ") => {
-                return or_malformed(suppressed(message));
-            }
-            Some(b'T') if message.starts_with(b"Task in ") => {
-                return or_malformed(legacy_memcg(message));
-            }
-            Some(b's' | b'S') => {
-                if let Some(line) = sysrq(message) {
-                    return line;
-                }
-            }
-            _ => {}
-        }
-        if !WORDS.is_match(message) {
-            return Self::Other;
-        }
-        // The words may stand in a name, so they do not tell which line it is: the form does.
-        or_malformed(
-            killed(message, page_size)
-                .or_else(|| header(message))
-                .or_else(|| already_exiting(message))
-                .or_else(|| group_kill(message))
-                .or_else(|| choice(message))
-                .or_else(|| ending(message)),
-        )
+        // A header begins with a name, and a name may look like the beginning of any other line: so
+        // the lines that are told by their words come first.
+        let has_words = WORDS.is_match(message);
+        let worded = if has_words {
+            worded(message, page_size)
+        } else {
+            None
+        };
+        worded
+            .or_else(|| anchored(message))
+            .unwrap_or(if has_words {
+                Self::Malformed
+            } else {
+                Self::Other
+            })
     }
 
     /// Whether only the OOM killer prints this. A stack or a table row is printed by others too.
@@ -223,15 +199,34 @@ impl<'a> Line<'a> {
     }
 }
 
-fn or_malformed(line: Option<Line<'_>>) -> Line<'_> {
-    line.unwrap_or(Line::Malformed)
+/// Lines that are known by words in them. The words may also stand in a name, so they do not tell
+/// which line it is: the form does.
+fn worded(message: &[u8], page_size: u64) -> Option<Line<'_>> {
+    killed(message, page_size)
+        .or_else(|| header(message))
+        .or_else(|| already_exiting(message))
+        .or_else(|| group_kill(message))
+        .or_else(|| choice(message))
+        .or_else(|| ending(message))
 }
 
-fn table_line(message: &[u8]) -> Line<'_> {
-    if table::looks_like_row(message) {
-        return Line::TableRow(message);
-    }
-    Columns::parse(message).map_or(Line::Other, Line::TableHeader)
+/// Lines that are known by how they begin.
+fn anchored(message: &[u8]) -> Option<Line<'_>> {
+    let line = match message.first()? {
+        b'[' if table::looks_like_row(message) => return Some(Line::TableRow(message)),
+        b'[' => return Columns::parse(message).map(Line::TableHeader),
+        b'C' => return cpu(message),
+        b's' | b'S' => return sysrq(message),
+        b'm' if message.starts_with(b"memory: usage ") => usage(message),
+        b'T' if message.starts_with(b"Task in ") => legacy_memcg(message),
+        b'o' if message.starts_with(summary::PREFIX) => {
+            return Some(Summary::parse(message).map_or(Line::SummaryFragment, Line::Summary));
+        }
+        b'o' if message.starts_with(b"oom_reaper: ") => reaper(message),
+        b'o' if message.starts_with(b"oom_kill_process: ") => suppressed(message),
+        _ => return None,
+    };
+    Some(line.unwrap_or(Line::Malformed))
 }
 
 fn cpu(message: &[u8]) -> Option<Line<'_>> {
@@ -244,7 +239,7 @@ fn cpu(message: &[u8]) -> Option<Line<'_>> {
 
 fn usage(message: &[u8]) -> Option<Line<'_>> {
     /// `PAGE_COUNTER_MAX` in kB with 64 KiB pages, its smallest value on 64 bits; with 4 KiB pages it
-    /// is 9007199254740988 (include/linux/page_counter.h). `RESOURCE_MAX` before 3.19 is larger.
+    /// is 9007199254740988 (`include/linux/page_counter.h`). `RESOURCE_MAX` before 3.19 is larger.
     const NO_LIMIT_KB: u64 = 9_007_199_254_740_928;
     let [usage, limit, failcnt] = USAGE.captures(message)?.extract().1;
     let limit: u64 = number(limit)?;

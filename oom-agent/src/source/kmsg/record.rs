@@ -65,7 +65,6 @@ impl<'a> Record<'a> {
         let message = &rest[1..];
         let end = message.iter().position(|&b| b == b'\n');
         Ok(Self {
-            #[expect(clippy::cast_possible_truncation, reason = "three bits")]
             level: (prio & 7) as u8,
             facility: prio >> 3,
             seq,
@@ -200,7 +199,7 @@ mod tests {
     }
 
     /// `msg_add_ext_text` (kernel/printk/printk.c).
-    pub(super) fn escape(message: &[u8]) -> Vec<u8> {
+    fn escape(message: &[u8]) -> Vec<u8> {
         let escape = |&b: &u8| match b {
             b'\\' | 0..32 | 127.. => format!("\\x{b:02x}").into_bytes(),
             _ => vec![b],

@@ -1,4 +1,4 @@
-//! The summary line of a report (`dump_oom_summary`, mm/oom_kill.c, 5.0+).
+//! The summary line of a report (`dump_oom_summary`, `mm/oom_kill.c`, 5.0+).
 //!
 //! Reads `oom-kill:constraint=…,nodemask=…,cpuset=…,mems_allowed=…,{oom_memcg=<path>|global_oom},
 //! task_memcg=<path>,task=<comm>,pid=N,uid=N`. Cgroup names and the comm are chosen by others and may
@@ -149,7 +149,7 @@ pub fn is_within(path: &[u8], ancestor: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || ancestor == b"/")
 }
 
-fn keep_equal<T: PartialEq>(value: &mut Option<T>, other: Option<T>) {
+fn keep_equal<T: Copy + PartialEq>(value: &mut Option<T>, other: Option<T>) {
     if *value != other {
         *value = None;
     }
@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn hostile_names_are_told_apart() {
-        let cases: &[(Option<&[u8]>, &[u8], &[u8])] = &[
+        type Case = (Option<&'static [u8]>, &'static [u8], &'static [u8]);
+        let cases: &[Case] = &[
             (Some(b"/a"), b"/a/b", b"hog"),
             (None, b"/a/b", b"hog"),
             (None, b"/", b""),

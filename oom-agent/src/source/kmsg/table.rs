@@ -1,4 +1,4 @@
-//! The process table of a report (`dump_tasks`, mm/oom_kill.c).
+//! The process table of a report (`dump_tasks`, `mm/oom_kill.c`).
 //!
 //! Reads the table's header for the names of its columns, then rows by those names: the columns
 //! changed in 4.0, 4.15 and 6.8, and names are what stays. Emits [`TaskRow`] in bytes. Refuses a row
