@@ -6,15 +6,15 @@
 
 use super::{
     join::Joiner,
-    line::Line,
+    line::{Line, warm_up},
     record::Record,
     report::{Assembler, Meta},
     summary::Summary,
 };
 use crate::evidence::KmsgEvidence;
 
-/// `KERN_ERR`: every kernel prints "Killed process" with it (`__oom_kill_process`).
-const KILLED_LEVEL: u8 = 3;
+/// `KERN_ERR`: every kernel prints "Killed process" and "Kill process" with it.
+const KILL_LEVEL: u8 = 3;
 
 /// The state between records.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ impl Decoder {
     /// `page_size` in bytes; `accept_forged` takes user space's records for the kernel's.
     #[must_use]
     pub fn new(page_size: u64, accept_forged: bool) -> Self {
+        warm_up();
         Self {
             page_size,
             accept_forged,
@@ -81,7 +82,9 @@ impl Decoder {
         let line = Line::parse(&record.message, self.page_size);
         let forged = match line {
             Line::Other => return,
-            Line::Killed(_) => !self.accept_forged && record.level != KILLED_LEVEL,
+            Line::Killed(_) | Line::Choice { .. } => {
+                !self.accept_forged && record.level != KILL_LEVEL
+            }
             _ => false,
         };
         if !kernel || forged {

@@ -395,6 +395,23 @@ pub(super) fn signed_uid(digits: &[u8]) -> Option<u32> {
         .or_else(|| Some(i32::try_from(uid).ok()?.cast_unsigned()))
 }
 
+/// Compiles every pattern and lets it find its memory, so that the first kill does not wait for that.
+pub fn warm_up() {
+    for specimen in [
+        "Killed process 1 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB",
+        "x invoked oom-killer: gfp_mask=0x1, order=0, oom_score_adj=0",
+        "OOM victim 1 (x) is already exiting. Skip killing the task",
+        "Kill process 1 (x) score 1 or sacrifice child",
+        "oom-kill:constraint=X,nodemask=,global_oom,task_memcg=/,task=x,pid=1,uid=0",
+        "CPU: 1 PID: 1 Comm: x y",
+        "memory: usage 1kB, limit 1kB, failcnt 0",
+        "oom_reaper: unable to reap pid:1 (x)",
+    ] {
+        let line = Line::parse(specimen.as_bytes(), 4096);
+        debug_assert!(!matches!(line, Line::Other | Line::Malformed), "{specimen}");
+    }
+}
+
 /// Compiles a constant pattern.
 #[expect(
     clippy::expect_used,
