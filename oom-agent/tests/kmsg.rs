@@ -4,7 +4,7 @@
 //! The 6.18 logs are recorded, the others are written after the formats of their kernels.
 //! `UPDATE_EXPECTED=1 cargo test --test kmsg` writes what is told now; the diff is for a person to judge.
 
-use std::{fs, path::Path};
+use std::{fmt::Write, fs, path::Path};
 
 use oom_agent::source::kmsg::Decoder;
 use regex::Regex;
@@ -41,7 +41,8 @@ fn every_log_tells_what_is_expected() {
         for piece in evidence {
             told += &absent.replace_all(&format!("{piece:?}\n"), "");
         }
-        told += &format!("abandoned reports: {}\n", decoder.abandoned_reports());
+        let abandoned = decoder.abandoned_reports();
+        writeln!(told, "abandoned reports: {abandoned}").unwrap();
         let expected = path.with_extension("expected");
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
             fs::write(&expected, &told).unwrap();

@@ -39,13 +39,13 @@ fn gaps_are_counted_whatever_caused_them() {
         }]
     );
 
-    let unreadable = KmsgEvidence::Malformed { seq: None };
+    let unreadable = || KmsgEvidence::Malformed { seq: None };
     let (one, two, four) = (record(1), record(2), record(4));
-    assert_eq!(decode(false, &[&one, b"?", &two]), [unreadable.clone()]);
-    assert_eq!(decode(false, &[&two, b"?", &four]), [unreadable.clone()]);
+    assert_eq!(decode(false, &[&one, b"?", &two]), [unreadable()]);
+    assert_eq!(decode(false, &[&two, b"?", &four]), [unreadable()]);
     assert_eq!(
         decode(false, &[&one, b"?", &four]),
-        [unreadable, KmsgEvidence::Lost { records: 1 }]
+        [unreadable(), KmsgEvidence::Lost { records: 1 }]
     );
 }
 

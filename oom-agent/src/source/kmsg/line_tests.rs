@@ -144,6 +144,7 @@ fn page_tables_said_in_the_wrong_unit_are_righted_or_unknown() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn everything_else_that_the_oom_killer_prints() {
     let comm = Comm::new(b"hog");
     let usage = |limit_bytes| {

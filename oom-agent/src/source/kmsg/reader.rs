@@ -112,7 +112,8 @@ impl KmsgReader {
         Self::new(source, position, options)
     }
 
-    /// Reads and delivers until `shutdown` (an eventfd, or any descriptor) becomes readable.
+    /// Reads and delivers until `shutdown` (an eventfd, or any descriptor) becomes readable, and what
+    /// can be read then.
     ///
     /// `deliver` may take the evidence out of the batch; what it leaves is dropped.
     pub fn run(
@@ -121,7 +122,9 @@ impl KmsgReader {
         mut deliver: impl FnMut(&mut Batch),
     ) -> Result<(), KmsgError> {
         let mut batch = Batch::default();
-        while self.wait(&shutdown)? {
+        let mut go_on = true;
+        while go_on {
+            go_on = self.wait(&shutdown)?;
             batch.evidence.clear();
             let result = self.drain(&mut batch);
             if !batch.evidence.is_empty() {

@@ -13,7 +13,7 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::*;
-use crate::{evidence::KmsgKill, text::Comm};
+use crate::text::Comm;
 
 /// Answers reads from a script; at its end there is nothing to read.
 struct Script(VecDeque<Result<String, Errno>>);
@@ -29,6 +29,7 @@ impl RecordSource for Script {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one answer of a script")]
 fn killed(seq: u64) -> Result<String, Errno> {
     Ok(format!(
         "3,{seq},9,-;Killed process {seq} (hog) total-vm:1kB, anon-rss:1kB, file-rss:1kB\n"
@@ -146,31 +147,36 @@ fn is_root(test: &str) -> bool {
     root
 }
 
-/// Runs a reader on a thread while `act` acts; returns what `wanted` recognised, within the deadline.
-fn watch<T: Send + 'static>(
-    act: impl FnOnce(),
-    wanted: impl Fn(&KmsgEvidence) -> Option<T> + Send + 'static,
-) -> Vec<T> {
+/// Runs a reader on a thread while `act` acts; returns what it read until `is_last`, within the
+/// deadline.
+fn watch<A>(
+    act: impl FnOnce() -> A,
+    is_last: impl Fn(&A, &KmsgEvidence) -> bool,
+) -> (A, Vec<KmsgEvidence>) {
     let reader = KmsgReader::open(Path::new(DEVICE), Position::End, Options::default()).unwrap();
     let shutdown = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    let (found, finds) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| {
-            reader.run(&shutdown, move |batch| {
-                for find in batch
-                    .evidence
-                    .drain(..)
-                    .filter_map(|evidence| wanted(&evidence))
-                {
-                    found.send(find).unwrap();
+            reader.run(&shutdown, |batch| {
+                for evidence in batch.evidence.drain(..) {
+                    sender.send(evidence).unwrap();
                 }
             })
         });
-        act();
-        let first = finds.recv_timeout(DEADLINE);
+        let acted = act();
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        while let Ok(evidence) = receiver.recv_timeout(deadline - Instant::now()) {
+            let last = is_last(&acted, &evidence);
+            seen.push(evidence);
+            if last {
+                break;
+            }
+        }
         rustix::io::write(&shutdown, &1u64.to_ne_bytes()).unwrap();
         running.join().unwrap().unwrap();
-        first.into_iter().chain(finds.try_iter()).collect()
+        (acted, seen)
     })
 }
 
@@ -188,12 +194,14 @@ fn a_line_written_by_user_space_is_reported_as_forged() {
             .write_all(line.as_bytes())
             .unwrap();
     };
-    let seen = watch(forge, |evidence| match evidence {
-        KmsgEvidence::Forged { .. } => Some(true),
-        KmsgEvidence::Killed(kill) if kill.tid == 1 => Some(false),
-        _ => None,
-    });
-    assert!(!seen.is_empty() && seen.iter().all(|forged| *forged));
+    let is_forged = |(): &(), evidence: &_| matches!(evidence, KmsgEvidence::Forged { .. });
+    let ((), seen) = watch(forge, is_forged);
+    assert!(
+        matches!(seen.last(), Some(KmsgEvidence::Forged { .. })),
+        "{seen:?}"
+    );
+    let believed = |evidence: &_| matches!(evidence, KmsgEvidence::Killed(kill) if kill.tid == 1);
+    assert!(!seen.iter().any(believed));
 }
 
 /// A memory cgroup of 8 MiB, gone with this value.
@@ -248,26 +256,19 @@ fn a_real_kill_is_read_with_its_report() {
         eprintln!("skipped: a_real_kill_is_read_with_its_report: needs a memory cgroup");
         return;
     };
-    let (started, pid) = mpsc::channel();
     let hog = || {
         // `tail` keeps the last line of an endless one.
         let mut child = cgroup.run("exec tail /dev/zero");
-        started.send(child.id()).unwrap();
         child.wait().unwrap();
+        child.id()
     };
-    let kills = {
-        let mut kills: Vec<KmsgKill> = Vec::new();
-        let all = watch(hog, |evidence| match evidence {
-            KmsgEvidence::Killed(kill) if kill.comm == Comm::new(b"tail") => Some((**kill).clone()),
-            _ => None,
-        });
-        let pid = pid.recv().unwrap();
-        kills.extend(all.into_iter().filter(|kill| kill.tid == pid));
-        kills
+    let is_ours = |pid: &u32, evidence: &_| matches!(evidence, KmsgEvidence::Killed(kill) if kill.tid == *pid);
+    let (pid, mut seen) = watch(hog, is_ours);
+    let Some(KmsgEvidence::Killed(kill)) = seen.pop_if(|last| is_ours(&pid, last)) else {
+        panic!("{pid} is not in {seen:?}");
     };
-    let [kill] = &kills[..] else {
-        panic!("{} kills", kills.len())
-    };
+    assert!(!seen.iter().any(|evidence| is_ours(&pid, evidence)));
+    assert_eq!(kill.comm, Comm::new(b"tail"));
     assert_eq!(kill.group, None);
     assert!(
         kill.memory
