@@ -2,3 +2,4 @@
 //! of the others.
 
 pub mod bpf;
+pub mod kmsg;
