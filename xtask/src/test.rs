@@ -46,18 +46,8 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         build_ebpf::lint()?;
         step("licences and sources of dependencies");
         let path = CARGO_DENY.ensure()?;
-        tool::run(
-            cargo()
-                .args([
-                    "deny",
-                    "--workspace",
-                    "check",
-                    "bans",
-                    "licenses",
-                    "sources",
-                ])
-                .env("PATH", path),
-        )?;
+        let deny = "deny --log-level error check --hide-inclusion-graph bans licenses sources";
+        tool::run(cargo().args(deny.split(' ')).env("PATH", path))?;
         step("the eBPF object, rebuilt and compared");
         build_ebpf::check()?;
     }
