@@ -4,8 +4,11 @@
 //! itself what it needs and what it does where that is missing.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod build_ebpf;
 mod project;
+mod run;
+mod test;
 mod tool;
 
 use std::process::ExitCode;
@@ -17,11 +20,15 @@ use clap::Parser;
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 enum Command {
     BuildEbpf(build_ebpf::Args),
+    Run(run::Args),
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::BuildEbpf(args) => build_ebpf::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Test(args) => test::main(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

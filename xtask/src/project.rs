@@ -1,6 +1,6 @@
 //! Where things are: the repository, the target directory, the committed object.
 //!
-//! Reads `CARGO_TARGET_DIR`; emits paths. Refuses to depend on the current directory.
+//! Reads `CARGO_TARGET_DIR` and `XTASK_TOOLS`; emits paths. Refuses to depend on the current directory.
 
 use std::{
     env,
@@ -18,9 +18,9 @@ pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// Tools that xtask installs for itself: a directory that CI can keep.
+/// Tools that xtask installs for itself; `XTASK_TOOLS` names a directory that outlives a clone.
 pub(crate) fn tools() -> PathBuf {
-    root().join("target/tools")
+    env::var_os("XTASK_TOOLS").map_or_else(|| root().join("target/tools"), |dir| root().join(dir))
 }
 
 /// The committed eBPF object.

@@ -14,7 +14,7 @@ mod toolchain;
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use anyhow::{Context, Result, bail};
@@ -47,41 +47,77 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
-    let toolchain = Toolchain::find()?;
-    let path = BPF_LINKER.ensure()?;
-    let built = build(&toolchain, &path)?;
-    let object =
-        strip::debug_sections(&fs::read(&built).with_context(|| built.display().to_string())?)?;
-    let manifest = Manifest::new(&object, toolchain.version(), BPF_LINKER.version, TARGET)?;
     if args.check {
-        check(&object, &manifest)?;
-        println!(
-            "build-ebpf: the committed object is what its sources build ({} bytes)",
-            object.len()
-        );
-    } else {
-        let dir = project::object();
-        fs::create_dir_all(dir.parent().unwrap_or(Path::new(".")))?;
-        fs::write(project::object(), &object)?;
-        fs::write(project::manifest(), manifest.to_json()?)?;
-        println!(
-            "build-ebpf: {} ({} bytes, sha256 {})",
-            project::object().display(),
-            object.len(),
-            manifest.object_sha256
-        );
+        check()?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let (object, manifest) = build()?;
+    let path = project::object();
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    fs::write(&path, &object)?;
+    fs::write(project::manifest(), manifest.to_json()?)?;
+    println!(
+        "build-ebpf: {} bytes, sha256 {}",
+        object.len(),
+        manifest.object_sha256
+    );
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs cargo for the BPF target; returns the object that it made.
-fn build(toolchain: &Toolchain, path: &std::ffi::OsString) -> Result<PathBuf> {
-    let target_dir = project::target().join("ebpf");
+/// Rebuilds the object and compares it with the committed one.
+pub(crate) fn check() -> Result<()> {
+    let (object, built) = build()?;
+    let committed = Manifest::committed()?;
+    if committed != built {
+        bail!(
+            "oom-agent/bpf is not what its sources build, run `cargo xtask build-ebpf`:\n{}",
+            committed.difference(&built)
+        );
+    }
+    let path = project::object();
+    if fs::read(&path).with_context(|| path.display().to_string())? != object {
+        bail!(
+            "{} is not the object of its manifest, run `cargo xtask build-ebpf`",
+            path.display()
+        );
+    }
+    println!(
+        "build-ebpf: the committed object is what its sources build ({} bytes)",
+        object.len()
+    );
+    Ok(())
+}
+
+/// Clippy for the kernel side, where the toolchain has it.
+pub(crate) fn lint() -> Result<()> {
+    let toolchain = Toolchain::find()?;
+    tool::run(cargo(&toolchain, "clippy")?.args(["--", "-D", "warnings"]))
+}
+
+/// Builds the object and says what it was built from.
+fn build() -> Result<(Vec<u8>, Manifest)> {
+    let toolchain = Toolchain::find()?;
+    let path = BPF_LINKER.ensure()?;
+    tool::run(cargo(&toolchain, "build")?.env("PATH", path))?;
+    let linked = target_dir().join(TARGET).join("release/oom-ebpf");
+    let linked = fs::read(&linked).with_context(|| linked.display().to_string())?;
+    let object = strip::debug_sections(&linked)?;
+    let manifest = Manifest::new(&object, toolchain.version(), BPF_LINKER.version, TARGET)?;
+    Ok((object, manifest))
+}
+
+/// Apart from the host's: no build of one waits for or spoils the other.
+fn target_dir() -> PathBuf {
+    project::target().join("ebpf")
+}
+
+/// Cargo for the BPF target.
+fn cargo(toolchain: &Toolchain, command: &str) -> Result<Command> {
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(project::root())
         .args([
-            "build",
+            command,
             "--quiet",
             "--locked",
             "--package",
@@ -89,8 +125,7 @@ fn build(toolchain: &Toolchain, path: &std::ffi::OsString) -> Result<PathBuf> {
             "--release",
         ])
         .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
-        .arg(&target_dir)
-        .env("PATH", path)
+        .arg(target_dir())
         // Where bpf-linker looks for the LLVM of rustc.
         .env("LD_LIBRARY_PATH", toolchain.sysroot()?.join("lib"))
         .env("RUSTC_BOOTSTRAP", "1")
@@ -101,18 +136,18 @@ fn build(toolchain: &Toolchain, path: &std::ffi::OsString) -> Result<PathBuf> {
         .env_remove("RUSTFLAGS")
         .env("CARGO_INCREMENTAL", "0");
     // The bytes must not depend on what the workspace wants of its release profile.
-    for (key, value) in [
+    let profile = [
         ("OPT_LEVEL", "3"),
         ("DEBUG", "2"),
         ("CODEGEN_UNITS", "1"),
         ("LTO", "off"),
         ("STRIP", "none"),
         ("PANIC", "abort"),
-    ] {
+    ];
+    for (key, value) in profile {
         cargo.env(format!("CARGO_PROFILE_RELEASE_{key}"), value);
     }
-    tool::run(&mut cargo)?;
-    Ok(target_dir.join(TARGET).join("release/oom-ebpf"))
+    Ok(cargo)
 }
 
 fn rustflags(toolchain: &Toolchain) -> Result<Vec<String>> {
@@ -134,23 +169,4 @@ fn rustflags(toolchain: &Toolchain) -> Result<Vec<String>> {
         flags.push(format!("--remap-path-prefix={}=/{name}", dir.display()));
     }
     Ok(flags)
-}
-
-/// Compares what was built with what is committed.
-fn check(object: &[u8], manifest: &Manifest) -> Result<()> {
-    let committed = Manifest::committed()?;
-    if committed != *manifest {
-        bail!(
-            "oom-agent/bpf/manifest.json is not what the sources give:\n{}run `cargo xtask build-ebpf`",
-            committed.difference(manifest)
-        );
-    }
-    let path = project::object();
-    if fs::read(&path).with_context(|| path.display().to_string())? != object {
-        bail!(
-            "{} is not what the sources build; run `cargo xtask build-ebpf`",
-            path.display()
-        );
-    }
-    Ok(())
 }

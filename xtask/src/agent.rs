@@ -1,0 +1,168 @@
+//! The agent as a child process: built, started as root, known to be armed.
+//!
+//! Reads the agent's `READY=1` (`sd_notify(3)`) on a socket of its own; emits a running child. Refuses
+//! to start it as a user without `sudo`: the kernel would show it nothing.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            net::{SocketAddr, UnixDatagram},
+            process::ExitStatusExt,
+        },
+    },
+    path::PathBuf,
+    process::{self, Child, Command, ExitCode, ExitStatus},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::{project, tool};
+
+/// How often a wait looks whether the child is still there.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Builds the agent and returns its path.
+pub(crate) fn build(debug: bool) -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(project::root())
+        .args(["build", "--package", "oom-agent", "--target-dir"])
+        .arg(project::target());
+    if !debug {
+        cargo.arg("--release");
+    }
+    tool::run(&mut cargo)?;
+    let profile = if debug { "debug" } else { "release" };
+    Ok(project::target().join(profile).join("oom-agent"))
+}
+
+/// A command that runs as root, through `sudo` if this process does not.
+pub(crate) fn as_root(program: impl AsRef<OsStr>, env: &[(&str, &OsStr)]) -> Result<Command> {
+    if geteuid().is_root() {
+        let mut command = Command::new(program);
+        command.envs(env.iter().copied());
+        return Ok(command);
+    }
+    if tool::on_path("sudo").is_none() {
+        bail!(
+            "reading what the kernel kills needs root, and there is no sudo here: run this as root"
+        );
+    }
+    let mut command = Command::new("sudo");
+    // sudo clears the environment; env(1) sets again what the program needs.
+    command.arg("env");
+    for (key, value) in env {
+        let mut pair = OsString::from(key);
+        pair.push("=");
+        pair.push(value);
+        command.arg(pair);
+    }
+    command.arg(program);
+    Ok(command)
+}
+
+/// Asks for the password now, not while something waits for the agent.
+pub(crate) fn authenticate() -> Result<()> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    as_root("true", &[]).and_then(|mut command| tool::run(&mut command))
+}
+
+/// Sends a signal to a child that may run as root.
+pub(crate) fn signal(child: u32, signal: Signal) -> Result<()> {
+    if !geteuid().is_root() {
+        let mut kill = as_root("kill", &[])?;
+        return tool::run(
+            kill.arg(format!("-{}", signal.as_raw()))
+                .arg(child.to_string()),
+        );
+    }
+    let pid = i32::try_from(child)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("not a pid")?;
+    kill_process(pid, signal).context("cannot signal the agent")
+}
+
+/// Where the agent says that it is armed.
+pub(crate) struct ReadySocket {
+    socket: UnixDatagram,
+    name: String,
+}
+
+/// How a start went.
+pub(crate) enum Start {
+    /// The agent is armed.
+    Ready,
+    /// The agent ended before it was.
+    Exited,
+}
+
+impl ReadySocket {
+    /// An abstract socket: no file to clean up, and root may write to it.
+    pub(crate) fn bind() -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("oom-agent-xtask-{}-{number}", process::id());
+        let address = SocketAddr::from_abstract_name(&name)?;
+        let socket = UnixDatagram::bind_addr(&address).context("cannot listen for READY")?;
+        Ok(Self {
+            socket,
+            name: format!("@{name}"),
+        })
+    }
+
+    /// The value of `NOTIFY_SOCKET`.
+    pub(crate) fn name(&self) -> &OsStr {
+        OsStr::new(&self.name)
+    }
+
+    /// Waits until the agent is armed or has ended; fails when `patience` is over.
+    pub(crate) fn wait(&self, child: &mut Child, patience: Duration) -> Result<Start> {
+        let deadline = Instant::now() + patience;
+        self.socket.set_read_timeout(Some(TICK))?;
+        let mut message = [0; 512];
+        loop {
+            match self.socket.recv(&mut message) {
+                Ok(len)
+                    if message[..len]
+                        .split(|&b| b == b'\n')
+                        .any(|line| line == b"READY=1") =>
+                {
+                    return Ok(Start::Ready);
+                }
+                Ok(_) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error).context("cannot listen for READY"),
+            }
+            if child.try_wait()?.is_some() {
+                return Ok(Start::Exited);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "the agent did not say READY=1 within {} s",
+                    patience.as_secs()
+                );
+            }
+        }
+    }
+}
+
+/// The exit code that a shell would show.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+}

@@ -1,0 +1,196 @@
+//! `cargo xtask test`: every test of the project, the quick ones first.
+//!
+//! Reads the tests' output; emits it, and at the end the tests that were skipped, by name and with
+//! the reason. With `CI=true` (or `OOM_TESTS_REQUIRE_PRIVILEGED=1`) it refuses a skipped test: what CI
+//! did not see is not known to work.
+
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    build_ebpf, project,
+    tool::{self, Tool},
+};
+
+const CARGO_DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.19.9",
+};
+
+/// Tests that need root fail instead of skipping when this is set.
+const REQUIRE_PRIVILEGED: &str = "OOM_TESTS_REQUIRE_PRIVILEGED";
+/// Tests that take long skip when this is set.
+const QUICK: &str = "OOM_TESTS_QUICK";
+
+/// Formatting, lints, licences, the eBPF object, and every test.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leaves out what takes long: licences, rebuilding the eBPF object, storms.
+    #[arg(long)]
+    quick: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    step("formatting");
+    tool::run(cargo().args(["fmt", "--all", "--check"]))?;
+    step("lints");
+    tool::run(cargo().args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
+    if !args.quick {
+        build_ebpf::lint()?;
+        step("licences and sources of dependencies");
+        let path = CARGO_DENY.ensure()?;
+        let deny = "deny --log-level error check --hide-inclusion-graph bans licenses sources";
+        tool::run(cargo().args(deny.split(' ')).env("PATH", path))?;
+        step("the eBPF object, rebuilt and compared");
+        build_ebpf::check()?;
+    }
+    step("tests");
+    let required = is_true("CI") || is_true(REQUIRE_PRIVILEGED);
+    let skipped = tests(args.quick, required)?;
+    summary(&skipped, start);
+    if required && !skipped.is_empty() && !args.quick {
+        bail!("{} skipped, and here every test must run", skipped.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A test that did not run.
+#[derive(Debug, PartialEq, Eq)]
+struct Skip {
+    name: String,
+    reason: String,
+}
+
+/// Runs `cargo test`, shows what it says, and returns the tests that said `skipped: NAME: REASON`.
+fn tests(quick: bool, required: bool) -> Result<Vec<Skip>> {
+    let mut command = cargo();
+    command
+        .args(["test", "--no-fail-fast", "--", "--show-output"])
+        .stdout(Stdio::piped());
+    if quick {
+        command.env(QUICK, "1");
+    }
+    if required {
+        command.env(REQUIRE_PRIVILEGED, "1");
+    }
+    let mut child = command.spawn().context("cannot run cargo test")?;
+    let mut output = Output::default();
+    let stdout = child.stdout.take().context("no stdout")?;
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        if output.shows(&line) {
+            println!("{line}");
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        summary(&output.skipped, Instant::now());
+        bail!("cargo test failed: {status}");
+    }
+    Ok(output.skipped)
+}
+
+/// Reads the output of `cargo test -- --show-output`.
+#[derive(Default)]
+struct Output {
+    /// Within what tests that passed have printed: asked for only to see who was skipped.
+    in_successes: bool,
+    skipped: Vec<Skip>,
+}
+
+impl Output {
+    /// Takes one line; tells whether a person should see it.
+    fn shows(&mut self, line: &str) -> bool {
+        match line {
+            "successes:" => self.in_successes = true,
+            "failures:" => self.in_successes = false,
+            _ if line.starts_with("test result: ") => self.in_successes = false,
+            _ => {}
+        }
+        if let Some((name, reason)) = line
+            .strip_prefix("skipped: ")
+            .and_then(|rest| rest.split_once(": "))
+        {
+            self.skipped.push(Skip {
+                name: name.to_owned(),
+                reason: reason.to_owned(),
+            });
+        }
+        !self.in_successes
+    }
+}
+
+fn summary(skipped: &[Skip], start: Instant) {
+    println!(
+        "\nskipped tests: {}",
+        if skipped.is_empty() { "none" } else { "" }
+    );
+    for Skip { name, reason } in skipped {
+        println!("  {name}: {reason}");
+    }
+    println!("xtask test: done in {} s", start.elapsed().as_secs());
+}
+
+fn step(name: &str) {
+    println!("xtask test: {name}");
+}
+
+fn is_true(name: &str) -> bool {
+    env::var(name).is_ok_and(|value| value == "true" || value == "1")
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(project::root());
+    cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_of_passed_tests_is_read_but_not_shown() {
+        let text = "\
+running 2 tests
+test a ... ok
+test b ... ok
+
+successes:
+
+---- a stdout ----
+skipped: scenario::a: not root: no CAP_BPF
+some words
+
+successes:
+    a
+    b
+
+test result: ok. 2 passed; 0 failed";
+        let mut output = Output::default();
+        let shown: Vec<_> = text.lines().filter(|line| output.shows(line)).collect();
+        assert_eq!(
+            shown,
+            [
+                "running 2 tests",
+                "test a ... ok",
+                "test b ... ok",
+                "",
+                "test result: ok. 2 passed; 0 failed"
+            ]
+        );
+        let skip = Skip {
+            name: "scenario::a".into(),
+            reason: "not root: no CAP_BPF".into(),
+        };
+        assert_eq!(output.skipped, [skip]);
+    }
+}
