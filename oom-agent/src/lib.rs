@@ -13,3 +13,4 @@ pub mod event;
 pub mod evidence;
 pub mod source;
 pub mod text;
+pub mod trigger;
