@@ -5,7 +5,7 @@
 //! `null`, never 0 or a guess; a value that was inferred says so. Within a schema version fields are
 //! only added.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,17 +31,17 @@ pub struct OomKill {
     /// Always [`SCHEMA`].
     pub schema: u32,
     /// Deterministic: boot id, tgid and start time; boot id and log sequence if only the log saw it.
-    pub id: String,
+    pub id: Arc<str>,
     /// The [`OomInstance`] that this kill belongs to.
-    pub instance_id: String,
+    pub instance_id: Arc<str>,
     /// Wall clock at the kernel's mark (or log line).
     pub time: Timestamp,
     /// The same moment on `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
     /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
+    pub boot_id: Arc<str>,
     /// Node name.
-    pub node: String,
+    pub node: Arc<str>,
     /// Who died.
     pub victim: Victim,
     /// What the victim held.
@@ -179,15 +179,15 @@ pub struct OomInstance {
     /// Always [`SCHEMA`].
     pub schema: u32,
     /// Deterministic; [`OomKill::instance_id`] of its kills.
-    pub id: String,
+    pub id: Arc<str>,
     /// Wall clock of the first evidence.
     pub time: Timestamp,
     /// The same moment on `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
     /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
+    pub boot_id: Arc<str>,
     /// Node name.
-    pub node: String,
+    pub node: Arc<str>,
     /// What ran out. Null where no source could tell.
     pub scope: Option<Scope>,
     /// The kernel's `enum oom_constraint` by name.

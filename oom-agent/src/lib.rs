@@ -9,6 +9,8 @@
 //! Data flows one way. `source` turns bytes into [`evidence`]; `correlate` is pure and decides;
 //! [`event`] is the public contract.
 
+pub mod clock;
+pub mod correlate;
 pub mod event;
 pub mod evidence;
 pub mod source;

@@ -39,6 +39,26 @@ layout! {
     probe_read,
     /// Process id of the agent: the only task that the self-check reports.
     self_tgid,
+    /// 1 if the kernel side may write debug lines for aya-log.
+    debug_log,
+    /// Classic tracepoint: offset of `pid`, as tracefs `events/oom/mark_victim/format` gives it.
+    classic_pid,
+    /// Classic tracepoint: offset of the `__data_loc` word of `comm`.
+    classic_comm,
+    /// Classic tracepoint: `total_vm`, kB.
+    classic_total_vm,
+    /// Classic tracepoint: `anon_rss`, kB.
+    classic_anon_rss,
+    /// Classic tracepoint: `file_rss`, kB.
+    classic_file_rss,
+    /// Classic tracepoint: `shmem_rss`, kB.
+    classic_shmem_rss,
+    /// Classic tracepoint: `uid`.
+    classic_uid,
+    /// Classic tracepoint: `pgtables`, kB.
+    classic_pgtables,
+    /// Classic tracepoint: `oom_score_adj`.
+    classic_oom_score_adj,
     /// `task_struct.pid`.
     task_pid,
     /// `task_struct.tgid`.

@@ -37,6 +37,9 @@ pub mod flags {
     pub const ASKER_TASK: u32 = 1 << 9;
     /// The same as [`NAMES_CUT`], for the asker's names.
     pub const ASKER_NAMES_CUT: u32 = 1 << 10;
+    /// `task` comes from the fields of the classic tracepoint: `tid`, `comm`, `uid`,
+    /// `oom_score_adj` and the sizes, which are in kB.
+    pub const CLASSIC: u32 = 1 << 11;
 }
 
 /// Bits of [`Level::flags`].

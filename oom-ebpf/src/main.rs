@@ -1,3 +1,27 @@
-//! x
+//! The kernel side: reads and counts, never decides.
+//!
+//! One file per program (`mark`, `classic`, `decision`, `self_check`), one for reading kernel
+//! memory (`read`), one for a task (`task`), one for its cgroups (`cgroup`), one for the ring and its
+//! counters (`ring`). Emits [`oom_common::Record`]. Refuses policy: what a mark means is for user
+//! space to say.
 #![no_std]
 #![no_main]
+
+mod cgroup;
+mod classic;
+mod decision;
+mod mark;
+mod read;
+mod ring;
+mod self_check;
+mod task;
+
+/// `bpf_probe_read_kernel` and the ring helpers are for GPL-compatible programs only.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

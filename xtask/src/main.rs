@@ -1,2 +1,30 @@
-//! x
-fn main() {}
+//! `cargo xtask COMMAND`: build, run, test and measure oom-agent.
+//!
+//! Only the dispatch is here; each command is a file. Refuses nothing: every command says for
+//! itself what it needs and what it does where that is missing.
+#![forbid(unsafe_code)]
+
+mod build_ebpf;
+mod project;
+mod tool;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Build, run, test and measure oom-agent.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+enum Command {
+    BuildEbpf(build_ebpf::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::BuildEbpf(args) => build_ebpf::main(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,2 +1,3 @@
 //! The sources: each turns bytes of the kernel into [`crate::evidence::Evidence`] and knows nothing
 //! of the others.
+pub mod bpf;

@@ -1,0 +1,61 @@
+//! The kernel's own counter against what was seen.
+//!
+//! The law: distinct victims + counted repeats = growth of `/proc/vmstat oom_kill`.
+
+/// What has been counted since the agent was armed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// `OomKill` events.
+    pub kills: u64,
+    /// `OomInstance` events.
+    pub instances: u64,
+    /// The kernel killed a process that it had already killed (group kills do).
+    pub repeats: u64,
+    /// Records that the ring had no room for.
+    pub ring_dropped: u64,
+    /// Log records overwritten before they were read.
+    pub kmsg_lost: u64,
+    /// OOM-looking log records that the kernel did not write.
+    pub forged: u64,
+    /// Log records that could not be understood.
+    pub malformed: u64,
+    /// Reports that the kernel itself kept out of the log, as it says.
+    pub suppressed_reports: u64,
+    /// Log lines that came after their instance was closed.
+    pub late_lines: u64,
+    /// Group kills for which no source could have shown the repeat.
+    pub possible_repeats: u64,
+    /// Marks that were no kills.
+    pub bare_marks: u64,
+}
+
+/// The counter at the start and now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Audit {
+    /// What was counted.
+    pub counts: Counts,
+    base: Option<u64>,
+    latest: Option<u64>,
+}
+
+impl Audit {
+    /// A reading of the counter; the first is the base.
+    pub(super) fn counter(&mut self, oom_kill: u64) {
+        self.base.get_or_insert(oom_kill);
+        self.latest = Some(oom_kill);
+    }
+
+    /// Kills that the kernel counted since the base. `None` where it has no such counter (< 4.13).
+    #[must_use]
+    pub fn kernel_kills(&self) -> Option<u64> {
+        Some(self.latest?.saturating_sub(self.base?))
+    }
+
+    /// Kernel's count − kills − repeats: above 0, kills that no source showed; below 0, kills that
+    /// the counter had counted before the base was read.
+    #[must_use]
+    pub fn unexplained(&self) -> Option<i64> {
+        let seen = self.counts.kills + self.counts.repeats;
+        Some(i64::try_from(self.kernel_kills()?).ok()? - i64::try_from(seen).ok()?)
+    }
+}

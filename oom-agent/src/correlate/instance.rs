@@ -1,0 +1,227 @@
+//! One decision of the kernel: its kills and what both sources said of it, merged into an
+//! [`OomInstance`].
+
+use std::sync::Arc;
+
+use super::{Host, KillKey, kill::Kill, kill::compare, limit};
+use crate::{
+    clock::Now,
+    event::{
+        Constraint, Crosscheck, KmsgReportState, Limit, Mismatch, OomInstance, Outcome, SCHEMA,
+        Scope, Trigger,
+    },
+    evidence::{Asker, Decision, KmsgReport, Mark},
+};
+
+/// A decision, open until its sources have spoken.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) id: Arc<str>,
+    /// When the first evidence arrived, and when the last; `CLOCK_MONOTONIC`.
+    pub(super) opened_ns: u64,
+    pub(super) active_ns: u64,
+    /// When it happened.
+    pub(super) monotonic_ns: u64,
+    pub(super) decision: Option<Decision>,
+    /// A mark that was no kill.
+    pub(super) bare_mark: Option<Mark>,
+    pub(super) kills: Vec<KillKey>,
+    pub(super) report: Option<Arc<KmsgReport>>,
+    /// The log said that a whole cgroup dies.
+    pub(super) group_notice: bool,
+    /// `memory.oom.group` on the victim's levels; `None` where it could not be read.
+    pub(super) group_possible: Option<bool>,
+    pub(super) outcome: Outcome,
+    /// A later decision has begun: `oom_lock` lets one run at a time, so this one is over.
+    pub(super) followed: bool,
+    pub(super) closed: bool,
+}
+
+impl Instance {
+    pub(super) fn new(id: String, monotonic_ns: u64, now: Now) -> Self {
+        Self {
+            id: id.into(),
+            opened_ns: now.monotonic_ns,
+            active_ns: now.monotonic_ns,
+            monotonic_ns,
+            decision: None,
+            bare_mark: None,
+            kills: Vec::new(),
+            report: None,
+            group_notice: false,
+            group_possible: None,
+            outcome: Outcome::Killed,
+            followed: false,
+            closed: false,
+        }
+    }
+
+    /// Whether it is certain that no further kill belongs to it.
+    pub(super) fn single(&self) -> bool {
+        self.group_possible == Some(false) && !self.group_notice
+    }
+
+    /// Whether a kill of a whole cgroup happened whose repeats only the log could have shown.
+    pub(super) fn may_hide_repeats(&self, kills: &[&Kill], kmsg_up: bool) -> bool {
+        !kmsg_up && self.group_kill(kills) == Some(true)
+    }
+
+    /// The report, as the evidence stands now.
+    pub(super) fn event(
+        &self,
+        host: &Host,
+        kills: &[&Kill],
+        (bpf_up, kmsg_up): (bool, bool),
+        now: Now,
+    ) -> OomInstance {
+        let mark = kills
+            .iter()
+            .find_map(|kill| kill.mark.as_ref())
+            .or(self.bare_mark.as_ref());
+        let count = |spoke: fn(&Kill) -> bool| {
+            u32::try_from(kills.iter().filter(|kill| spoke(kill)).count()).unwrap_or(u32::MAX)
+        };
+        let by_bpf = count(|kill| kill.mark.is_some());
+        let by_log = count(|kill| kill.line.is_some());
+        let mut mismatches: Vec<Mismatch> =
+            kills.iter().flat_map(|kill| kill.mismatches()).collect();
+        let limit = self.limit(mark, &mut mismatches);
+        let trigger = self.trigger(mark, &mut mismatches);
+        OomInstance {
+            schema: SCHEMA,
+            id: self.id.clone(),
+            time: now.wall(self.monotonic_ns),
+            monotonic_ns: self.monotonic_ns,
+            boot_id: host.boot_id.clone(),
+            node: host.node.clone(),
+            scope: self.scope(mark),
+            constraint: self.constraint(),
+            trigger,
+            limit,
+            outcome: self.outcome,
+            group_kill: self.group_kill(kills),
+            kills: kills.iter().map(|kill| kill.event(host, self)).collect(),
+            tasks: self
+                .report
+                .as_ref()
+                .map_or_else(Vec::new, |report| report.tasks.clone()),
+            crosscheck: Crosscheck {
+                bpf_kills: (bpf_up || by_bpf > 0).then_some(by_bpf),
+                kmsg_kills: (kmsg_up || by_log > 0).then_some(by_log),
+                repeats: kills.iter().map(|kill| kill.repeats()).sum(),
+                kmsg_report: match &self.report {
+                    Some(report) if report.complete => KmsgReportState::Full,
+                    _ if by_log > 0 => KmsgReportState::Suppressed,
+                    _ => KmsgReportState::Absent,
+                },
+                mismatches,
+            },
+            open_for_ns: now.monotonic_ns.saturating_sub(self.opened_ns),
+        }
+    }
+
+    fn constraint(&self) -> Option<Constraint> {
+        let decided = self
+            .decision
+            .as_ref()
+            .and_then(|decision| decision.constraint);
+        decided.or(self.report.as_ref().and_then(|report| report.constraint))
+    }
+
+    fn scope(&self, mark: Option<&Mark>) -> Option<Scope> {
+        let order = self
+            .decision
+            .as_ref()
+            .map(|decision| decision.order)
+            .or(self.report.as_ref().and_then(|report| report.order));
+        if order == Some(-1) {
+            return Some(Scope::Sysrq);
+        }
+        match self.constraint() {
+            Some(Constraint::Memcg) => Some(Scope::Memcg),
+            Some(Constraint::Cpuset) => Some(Scope::Cpuset),
+            Some(Constraint::MemoryPolicy) => Some(Scope::Mempolicy),
+            Some(Constraint::None) => Some(Scope::System),
+            None => mark.and_then(|mark| mark.scope),
+        }
+    }
+
+    fn limit(&self, mark: Option<&Mark>, mismatches: &mut Vec<Mismatch>) -> Option<Limit> {
+        if self.scope(mark) != Some(Scope::Memcg) {
+            return None;
+        }
+        let decided = self.decision.as_ref().and_then(limit::decided);
+        let reported = self
+            .report
+            .as_ref()
+            .and_then(|report| limit::reported(report, mark));
+        if let (Some(decided), Some(reported)) = (&decided, &reported) {
+            let (bpf, kmsg) = (decided.cgroup.path.clone(), reported.cgroup.path.clone());
+            compare(mismatches, "limit.cgroup.path", bpf, kmsg);
+        }
+        decided
+            .or(reported)
+            .or_else(|| mark.and_then(limit::inferred))
+    }
+
+    fn trigger(&self, mark: Option<&Mark>, mismatches: &mut Vec<Mismatch>) -> Option<Trigger> {
+        let asker: Option<&Asker> = self
+            .decision
+            .as_ref()
+            .map(|decision| &decision.asker)
+            .or(mark.map(|mark| &mark.asker));
+        let report = self.report.as_deref();
+        if asker.is_none() && report.is_none() {
+            return None;
+        }
+        if let (Some(asker), Some(report)) = (asker, report) {
+            compare(
+                mismatches,
+                "trigger.comm",
+                Some(asker.comm),
+                report.trigger_comm,
+            );
+            compare(
+                mismatches,
+                "trigger.tid",
+                Some(asker.tid),
+                report.trigger_tid,
+            );
+        }
+        let decision = self.decision.as_ref();
+        Some(Trigger {
+            pid: asker.map(|asker| asker.pid),
+            tid: asker
+                .map(|asker| asker.tid)
+                .or(report.and_then(|report| report.trigger_tid)),
+            comm: asker
+                .map(|asker| asker.comm)
+                .or(report.and_then(|report| report.trigger_comm)),
+            cgroup: asker.and_then(|asker| asker.cgroup.clone()),
+            gfp_mask: decision
+                .map(|it| it.gfp_mask)
+                .or(report.and_then(|it| it.gfp_mask)),
+            gfp_flags: report.and_then(|report| report.gfp_flags.clone()),
+            order: decision
+                .map(|it| it.order)
+                .or(report.and_then(|it| it.order)),
+            oom_score_adj: asker
+                .and_then(|asker| asker.oom_score_adj)
+                .or(report.and_then(|report| report.trigger_oom_score_adj)),
+            allocation: mark.and_then(|mark| mark.allocation),
+        })
+    }
+
+    /// Certain when the log announced it or a member was seen; certainly not when no level has
+    /// `memory.oom.group` set.
+    fn group_kill(&self, kills: &[&Kill]) -> Option<bool> {
+        let member = kills
+            .iter()
+            .any(|kill| kill.role == crate::event::Role::GroupMember);
+        if self.group_notice || member {
+            Some(true)
+        } else {
+            self.group_possible.filter(|set| !set)
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Evidence from the kernel log.
+
+use std::sync::Arc;
+
+use super::{Correlator, InstanceKey, KillKey, instance::Instance, kill::Kill};
+use crate::{
+    clock::Now,
+    event::{Event, Outcome, Role},
+    evidence::{KmsgEvidence, KmsgKill, KmsgReport, Mark, Verdict},
+};
+
+impl Correlator {
+    pub(super) fn kmsg(&mut self, evidence: KmsgEvidence, now: Now, out: &mut Vec<Event>) {
+        let counts = &mut self.audit.counts;
+        match evidence {
+            KmsgEvidence::Killed(line) => self.killed(*line, now, out),
+            KmsgEvidence::GroupKill { .. } => {
+                if let Some(instance) = self.current_of_log() {
+                    instance.group_notice = true;
+                    instance.active_ns = now.monotonic_ns;
+                }
+            }
+            KmsgEvidence::AlreadyExiting {
+                seq,
+                monotonic_ns,
+                tid,
+                report,
+                ..
+            } => {
+                self.exiting(seq, monotonic_ns, tid, report, now);
+            }
+            KmsgEvidence::NoVictim {
+                seq,
+                monotonic_ns,
+                report,
+            } => {
+                self.without_kill(Outcome::NoVictim, seq, monotonic_ns, report, now);
+            }
+            KmsgEvidence::Panic {
+                seq,
+                monotonic_ns,
+                report,
+            } => {
+                self.without_kill(Outcome::Panic, seq, monotonic_ns, report, now);
+            }
+            KmsgEvidence::Reaped { .. } => {}
+            KmsgEvidence::Suppressed { reports } => counts.suppressed_reports += reports,
+            KmsgEvidence::Lost { records } => counts.kmsg_lost += records,
+            KmsgEvidence::Forged { .. } => counts.forged += 1,
+            KmsgEvidence::Malformed { .. } => counts.malformed += 1,
+        }
+    }
+
+    fn killed(&mut self, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+        if let Some(key) = self.kill_named_by(&line) {
+            self.confirm(key, line, now);
+            return;
+        }
+        if let Some(at) = self
+            .held_marks
+            .iter()
+            .position(|(_, mark)| mark.victim.tid == line.tid)
+        {
+            let (_, mark) = self.held_marks.remove(at);
+            self.kill_after_all(mark, line, now, out);
+        } else if let Some(mark) = self.take_bare_mark(line.tid) {
+            self.kill_after_all(mark, line, now, out);
+        } else if let Some(chosen) = self.chosen_without_mark(line.tid) {
+            self.kill_after_all(chosen, line, now, out);
+        } else if self.bpf_up {
+            self.waiting_lines
+                .push((now.monotonic_ns + self.timing.grace_ns, line));
+        } else {
+            self.kill_from_log(line, now, out);
+        }
+    }
+
+    /// The known kill that this line tells of, again or for the first time. A second line means the
+    /// same process only within a group kill: otherwise the pid has been used again.
+    fn kill_named_by(&self, line: &KmsgKill) -> Option<KillKey> {
+        let key = *self.by_tid.get(&line.tid)?;
+        let kill = self.kills.get(&key)?;
+        let same_group =
+            || line.role == Role::GroupMember && self.kmsg_current == Some(kill.instance);
+        (kill.lines == 0 || same_group()).then_some(key)
+    }
+
+    /// The log confirms a kill.
+    pub(super) fn confirm(&mut self, key: KillKey, line: KmsgKill, now: Now) {
+        let Some(kill) = self.kills.get_mut(&key) else {
+            return;
+        };
+        let before = kill.repeats();
+        kill.lines += 1;
+        self.audit.counts.repeats += u64::from(kill.repeats() - before);
+        let instance = kill.instance;
+        let report = line.report.clone();
+        let chosen = line.role == Role::Chosen;
+        let named = report
+            .as_ref()
+            .is_some_and(|report| report.victim_tid == Some(line.tid));
+        if kill.line.is_none() {
+            kill.line = Some(line);
+        }
+        if let Some(open) = self.instances.get_mut(&instance) {
+            if open.closed {
+                self.audit.counts.late_lines += 1;
+            }
+            open.active_ns = now.monotonic_ns;
+            if open.report.is_none() && (chosen || named) {
+                open.report = report;
+            }
+        }
+        self.touched.push(instance);
+        self.follow_log(instance);
+    }
+
+    /// A mark that had not counted as a kill was one: the log says so.
+    fn kill_after_all(&mut self, mut mark: Mark, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+        mark.verdict = Verdict::Kill;
+        mark.role = Some(line.role);
+        let deadline = now.monotonic_ns;
+        self.waiting_lines.push((deadline, line));
+        self.kill_from_mark(mark, now, out);
+    }
+
+    /// A decision whose mark the ring had no room for, or has not delivered yet.
+    fn chosen_without_mark(&self, tid: u32) -> Option<Mark> {
+        self.open
+            .iter()
+            .filter_map(|key| self.instances.get(key))
+            .find_map(|instance| {
+                let decision = instance.decision.as_ref()?;
+                let chosen = decision.chosen_task.as_deref()?;
+                let same = decision.chosen.0 == tid || decision.chosen.1 == tid;
+                (same && instance.kills.is_empty()).then(|| chosen.clone())
+            })
+    }
+
+    fn take_bare_mark(&mut self, tid: u32) -> Option<Mark> {
+        let is_it = |instance: &Instance| {
+            instance
+                .bare_mark
+                .as_ref()
+                .is_some_and(|mark| mark.victim.tid == tid)
+        };
+        let at = self
+            .open
+            .iter()
+            .position(|key| self.instances.get(key).is_some_and(is_it))?;
+        let key = self.open[at];
+        let instance = self.instances.get_mut(&key)?;
+        let mark = instance.bare_mark.take()?;
+        if instance.decision.is_none() {
+            self.instances.remove(&key);
+            self.open.remove(at);
+        }
+        self.audit.counts.bare_marks = self.audit.counts.bare_marks.saturating_sub(1);
+        Some(mark)
+    }
+
+    /// A kill that only the log shows.
+    pub(super) fn kill_from_log(&mut self, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+        let member_of = self.kmsg_current.filter(|key| {
+            line.role == Role::GroupMember
+                && self
+                    .instances
+                    .get(key)
+                    .is_some_and(|instance| !instance.closed)
+        });
+        let instance = member_of.unwrap_or_else(|| {
+            let id = format!("oom-{}-kmsg{}", self.host.boot, line.seq);
+            self.open(Instance::new(id, line.monotonic_ns, now))
+        });
+        let key = self.key();
+        let report = line.report.clone();
+        let in_group = line.group.is_some();
+        let kill = Kill::from_line(&self.host.boot, instance, line, now);
+        for tid in kill.tids() {
+            self.by_tid.insert(tid, key);
+        }
+        self.kills.insert(key, kill);
+        if let Some(open) = self.instances.get_mut(&instance) {
+            open.kills.push(key);
+            open.active_ns = now.monotonic_ns;
+            open.group_notice |= in_group;
+            if open.report.is_none() {
+                open.report = report;
+            }
+        }
+        self.follow_log(instance);
+        self.emit_kill(key, now, out);
+    }
+
+    /// "is already exiting": part of a group kill, the end of an open decision, or one of its own.
+    fn exiting(
+        &mut self,
+        seq: u64,
+        monotonic_ns: u64,
+        tid: u32,
+        report: Option<Arc<KmsgReport>>,
+        now: Now,
+    ) {
+        if self
+            .current_of_log()
+            .is_some_and(|instance| instance.group_notice)
+        {
+            return;
+        }
+        let decided = self.open.iter().copied().find(|key| {
+            self.instances.get(key).is_some_and(|instance| {
+                instance.kills.is_empty()
+                    && instance.decision.as_ref().is_some_and(|decision| {
+                        decision.chosen.0 == tid || decision.chosen.1 == tid
+                    })
+            })
+        });
+        match decided.and_then(|key| self.instances.get_mut(&key)) {
+            Some(instance) => instance.report = report,
+            None => self.without_kill(Outcome::AlreadyExiting, seq, monotonic_ns, report, now),
+        }
+    }
+
+    fn without_kill(
+        &mut self,
+        outcome: Outcome,
+        seq: u64,
+        monotonic_ns: u64,
+        report: Option<Arc<KmsgReport>>,
+        now: Now,
+    ) {
+        let id = format!("oom-{}-kmsg{seq}", self.host.boot);
+        let mut instance = Instance::new(id, monotonic_ns, now);
+        instance.outcome = outcome;
+        instance.report = report;
+        let key = self.open(instance);
+        self.follow_log(key);
+    }
+
+    fn current_of_log(&mut self) -> Option<&mut Instance> {
+        self.instances.get_mut(&self.kmsg_current?)
+    }
+
+    /// Without BPF it is the log that shows that a decision is over.
+    fn follow_log(&mut self, key: InstanceKey) {
+        let before = self.kmsg_current.replace(key);
+        if let Some(before) = before
+            && before != key
+            && !self.bpf_up
+            && let Some(instance) = self.instances.get_mut(&before)
+        {
+            instance.followed = true;
+            self.touched.push(before);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Evidence in, events out: who was killed, once, and what one decision of the kernel did.
+//!
+//! Pure: no I/O, no clock; time is passed in, so every ordering, duplicate and loss is a table test.
+//! Emits [`Event::OomKill`] at the first trustworthy evidence of a kill and [`Event::OomInstance`]
+//! when the sources have spoken or the window is over. Refuses to alert on a bare mark, and to take
+//! identity or cgroup from the log when BPF has read them from the kernel.
+
+mod audit;
+mod bpf;
+mod instance;
+mod kill;
+mod kmsg;
+mod limit;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+pub use audit::{Audit, Counts};
+use instance::Instance;
+use kill::Kill;
+
+use crate::{
+    clock::Now,
+    event::{Event, Source},
+    evidence::{Evidence, KmsgKill, Mark},
+};
+
+/// How long to wait for what. All in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// An instance is closed at the latest this long after its first evidence: a slow console can
+    /// make the log late.
+    pub window_ns: u64,
+    /// A "Killed process" line waits this long for the mark that must have preceded it.
+    pub grace_ns: u64,
+    /// A group kill is complete when nothing has followed for this long.
+    pub settle_ns: u64,
+    /// Kills are remembered this long after their instance closed, to know late lines and repeats.
+    pub memory_ns: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            window_ns: 2_000_000_000,
+            grace_ns: 250_000_000,
+            settle_ns: 250_000_000,
+            memory_ns: 60_000_000_000,
+        }
+    }
+}
+
+/// Closed kills that are remembered at most, whatever their age.
+const MAX_REMEMBERED: usize = 65_536;
+
+/// Where and in which boot this is.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: Arc<str>,
+    /// The same without dashes, as it stands in ids.
+    pub boot: Arc<str>,
+    /// Node name.
+    pub node: Arc<str>,
+}
+
+impl Host {
+    /// From the kernel's boot id and the node's name.
+    #[must_use]
+    pub fn new(boot_id: &str, node: &str) -> Self {
+        Self {
+            boot_id: boot_id.into(),
+            boot: boot_id.replace('-', "").into(),
+            node: node.into(),
+        }
+    }
+}
+
+type KillKey = u64;
+type InstanceKey = u64;
+
+/// The state between evidence and events.
+#[derive(Debug)]
+pub struct Correlator {
+    host: Host,
+    timing: Timing,
+    /// Whether each source delivers now; one that is down is not waited for.
+    bpf_up: bool,
+    kmsg_up: bool,
+    next_key: u64,
+    kills: HashMap<KillKey, Kill>,
+    /// The newest kill that each thread or process id stands for.
+    by_tid: HashMap<u32, KillKey>,
+    /// Open instances, and closed ones as long as one of their kills is remembered.
+    instances: HashMap<InstanceKey, Instance>,
+    /// Those that are open, oldest first; those among them that may have become complete.
+    open: Vec<InstanceKey>,
+    touched: Vec<InstanceKey>,
+    /// Kills of closed instances, oldest first, with the time they were closed.
+    closed: VecDeque<(u64, KillKey)>,
+    /// The instance that BPF, and the log, spoke of last.
+    bpf_current: Option<InstanceKey>,
+    kmsg_current: Option<InstanceKey>,
+    /// "Killed process" lines that wait for their mark.
+    waiting_lines: Vec<(u64, KmsgKill)>,
+    /// Marks of which it is not known yet whether they are kills.
+    held_marks: Vec<(u64, Mark)>,
+    audit: Audit,
+}
+
+impl Correlator {
+    /// Nothing seen yet; both sources count as down until they say otherwise.
+    #[must_use]
+    pub fn new(host: Host, timing: Timing) -> Self {
+        Self {
+            host,
+            timing,
+            bpf_up: false,
+            kmsg_up: false,
+            next_key: 0,
+            kills: HashMap::with_capacity(1024),
+            by_tid: HashMap::with_capacity(2048),
+            instances: HashMap::with_capacity(1024),
+            open: Vec::with_capacity(1024),
+            touched: Vec::with_capacity(16),
+            closed: VecDeque::with_capacity(1024),
+            bpf_current: None,
+            kmsg_current: None,
+            waiting_lines: Vec::with_capacity(64),
+            held_marks: Vec::with_capacity(16),
+            audit: Audit::default(),
+        }
+    }
+
+    /// Takes one observation; appends the events that it completes.
+    pub fn observe(&mut self, evidence: Evidence, now: Now, out: &mut Vec<Event>) {
+        match evidence {
+            Evidence::Mark(mark) => self.mark(*mark, now, out),
+            Evidence::Decision(decision) => self.decision(*decision, now),
+            Evidence::RingGap { lost } => self.audit.counts.ring_dropped += lost,
+            Evidence::Kmsg(kmsg) => self.kmsg(kmsg, now, out),
+            Evidence::Counter { oom_kill } => {
+                self.audit.counter(oom_kill);
+                self.judge_held_marks(now, out);
+            }
+            Evidence::SourceState { source, up } => match source {
+                Source::Bpf => self.bpf_up = up,
+                Source::Kmsg => self.kmsg_up = up,
+            },
+        }
+        let touched = std::mem::take(&mut self.touched);
+        self.close_ready(&touched, now, out);
+    }
+
+    /// Lets time pass: grace periods end, windows close.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) {
+        let due = |at: u64| at <= now.monotonic_ns || !self.bpf_up;
+        let mut lines = std::mem::take(&mut self.waiting_lines);
+        let mut ready = Vec::new();
+        lines.retain(|(at, line)| {
+            if due(*at) {
+                ready.push(line.clone());
+            }
+            !due(*at)
+        });
+        self.waiting_lines = lines;
+        for line in ready {
+            self.kill_from_log(line, now, out);
+        }
+        self.drop_held_marks(now, out);
+        let open = self.open.clone();
+        self.close_ready(&open, now, out);
+        self.forget(now);
+    }
+
+    /// When [`Correlator::tick`] has something to do next, on `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        let lines = self.waiting_lines.iter().map(|(at, _)| *at);
+        let marks = self.held_marks.iter().map(|(at, _)| *at);
+        let open = self.open.iter().filter_map(|key| self.instances.get(key));
+        let instances = open.map(|instance| self.closes_at(instance));
+        lines.chain(marks).chain(instances).min()
+    }
+
+    /// Whether a mark waits for the kernel's counter to say if it was a kill.
+    #[must_use]
+    pub fn wants_counter(&self) -> bool {
+        !self.held_marks.is_empty()
+    }
+
+    /// Whether nothing is pending: only then does the audit judge.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.waiting_lines.is_empty() && self.held_marks.is_empty() && self.open.is_empty()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.audit.counts
+    }
+
+    /// The kernel's counter against what was seen.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Closes everything that is open, at shutdown.
+    pub fn finish(&mut self, now: Now, out: &mut Vec<Event>) {
+        for (_, line) in std::mem::take(&mut self.waiting_lines) {
+            self.kill_from_log(line, now, out);
+        }
+        self.judge_held_marks(now, out);
+        for key in self.open.clone() {
+            self.close(key, now, out);
+        }
+    }
+
+    fn key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    fn emit_kill(&mut self, key: KillKey, now: Now, out: &mut Vec<Event>) {
+        self.audit.counts.kills += 1;
+        let Some(kill) = self.kills.get_mut(&key) else {
+            return;
+        };
+        let Some(instance) = self.instances.get(&kill.instance) else {
+            return;
+        };
+        kill.latency_ns = Some(now.monotonic_ns.saturating_sub(kill.monotonic_ns()));
+        let event = kill.event(&self.host, instance);
+        out.push(Event::OomKill(Box::new(event)));
+    }
+
+    /// Closes those of `candidates` that are complete.
+    fn close_ready(&mut self, candidates: &[InstanceKey], now: Now, out: &mut Vec<Event>) {
+        for &key in candidates {
+            let ready = self.instances.get(&key).is_some_and(|instance| {
+                !instance.closed && self.closes_at(instance) <= now.monotonic_ns
+            });
+            if ready {
+                self.close(key, now, out);
+            }
+        }
+    }
+
+    fn close(&mut self, key: InstanceKey, now: Now, out: &mut Vec<Event>) {
+        self.open.retain(|&open| open != key);
+        let Some(instance) = self.instances.get_mut(&key) else {
+            return;
+        };
+        instance.closed = true;
+        let kills = instance.kills.clone();
+        let of: Vec<&Kill> = kills
+            .iter()
+            .filter_map(|kill| self.kills.get(kill))
+            .collect();
+        let counts = &mut self.audit.counts;
+        counts.instances += 1;
+        counts.possible_repeats += u64::from(instance.may_hide_repeats(&of, self.kmsg_up));
+        let event = instance.event(&self.host, &of, (self.bpf_up, self.kmsg_up), now);
+        out.push(Event::OomInstance(Box::new(event)));
+        if kills.is_empty() {
+            self.instances.remove(&key);
+        }
+        for kill in kills {
+            self.closed.push_back((now.monotonic_ns, kill));
+        }
+    }
+
+    /// When an instance may be closed: now (0), when its group has settled, or at the window's end.
+    fn closes_at(&self, instance: &Instance) -> u64 {
+        let last = instance.opened_ns + self.timing.window_ns;
+        if instance.kills.is_empty() {
+            return last.min(instance.active_ns + self.timing.settle_ns);
+        }
+        let spoken = instance
+            .kills
+            .iter()
+            .filter_map(|kill| self.kills.get(kill))
+            .all(|kill| {
+                (kill.mark.is_some() || !self.bpf_up) && (kill.line.is_some() || !self.kmsg_up)
+            });
+        if !spoken {
+            last
+        } else if instance.followed || instance.single() {
+            0
+        } else {
+            last.min(instance.active_ns + self.timing.settle_ns)
+        }
+    }
+
+    fn forget(&mut self, now: Now) {
+        while let Some(&(at, key)) = self.closed.front() {
+            let old = now.monotonic_ns.saturating_sub(at) > self.timing.memory_ns;
+            if !old && self.closed.len() <= MAX_REMEMBERED {
+                break;
+            }
+            self.closed.pop_front();
+            let Some(kill) = self.kills.remove(&key) else {
+                continue;
+            };
+            for tid in kill.tids() {
+                if self.by_tid.get(&tid) == Some(&key) {
+                    self.by_tid.remove(&tid);
+                }
+            }
+            let gone = self
+                .instances
+                .get_mut(&kill.instance)
+                .is_some_and(|instance| {
+                    instance.kills.retain(|&other| other != key);
+                    instance.closed && instance.kills.is_empty()
+                });
+            if gone {
+                self.instances.remove(&kill.instance);
+            }
+        }
+    }
+}

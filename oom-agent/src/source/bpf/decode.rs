@@ -1,0 +1,352 @@
+//! One ring record → evidence.
+//!
+//! Reads the bytes of an [`oom_common::Record`] field by field; emits [`Mark`] and [`Decision`].
+//! Refuses records of another wire version or of an impossible length. A cgroup path that could not
+//! be copied whole is `None`, never a shortened path.
+
+use std::mem::offset_of;
+
+use bytes::Buf;
+use oom_common::{
+    Asker as WireAsker, Level as WireLevel, MAX_LEVELS, Oom, Record, STACK_DEPTH, Task,
+    WIRE_VERSION, flags, kind, level_flags,
+};
+use thiserror::Error;
+
+use crate::{
+    event::{Cgroup, Constraint, Memory, Victim},
+    evidence::{Asker, Charge, Decision, Level, Mark},
+    text::{Comm, printable},
+};
+
+/// Why a record was refused. Counted by the caller.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Shorter than the fixed part, or its own lengths point outside it.
+    #[error("record of {len} bytes is cut short")]
+    Short {
+        /// Length that arrived.
+        len: usize,
+    },
+    /// Written by another version of the kernel side.
+    #[error("record of wire version {found}, this agent speaks {WIRE_VERSION}")]
+    Version {
+        /// Version in the record.
+        found: u16,
+    },
+    /// A kind that this version does not know.
+    #[error("record of unknown kind {0}")]
+    Kind(u16),
+}
+
+/// A decoded record.
+#[derive(Debug)]
+pub enum Decoded {
+    /// A mark, without what the stack tells; the stack itself beside it.
+    Mark(Box<Mark>, Stack),
+    /// A decision.
+    Decision(Box<Decision>),
+    /// The agent seen by its own program, at start.
+    SelfCheck(Box<Mark>),
+}
+
+/// Return addresses, innermost first.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack {
+    addresses: [u64; STACK_DEPTH],
+    len: usize,
+}
+
+impl Stack {
+    /// The addresses that the kernel gave.
+    #[must_use]
+    pub fn addresses(&self) -> &[u64] {
+        &self.addresses[..self.len]
+    }
+}
+
+/// Decodes one record. `page_size` in bytes.
+pub fn decode(record: &[u8], page_size: u64) -> Result<Decoded, DecodeError> {
+    let wire = Wire { record, page_size };
+    if record.len() < Record::FIXED_LEN || record.len() < Record::FIXED_LEN + wire.names_len() {
+        return Err(DecodeError::Short { len: record.len() });
+    }
+    let version = wire.u16(offset_of!(Record, version));
+    if version != WIRE_VERSION {
+        return Err(DecodeError::Version { found: version });
+    }
+    match wire.u16(offset_of!(Record, kind)) {
+        kind::MARK => Ok(Decoded::Mark(Box::new(wire.mark()), wire.stack())),
+        kind::SELF_CHECK => Ok(Decoded::SelfCheck(Box::new(wire.mark()))),
+        kind::DECISION => Ok(Decoded::Decision(Box::new(wire.decision()))),
+        other => Err(DecodeError::Kind(other)),
+    }
+}
+
+/// Field access into a record whose length has been checked.
+struct Wire<'a> {
+    record: &'a [u8],
+    page_size: u64,
+}
+
+impl Wire<'_> {
+    fn at(&self, offset: usize) -> &[u8] {
+        self.record.get(offset..).unwrap_or_default()
+    }
+
+    fn u16(&self, offset: usize) -> u16 {
+        self.at(offset).try_get_u16_ne().unwrap_or_default()
+    }
+
+    fn u32(&self, offset: usize) -> u32 {
+        self.at(offset).try_get_u32_ne().unwrap_or_default()
+    }
+
+    fn i32(&self, offset: usize) -> i32 {
+        self.at(offset).try_get_i32_ne().unwrap_or_default()
+    }
+
+    fn u64(&self, offset: usize) -> u64 {
+        self.at(offset).try_get_u64_ne().unwrap_or_default()
+    }
+
+    fn i64(&self, offset: usize) -> i64 {
+        self.at(offset).try_get_i64_ne().unwrap_or_default()
+    }
+
+    fn comm(&self, offset: usize) -> Comm {
+        let bytes = self.at(offset);
+        Comm::new(&bytes[..bytes.len().min(oom_common::COMM_LEN)])
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.u32(offset_of!(Record, flags)) & flag != 0
+    }
+
+    fn names_len(&self) -> usize {
+        self.u32(offset_of!(Record, names_len)) as usize
+    }
+
+    fn pages(&self, offset: usize) -> u64 {
+        self.u64(offset).saturating_mul(self.page_size)
+    }
+
+    fn mark(&self) -> Mark {
+        let task = offset_of!(Record, task);
+        let known = self.has(flags::TASK);
+        let classic = self.has(flags::CLASSIC);
+        let start = known.then(|| self.u64(task + offset_of!(Task, start_boottime_ns)));
+        let u32_if = |known: bool, field: usize| known.then(|| self.u32(task + field));
+        Mark {
+            seq: self.u64(offset_of!(Record, seq)),
+            monotonic_ns: self.u64(offset_of!(Record, time_ns)),
+            victim: Victim {
+                pid: u32_if(known, offset_of!(Task, tgid)),
+                tid: self.u32(task + offset_of!(Task, tid)),
+                ns_pid: u32_if(self.has(flags::NS_PID), offset_of!(Task, ns_pid)),
+                ppid: u32_if(known, offset_of!(Task, ppid)),
+                comm: self.comm(task + offset_of!(Task, comm)),
+                parent_comm: known.then(|| self.comm(task + offset_of!(Task, parent_comm))),
+                uid: u32_if(known || classic, offset_of!(Task, uid)),
+                start_time: None,
+                threads: u32_if(known, offset_of!(Task, threads)),
+                oom_score_adj: (known || classic)
+                    .then(|| small(self.i32(task + offset_of!(Task, oom_score_adj)))),
+                exe: None,
+                cmdline: None,
+            },
+            start_boottime_ns: start,
+            memory: self.memory(),
+            levels: self.levels(),
+            cgroup_version: known.then(|| if self.has(flags::CGROUP_V2) { 2 } else { 1 }),
+            asker: self.asker(),
+            ..Mark::default()
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        let task = offset_of!(Record, task);
+        let rss = task + offset_of!(Task, rss);
+        // A per-CPU counter read without its deltas may be a little below zero.
+        let count = |index: usize| u64::try_from(self.i64(rss + 8 * index)).unwrap_or(0);
+        if self.has(flags::CLASSIC) {
+            return Memory {
+                total_vm_bytes: Some(self.u64(task + offset_of!(Task, total_vm)) * 1024),
+                anon_bytes: Some(count(1) * 1024),
+                file_bytes: Some(count(0) * 1024),
+                shmem_bytes: Some(count(3) * 1024),
+                pgtables_bytes: Some(self.u64(task + offset_of!(Task, pgtables_bytes)) * 1024),
+                ..Memory::default()
+            };
+        }
+        if !self.has(flags::MM) {
+            return Memory::default();
+        }
+        let pages = |count: u64| Some(count.saturating_mul(self.page_size));
+        Memory {
+            total_vm_bytes: Some(self.pages(task + offset_of!(Task, total_vm))),
+            file_bytes: pages(count(0)),
+            anon_bytes: pages(count(1)),
+            swap_bytes: pages(count(2)),
+            shmem_bytes: pages(count(3)),
+            pgtables_bytes: Some(self.u64(task + offset_of!(Task, pgtables_bytes))),
+            peak_rss_bytes: self.peak(count(0) + count(1) + count(3)),
+        }
+    }
+
+    /// The kernel records the high-water mark only when memory is given back: until then it stands
+    /// below what is resident, and what is resident is the peak.
+    fn peak(&self, resident_pages: u64) -> Option<u64> {
+        let recorded = self.u64(offset_of!(Record, task) + offset_of!(Task, hiwater_rss));
+        Some(recorded.max(resident_pages).saturating_mul(self.page_size))
+    }
+
+    fn charge(&self, usage: usize, max: usize, failcnt: usize) -> Charge {
+        Charge {
+            usage_bytes: self.pages(usage),
+            limit_bytes: self.limit(self.u64(max)),
+            failcnt: self.u64(failcnt),
+            oom_group: None,
+        }
+    }
+
+    /// `PAGE_COUNTER_MAX` is `LONG_MAX / PAGE_SIZE`: no limit (include/linux/page_counter.h).
+    fn limit(&self, pages: u64) -> Option<u64> {
+        let none = i64::MAX.unsigned_abs() / self.page_size.max(1);
+        (pages < none).then(|| pages * self.page_size)
+    }
+
+    fn levels(&self) -> Vec<Level> {
+        let count = (self.u32(offset_of!(Record, level_count)) as usize).min(MAX_LEVELS);
+        let whole = !self.has(flags::LEVELS_CUT) && !self.has(flags::NAMES_CUT);
+        let names: Vec<&[u8]> = self.names().take(count).collect();
+        let paths = (whole && names.len() == count).then(|| paths(&names));
+        (0..count)
+            .map(|index| {
+                let at = offset_of!(Record, levels) + index * size_of::<WireLevel>();
+                let bits = self.u64(at + offset_of!(WireLevel, flags));
+                let known = bits & level_flags::OOM_GROUP_KNOWN != 0;
+                let mut charge = self.charge(
+                    at + offset_of!(WireLevel, usage),
+                    at + offset_of!(WireLevel, max),
+                    at + offset_of!(WireLevel, failcnt),
+                );
+                charge.oom_group = known.then_some(bits & level_flags::OOM_GROUP != 0);
+                Level {
+                    id: self.u64(at + offset_of!(WireLevel, id)),
+                    path: paths.as_ref().and_then(|paths| paths.get(index).cloned()),
+                    charge: (bits & level_flags::MEMCG != 0).then_some(charge),
+                }
+            })
+            .collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let area = self.at(Record::FIXED_LEN);
+        let area = &area[..self.names_len().min(area.len())];
+        // Every name ends with its NUL: the piece after the last one is not a name.
+        area.strip_suffix(b"\0")
+            .into_iter()
+            .flat_map(|names| names.split(|&byte| byte == 0))
+    }
+
+    fn asker(&self) -> Asker {
+        let at = offset_of!(Record, asker);
+        let known = self.has(flags::ASKER_TASK);
+        let levels = self.u32(offset_of!(Record, level_count)) as usize;
+        let own = self.u32(offset_of!(Record, asker_level_count)) as usize;
+        let cgroup = if !known || self.has(flags::ASKER_NAMES_CUT) {
+            None
+        } else if self.has(flags::ASKER_SAME_CGROUP) {
+            self.levels().into_iter().next().and_then(|own| own.path)
+        } else {
+            let names: Vec<&[u8]> = self.names().skip(levels).take(own).collect();
+            (own > 0 && names.len() == own)
+                .then(|| paths(&names).into_iter().next())
+                .flatten()
+        };
+        Asker {
+            pid: self.u32(at + offset_of!(WireAsker, tgid)),
+            tid: self.u32(at + offset_of!(WireAsker, tid)),
+            comm: self.comm(at + offset_of!(WireAsker, comm)),
+            oom_score_adj: known
+                .then(|| small(self.i32(at + offset_of!(WireAsker, oom_score_adj)))),
+            cgroup,
+        }
+    }
+
+    fn stack(&self) -> Stack {
+        let bytes = self.u32(offset_of!(Record, stack_len)) as usize;
+        let len = (bytes / 8).min(STACK_DEPTH);
+        let mut addresses = [0; STACK_DEPTH];
+        for (index, address) in addresses.iter_mut().enumerate().take(len) {
+            *address = self.u64(offset_of!(Record, stack) + 8 * index);
+        }
+        Stack { addresses, len }
+    }
+
+    fn decision(&self) -> Decision {
+        let at = offset_of!(Record, oom);
+        let task = offset_of!(Record, task);
+        let chosen = self.mark();
+        let limit = self.has(flags::OOM_MEMCG).then(|| {
+            let id = self.u64(at + offset_of!(Oom, memcg_id));
+            let level = chosen.levels.iter().find(|level| level.id == id);
+            let cgroup = Cgroup {
+                path: level.and_then(|level| level.path.clone()),
+                id: Some(id),
+                version: chosen.cgroup_version,
+            };
+            let mut charge = self.charge(
+                at + offset_of!(Oom, usage),
+                at + offset_of!(Oom, max),
+                at + offset_of!(Oom, failcnt),
+            );
+            charge.oom_group = level.and_then(|level| level.charge?.oom_group);
+            (cgroup, charge)
+        });
+        Decision {
+            seq: chosen.seq,
+            monotonic_ns: chosen.monotonic_ns,
+            asker: chosen.asker.clone(),
+            constraint: match self.u32(at + offset_of!(Oom, constraint)) {
+                0 => Some(Constraint::None),
+                1 => Some(Constraint::Cpuset),
+                2 => Some(Constraint::MemoryPolicy),
+                3 => Some(Constraint::Memcg),
+                _ => None,
+            },
+            gfp_mask: self.u32(at + offset_of!(Oom, gfp_mask)),
+            order: self.i32(at + offset_of!(Oom, order)),
+            total_bytes: self.pages(at + offset_of!(Oom, totalpages)),
+            points: self.i64(at + offset_of!(Oom, points)),
+            limit,
+            chosen: (
+                self.u32(task + offset_of!(Task, tid)),
+                self.u32(task + offset_of!(Task, tgid)),
+            ),
+            chosen_task: self.has(flags::TASK).then(|| Box::new(chosen)),
+        }
+    }
+}
+
+/// Names from a cgroup up to the root → the path of each of those levels.
+fn paths(names: &[&[u8]]) -> Vec<String> {
+    let mut paths = Vec::with_capacity(names.len());
+    let mut path = String::new();
+    for (depth, name) in names.iter().rev().enumerate() {
+        if depth == 0 {
+            paths.push("/".to_owned());
+        } else {
+            path.push('/');
+            path.push_str(&printable(name));
+            paths.push(path.clone());
+        }
+    }
+    paths.reverse();
+    paths
+}
+
+fn small(value: i32) -> i16 {
+    i16::try_from(value).unwrap_or_default()
+}

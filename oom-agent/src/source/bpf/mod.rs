@@ -1,0 +1,4 @@
+//! The eBPF source.
+
+pub mod decode;
+pub mod stack;

@@ -1,0 +1,364 @@
+//! The kernel's call chain at a mark → kill or not, scope, role, what was being allocated.
+//!
+//! Reads return addresses and `/proc/kallsyms`; keeps only the few symbols that mean something here.
+//! Refuses to conclude from absence where a function may have been inlined.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufRead},
+};
+
+use crate::{
+    event::{Allocation, Role, Scope},
+    evidence::{Mark, Verdict},
+};
+
+/// What a frame tells. Functions by name: mm/oom_kill.c, mm/memcontrol.c, mm/memory.c and others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Mark,
+    Kill,
+    Choice,
+    OutOfMemory,
+    Memcg,
+    Member,
+    Sysrq,
+    Allocation(Allocation),
+}
+
+const FRAMES: &[(&str, Meaning)] = &[
+    ("mark_oom_victim", Meaning::Mark),
+    ("__oom_kill_process", Meaning::Kill),
+    ("oom_kill_process", Meaning::Choice),
+    ("out_of_memory", Meaning::OutOfMemory),
+    ("mem_cgroup_out_of_memory", Meaning::Memcg),
+    ("oom_kill_memcg_member", Meaning::Member),
+    ("moom_callback", Meaning::Sysrq),
+    // The innermost of these names the allocation.
+    ("pte_alloc_one", Meaning::Allocation(Allocation::PageTable)),
+    ("__pte_alloc", Meaning::Allocation(Allocation::PageTable)),
+    ("__pmd_alloc", Meaning::Allocation(Allocation::PageTable)),
+    ("__pud_alloc", Meaning::Allocation(Allocation::PageTable)),
+    (
+        "do_anonymous_page",
+        Meaning::Allocation(Allocation::AnonPageFault),
+    ),
+    (
+        "alloc_anon_folio",
+        Meaning::Allocation(Allocation::AnonPageFault),
+    ),
+    (
+        "do_huge_pmd_anonymous_page",
+        Meaning::Allocation(Allocation::HugePage),
+    ),
+    (
+        "vma_alloc_anon_folio_pmd",
+        Meaning::Allocation(Allocation::HugePage),
+    ),
+    ("hugetlb_fault", Meaning::Allocation(Allocation::HugePage)),
+    ("do_wp_page", Meaning::Allocation(Allocation::CopyOnWrite)),
+    ("wp_page_copy", Meaning::Allocation(Allocation::CopyOnWrite)),
+    ("do_cow_fault", Meaning::Allocation(Allocation::CopyOnWrite)),
+    ("do_swap_page", Meaning::Allocation(Allocation::SwapIn)),
+    (
+        "shmem_get_folio_gfp",
+        Meaning::Allocation(Allocation::Shmem),
+    ),
+    ("shmem_getpage_gfp", Meaning::Allocation(Allocation::Shmem)),
+    (
+        "shmem_alloc_and_add_folio",
+        Meaning::Allocation(Allocation::Shmem),
+    ),
+    (
+        "filemap_fault",
+        Meaning::Allocation(Allocation::FilePageFault),
+    ),
+    (
+        "__filemap_get_folio",
+        Meaning::Allocation(Allocation::PageCache),
+    ),
+    (
+        "__filemap_get_folio_mpol",
+        Meaning::Allocation(Allocation::PageCache),
+    ),
+    (
+        "pagecache_get_page",
+        Meaning::Allocation(Allocation::PageCache),
+    ),
+    ("filemap_read", Meaning::Allocation(Allocation::PageCache)),
+    (
+        "page_cache_ra_unbounded",
+        Meaning::Allocation(Allocation::PageCache),
+    ),
+    (
+        "page_cache_ra_order",
+        Meaning::Allocation(Allocation::PageCache),
+    ),
+    (
+        "kmem_cache_alloc_noprof",
+        Meaning::Allocation(Allocation::Slab),
+    ),
+    ("kmem_cache_alloc", Meaning::Allocation(Allocation::Slab)),
+    (
+        "kmem_cache_alloc_lru_noprof",
+        Meaning::Allocation(Allocation::Slab),
+    ),
+    (
+        "kmem_cache_alloc_node_noprof",
+        Meaning::Allocation(Allocation::Slab),
+    ),
+    (
+        "__memcg_slab_post_alloc_hook",
+        Meaning::Allocation(Allocation::Slab),
+    ),
+    ("__kmalloc_noprof", Meaning::Allocation(Allocation::Slab)),
+    ("__kmalloc", Meaning::Allocation(Allocation::Slab)),
+    (
+        "mem_cgroup_charge_skmem",
+        Meaning::Allocation(Allocation::Socket),
+    ),
+    (
+        "mem_cgroup_sk_charge",
+        Meaning::Allocation(Allocation::Socket),
+    ),
+    (
+        "__vmalloc_node_range_noprof",
+        Meaning::Allocation(Allocation::Vmalloc),
+    ),
+    (
+        "__vmalloc_node_range",
+        Meaning::Allocation(Allocation::Vmalloc),
+    ),
+    ("dup_task_struct", Meaning::Allocation(Allocation::Vmalloc)),
+    (
+        "memory_max_write",
+        Meaning::Allocation(Allocation::LimitWrite),
+    ),
+    (
+        "mem_cgroup_resize_max",
+        Meaning::Allocation(Allocation::LimitWrite),
+    ),
+    (
+        "obj_cgroup_charge_pages",
+        Meaning::Allocation(Allocation::OtherKernel),
+    ),
+    (
+        "__memcg_kmem_charge_page",
+        Meaning::Allocation(Allocation::OtherKernel),
+    ),
+];
+
+/// The kernel's symbols that matter here.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    /// `[start, end)` of each, sorted by start.
+    ranges: Vec<(u64, u64, Meaning)>,
+    /// Whether `__oom_kill_process` exists as a function of its own: only then does its absence
+    /// from a stack mean that nothing was killed.
+    kill_is_a_function: bool,
+}
+
+impl Symbols {
+    /// Reads `/proc/kallsyms`. Without `CAP_SYSLOG` every address there is 0: then nothing is known.
+    pub fn read(kallsyms: impl BufRead) -> io::Result<Self> {
+        let wanted: HashMap<&[u8], Meaning> = FRAMES
+            .iter()
+            .map(|(name, meaning)| (name.as_bytes(), *meaning))
+            .collect();
+        Self::scan(kallsyms, &wanted)
+    }
+
+    fn scan(mut kallsyms: impl BufRead, wanted: &HashMap<&[u8], Meaning>) -> io::Result<Self> {
+        let mut found = Self::default();
+        // kallsyms is sorted by address within the kernel image: a symbol ends where the next begins.
+        let mut open: Vec<(u64, Meaning)> = Vec::new();
+        let mut line = Vec::with_capacity(256);
+        while kallsyms.read_until(b'\n', &mut line)? > 0 {
+            if let Some((address, name)) = symbol(&line) {
+                if open.first().is_some_and(|&(start, _)| start < address) {
+                    for (start, meaning) in open.drain(..) {
+                        found.ranges.push((start, address, meaning));
+                    }
+                }
+                if address != 0
+                    && let Some(&meaning) = wanted.get(base_name(name))
+                {
+                    open.push((address, meaning));
+                    found.kill_is_a_function |= meaning == Meaning::Kill && !is_cold(name);
+                }
+            }
+            line.clear();
+        }
+        found.ranges.sort_unstable_by_key(|&(start, ..)| start);
+        Ok(found)
+    }
+
+    /// Whether any address could be resolved at all.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
+    fn meaning(&self, return_address: u64) -> Option<Meaning> {
+        // A return address is behind its call, which may be the last instruction of a function.
+        let address = return_address.wrapping_sub(1);
+        let index = self.ranges.partition_point(|&(start, ..)| start <= address);
+        let &(_, end, meaning) = self.ranges.get(index.checked_sub(1)?)?;
+        (address < end).then_some(meaning)
+    }
+
+    /// Writes into `mark` what its stack tells.
+    pub fn classify(&self, addresses: &[u64], mark: &mut Mark) {
+        let frames: Vec<Meaning> = addresses
+            .iter()
+            .filter_map(|&address| self.meaning(address))
+            .collect();
+        let has = |meaning| frames.contains(&meaning);
+        let way_known = has(Meaning::OutOfMemory) || has(Meaning::Choice) || has(Meaning::Memcg);
+        mark.verdict = if has(Meaning::Kill) {
+            Verdict::Kill
+        } else if way_known && self.kill_is_a_function {
+            Verdict::MarkOnly
+        } else {
+            Verdict::Unknown
+        };
+        mark.scope = if has(Meaning::Sysrq) {
+            Some(Scope::Sysrq)
+        } else if has(Meaning::Memcg) {
+            Some(Scope::Memcg)
+        } else if has(Meaning::OutOfMemory) {
+            Some(Scope::System)
+        } else {
+            None
+        };
+        mark.role = match mark.verdict {
+            Verdict::Kill if has(Meaning::Member) => Some(Role::GroupMember),
+            Verdict::Kill => Some(Role::Chosen),
+            Verdict::MarkOnly | Verdict::Unknown => None,
+        };
+        mark.allocation = frames.iter().find_map(|frame| match frame {
+            Meaning::Allocation(allocation) => Some(*allocation),
+            _ => None,
+        });
+    }
+}
+
+/// `ffffffff81598eb0 t __oom_kill_process\t[module]`
+fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
+    let mut words = line.split(u8::is_ascii_whitespace);
+    let address = u64::from_str_radix(std::str::from_utf8(words.next()?).ok()?, 16).ok()?;
+    words.next()?;
+    Some((address, words.next()?))
+}
+
+/// The function's name without what compilers append: `.isra.0`, `.constprop.0`, `.cold`.
+fn base_name(name: &[u8]) -> &[u8] {
+    name.split(|&byte| byte == b'.').next().unwrap_or(name)
+}
+
+fn is_cold(name: &[u8]) -> bool {
+    name.ends_with(b".cold")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KALLSYMS: &[u8] = b"\
+ffffffff81001000 t __oom_kill_process.cold
+ffffffff81001100 t other
+ffffffff81597b90 t mark_oom_victim
+ffffffff81598eb0 t __oom_kill_process
+ffffffff81599310 t oom_kill_process.isra.0
+ffffffff815994b0 t oom_kill_memcg_member
+ffffffff81599ce0 T out_of_memory
+ffffffff8168dc30 t mem_cgroup_out_of_memory
+ffffffff8168dd30 t try_charge_memcg
+ffffffff81700000 t do_anonymous_page
+ffffffff81700100 t moom_callback
+ffffffff81700200 t next
+";
+
+    const MARK: u64 = 0xffff_ffff_8159_7ba0;
+    const KILL: u64 = 0xffff_ffff_8159_8f00;
+    const KILL_END: u64 = 0xffff_ffff_8159_9310;
+    const KILL_COLD: u64 = 0xffff_ffff_8100_1010;
+    const CHOICE: u64 = 0xffff_ffff_8159_9400;
+    const MEMBER: u64 = 0xffff_ffff_8159_94c0;
+    const OOM: u64 = 0xffff_ffff_8159_9d00;
+    const MEMCG: u64 = 0xffff_ffff_8168_dc40;
+    const ANON: u64 = 0xffff_ffff_8170_0010;
+    const SYSRQ: u64 = 0xffff_ffff_8170_0110;
+
+    fn told(kallsyms: &[u8], stack: &[u64]) -> (Verdict, Option<Scope>, Option<Role>) {
+        let mut mark = Mark::default();
+        Symbols::read(kallsyms).unwrap().classify(stack, &mut mark);
+        (mark.verdict, mark.scope, mark.role)
+    }
+
+    #[test]
+    fn the_call_chain_says_what_the_mark_means() {
+        let chosen = Some(Role::Chosen);
+        for (stack, expected) in [
+            (
+                &[MARK, KILL, CHOICE, OOM, MEMCG, ANON][..],
+                (Verdict::Kill, Some(Scope::Memcg), chosen),
+            ),
+            (
+                &[MARK, KILL_END, CHOICE, OOM],
+                (Verdict::Kill, Some(Scope::System), chosen),
+            ),
+            (
+                &[MARK, KILL_COLD, CHOICE, OOM],
+                (Verdict::Kill, Some(Scope::System), chosen),
+            ),
+            (
+                &[MARK, KILL, MEMBER, CHOICE, OOM, MEMCG],
+                (Verdict::Kill, Some(Scope::Memcg), Some(Role::GroupMember)),
+            ),
+            (
+                &[MARK, KILL, CHOICE, OOM, SYSRQ],
+                (Verdict::Kill, Some(Scope::Sysrq), chosen),
+            ),
+            (
+                &[MARK, OOM, MEMCG],
+                (Verdict::MarkOnly, Some(Scope::Memcg), None),
+            ),
+            (
+                &[MARK, CHOICE, OOM],
+                (Verdict::MarkOnly, Some(Scope::System), None),
+            ),
+            (&[MARK], (Verdict::Unknown, None, None)),
+            (&[], (Verdict::Unknown, None, None)),
+        ] {
+            assert_eq!(told(KALLSYMS, stack), expected, "{stack:x?}");
+        }
+    }
+
+    #[test]
+    fn absence_of_an_inlined_function_proves_nothing() {
+        let inlined: Vec<u8> = KALLSYMS
+            .split_inclusive(|&byte| byte == b'\n')
+            .filter(|line| !line.ends_with(b"t __oom_kill_process\n"))
+            .flatten()
+            .copied()
+            .collect();
+        assert_eq!(told(&inlined, &[MARK, CHOICE, OOM]).0, Verdict::Unknown);
+    }
+
+    #[test]
+    fn hidden_addresses_are_unusable() {
+        let hidden = b"0000000000000000 t __oom_kill_process\n0000000000000000 T out_of_memory\n";
+        let symbols = Symbols::read(&hidden[..]).unwrap();
+        assert!(!symbols.usable());
+    }
+
+    #[test]
+    fn the_innermost_allocation_counts() {
+        let mut mark = Mark::default();
+        Symbols::read(KALLSYMS)
+            .unwrap()
+            .classify(&[MARK, KILL, CHOICE, OOM, MEMCG, ANON], &mut mark);
+        assert_eq!(mark.allocation, Some(Allocation::AnonPageFault));
+    }
+}
