@@ -97,14 +97,20 @@ pub enum HogError {
 
 /// Prepares this process and takes memory until the kernel kills it. Returns only on failure.
 pub fn run(args: &HogArgs) -> Result<Infallible, HogError> {
+    let limit = enter(args)?;
+    take(limit)
+}
+
+/// Enters the cgroup ([`confine`]), takes the name and the score. Returns the limit.
+pub fn enter(args: &HogArgs) -> Result<u64, HogError> {
     let limit = confine(&args.cgroup)?;
     prepare(args)?;
-    take(limit)
+    Ok(limit)
 }
 
 /// Joins the cgroup, and checks that it worked, that the cgroup is a scratch one and that a limit
 /// of at most [`MAX_LIMIT`] applies there. Returns that limit.
-pub fn confine(dir: &Path) -> Result<u64, HogError> {
+fn confine(dir: &Path) -> Result<u64, HogError> {
     let hierarchy = Hierarchy::find()?;
     let ours = dir
         .strip_prefix(&hierarchy.mount)
@@ -152,20 +158,27 @@ fn prepare(args: &HogArgs) -> Result<(), HogError> {
         .map_err(|e| failed("parent death signal")(&e))
 }
 
-/// Touches fresh memory until killed, `limit` + 64 MiB at most.
+/// Takes memory until killed, `limit` + 64 MiB at most.
 pub fn take(limit: u64) -> Result<Infallible, HogError> {
     let bytes = usize::try_from(limit.saturating_add(MARGIN)).unwrap_or(usize::MAX);
-    let mut memory: Vec<u8> = Vec::new();
-    memory
-        .try_reserve_exact(bytes)
-        .map_err(|_| HogError::Allocator { bytes })?;
-    while memory.len() + STEP <= bytes {
-        memory.extend_from_slice(&[1; STEP]);
-        hint::black_box(memory.last());
-    }
+    let memory = hold(bytes)?;
     Err(HogError::Survived {
         bytes: memory.len(),
     })
+}
+
+/// Takes that much fresh anonymous memory, page by page, every page touched.
+pub fn hold(bytes: usize) -> Result<Vec<u8>, HogError> {
+    let mut memory = Vec::new();
+    memory
+        .try_reserve_exact(bytes)
+        .map_err(|_| HogError::Allocator { bytes })?;
+    while memory.len() < bytes {
+        let page = STEP.min(bytes - memory.len());
+        memory.extend_from_slice(&[1; STEP][..page]);
+        hint::black_box(memory.last());
+    }
+    Ok(memory)
 }
 
 #[cfg(test)]
