@@ -146,7 +146,7 @@ impl Correlator {
     }
 
     /// A mark without a kill: the task was exiting already. Never alerted.
-    fn bare_mark(&mut self, mark: Mark, now: Now) {
+    pub(super) fn bare_mark(&mut self, mark: Mark, now: Now) {
         self.audit.counts.bare_marks += 1;
         let current = self.bpf_current.filter(|key| {
             self.instances.get(key).is_some_and(|instance| {
