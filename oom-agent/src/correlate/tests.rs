@@ -394,7 +394,7 @@ fn orders_and_losses() {
             "a pid used again, from the log alone",
             (false, true),
             vec![(1, log(1, 50)), (9, log(9, 50))],
-            "K50 I[50] K50 I[50]",
+            "K50 K50 I[50] I[50]",
         ),
         (
             "nothing could be killed",
