@@ -166,3 +166,37 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Stdio;
+
+    #[test]
+    fn ready_is_heard_among_other_words() {
+        let ready = ReadySocket::bind().expect("socket");
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("cat");
+        let address = SocketAddr::from_abstract_name(&ready.name[1..]).expect("address");
+        let sender = UnixDatagram::unbound().expect("socket");
+        for message in ["STATUS=READY=1 soon", "READY=1\nSTATUS=armed"] {
+            sender
+                .send_to_addr(message.as_bytes(), &address)
+                .expect("send");
+        }
+        let start = ready.wait(&mut child, Duration::from_secs(30));
+        drop(child.stdin.take());
+        child.wait().expect("cat");
+        assert!(matches!(start, Ok(Start::Ready)));
+    }
+
+    #[test]
+    fn an_early_end_is_noticed() {
+        let ready = ReadySocket::bind().expect("socket");
+        let mut child = Command::new("false").spawn().expect("false");
+        let start = ready.wait(&mut child, Duration::from_secs(30));
+        assert!(matches!(start, Ok(Start::Exited)));
+    }
+}
