@@ -217,7 +217,9 @@ pub enum KmsgEvidence {
         /// How many, from the gap in sequence numbers.
         records: u64,
     },
-    /// An OOM-looking record that the kernel did not write (its facility is not the kernel's).
+    /// An OOM-looking record that the kernel did not write (its facility is not the kernel's), or a
+    /// kill line at a level that the kernel does not print kills with: text that a user chose, at the
+    /// end of some other line of the kernel.
     Forged {
         /// Sequence number of the record.
         seq: u64,
@@ -293,4 +295,6 @@ pub struct KmsgReport {
     pub limit: Option<Charge>,
     /// The process table.
     pub tasks: Vec<TaskRow>,
+    /// Rows of it that were not kept: too many, or not understood.
+    pub tasks_dropped: u32,
 }

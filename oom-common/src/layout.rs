@@ -28,6 +28,13 @@ macro_rules! layout {
             pub const fn words(&self) -> [u32; Self::WORDS] {
                 [$(self.$field),*]
             }
+
+            /// The layout whose [`words`](Self::words) these are.
+            #[must_use]
+            pub const fn from_words(words: [u32; Self::WORDS]) -> Self {
+                let [$($field),*] = words;
+                Self { $($field),* }
+            }
         }
     };
 }

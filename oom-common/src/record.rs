@@ -29,17 +29,15 @@ pub mod flags {
     pub const LEVELS_CUT: u32 = 1 << 5;
     /// A cgroup name could not be read or had no room; the names end before it.
     pub const NAMES_CUT: u32 = 1 << 6;
-    /// The asker's cgroup is the victim's: its names are not repeated.
-    pub const ASKER_SAME_CGROUP: u32 = 1 << 7;
     /// `task.ns_pid` is filled in.
-    pub const NS_PID: u32 = 1 << 8;
+    pub const NS_PID: u32 = 1 << 7;
     /// The asker's `cgroup_id` and `oom_score_adj` are filled in.
-    pub const ASKER_TASK: u32 = 1 << 9;
+    pub const ASKER_TASK: u32 = 1 << 8;
     /// The same as [`NAMES_CUT`], for the asker's names.
-    pub const ASKER_NAMES_CUT: u32 = 1 << 10;
+    pub const ASKER_NAMES_CUT: u32 = 1 << 9;
     /// `task` comes from the fields of the classic tracepoint: `tid`, `comm`, `uid`,
     /// `oom_score_adj` and the sizes, which are in kB.
-    pub const CLASSIC: u32 = 1 << 11;
+    pub const CLASSIC: u32 = 1 << 10;
 }
 
 /// Bits of [`Level::flags`].

@@ -1,14 +1,14 @@
 //! Reading kernel memory at offsets that user space found in the running kernel's BTF.
 //!
 //! Two ways. [`field`] is a plain load: in BTF-typed programs the verifier knows the pointer's type
-//! and allows it, also under `lockdown=confidentiality`. [`probe`] copies from any address and works
+//! and allows it, also under `lockdown=confidentiality`. [`Probe`] copies from any address and works
 //! only where the helper is allowed. Offsets are frozen constants for the verifier, so a branch on an
 //! absent field is pruned before it is checked.
 
 use core::ptr;
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use oom_common::{ABSENT, Layout, stat};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
+use oom_common::{ABSENT, Layout, NAME_LEN, stat};
 
 use crate::ring;
 
@@ -59,36 +59,63 @@ pub(crate) unsafe fn pointer(base: *const u8, offset: u32) -> Option<*const u8> 
     }
 }
 
-/// Copies a value from any kernel address; a failed read is counted.
-#[inline(always)]
-pub(crate) fn probe<T: Copy + Default>(base: *const u8, offset: u32) -> Option<T> {
-    if layout!(probe_read) == 0 || offset == ABSENT || base.is_null() {
-        return None;
-    }
-    let mut value = T::default();
-    // SAFETY: the destination is a local of the right size; the helper checks the source.
-    let failed = unsafe {
-        bpf_probe_read_kernel(
-            (&raw mut value).cast(),
-            size_of::<T>() as u32,
-            base.wrapping_byte_add(offset as usize).cast(),
-        )
-    };
-    if failed == 0 {
-        Some(value)
-    } else {
-        ring::count(stat::READ_FAILED);
-        None
-    }
+/// Reads from any kernel address. A failed read gives zero and is counted, without a branch: a
+/// branch for each read would multiply the paths that the verifier has to walk.
+pub(crate) struct Probe {
+    failed: u64,
 }
 
-/// [`probe`] of a pointer; null counts as absent.
-#[inline(always)]
-pub(crate) fn probe_pointer(base: *const u8, offset: u32) -> Option<*const u8> {
-    let address: usize = probe(base, offset)?;
-    if address == 0 {
-        None
-    } else {
-        Some(ptr::with_exposed_provenance(address))
+impl Probe {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { failed: 0 }
+    }
+
+    /// Copies the value at `base + offset`; zero where the field is absent or cannot be read.
+    #[inline(always)]
+    pub(crate) fn get<T: Copy + Default>(&mut self, base: *const u8, offset: u32) -> T {
+        let mut value = T::default();
+        if layout!(probe_read) == 0 || offset == ABSENT {
+            return value;
+        }
+        // SAFETY: the destination is a local of the right size; the helper checks the source and
+        // fills the destination with zeros where it fails.
+        let result = unsafe {
+            bpf_probe_read_kernel(
+                (&raw mut value).cast(),
+                size_of::<T>() as u32,
+                base.wrapping_byte_add(offset as usize).cast(),
+            )
+        };
+        self.failed += result as u64 >> 63;
+        value
+    }
+
+    /// [`Self::get`] of a pointer; null where it cannot be read.
+    #[inline(always)]
+    pub(crate) fn pointer(&mut self, base: *const u8, offset: u32) -> *const u8 {
+        ptr::with_exposed_provenance(self.get::<usize>(base, offset))
+    }
+
+    /// Copies a string with its NUL to `to`, which has room for [`NAME_LEN`]; gives its length, 0
+    /// where it failed.
+    ///
+    /// # Safety
+    /// `to` must point to [`NAME_LEN`] writable bytes; the verifier checks it.
+    #[inline(always)]
+    pub(crate) unsafe fn name(&mut self, to: *mut u8, from: *const u8) -> usize {
+        // SAFETY: the caller's promise; the helper checks the source.
+        let copied = unsafe { bpf_probe_read_kernel_str(to.cast(), NAME_LEN as u32, from.cast()) };
+        if copied > 0 && copied <= NAME_LEN as i64 {
+            return copied as usize;
+        }
+        self.failed += 1;
+        0
+    }
+
+    /// Adds the failures to the kernel side's counters.
+    #[inline(always)]
+    pub(crate) fn finish(self) {
+        ring::add(stat::READ_FAILED, self.failed);
     }
 }

@@ -25,19 +25,19 @@ static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
 #[map]
 static SEQ: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Adds one to a counter of [`stat`].
+/// Adds to a counter of [`stat`].
 #[inline(always)]
-pub(crate) fn count(which: u32) {
+pub(crate) fn add(which: u32, count: u64) {
     if let Some(counter) = STATS.get_ptr_mut(which) {
         // SAFETY: a per-CPU value that only this program touches on this CPU.
-        unsafe { *counter += 1 };
+        unsafe { *counter += count };
     }
 }
 
 /// The scratch record with its head filled in: who runs, when, and the next number.
 #[inline(always)]
 pub(crate) fn begin(kind: u16) -> Option<&'static mut Record> {
-    count(stat::SEEN);
+    add(stat::SEEN, 1);
     let seq = SEQ.get_ptr_mut(0)?;
     // SAFETY: the verifier checked the pointer; `oom_lock` serialises the writers.
     let seq = unsafe {
@@ -85,6 +85,6 @@ pub(crate) fn send(record: &mut Record) {
         )
     };
     if failed != 0 {
-        count(stat::DROPPED);
+        add(stat::DROPPED, 1);
     }
 }

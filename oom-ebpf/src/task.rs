@@ -4,7 +4,7 @@ use oom_common::{ABSENT, COMM_LEN, Record, flags};
 
 use crate::{
     cgroup,
-    read::{field, layout, pointer, probe},
+    read::{Probe, field, layout, pointer},
 };
 
 /// Fills `record.task` and `record.levels` from a task whose pointer the verifier knows.
@@ -89,10 +89,12 @@ unsafe fn ns_pid(record: &mut Record, pid: *const u8) {
     if level > 32 {
         return;
     }
-    if let Some(number) = probe::<u32>(pid, nr + level * size) {
-        record.task.ns_pid = number;
+    let mut probe = Probe::new();
+    record.task.ns_pid = probe.get(pid, nr + level * size);
+    if record.task.ns_pid != 0 {
         record.flags |= flags::NS_PID;
     }
+    probe.finish();
 }
 
 #[inline(always)]

@@ -1,3 +1,5 @@
 //! The sources: each turns bytes of the kernel into [`crate::evidence::Evidence`] and knows nothing
 //! of the others.
+
 pub mod bpf;
+pub mod kmsg;

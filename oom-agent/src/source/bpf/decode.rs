@@ -257,8 +257,6 @@ impl Wire<'_> {
         let own = self.u32(offset_of!(Record, asker_level_count)) as usize;
         let cgroup = if !known || self.has(flags::ASKER_NAMES_CUT) {
             None
-        } else if self.has(flags::ASKER_SAME_CGROUP) {
-            self.levels().into_iter().next().and_then(|own| own.path)
         } else {
             let names: Vec<&[u8]> = self.names().skip(levels).take(own).collect();
             (own > 0 && names.len() == own)

@@ -1,4 +1,13 @@
-//! The eBPF source.
+//! The eBPF source: the kernel's own structures, at the instant of the kill.
+//!
+//! `load` brings the programs in (offsets from `btf` and `layout`, or from `format`), `self_check`
+//! proves them, `decode` and `stack` turn a record into evidence. Refuses to say more than was read.
 
+pub mod btf;
 pub mod decode;
+pub mod format;
+pub mod layout;
+pub mod load;
+pub mod self_check;
 pub mod stack;
+pub mod stand_in;

@@ -1,0 +1,365 @@
+//! Bringing the programs into the kernel: as much as it allows, found by trying.
+//!
+//! Reads the kernel's BTF; emits [`Loaded`]: the ring, the counters, and the [`Tier`] with the reasons
+//! why it is not a better one. Refuses offsets that the self-check disproves.
+
+use std::{fs, io};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, Endianness,
+    maps::{MapData, MapError, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, FEntry, ProgramError, TracePoint},
+};
+use oom_common::Layout;
+use thiserror::Error;
+
+use super::{
+    btf::{Btf, BtfError, Kind},
+    format::{self, FormatError},
+    layout::{self, LayoutError},
+    self_check::{self, SelfCheckError},
+    stand_in::{Target, TargetKind, stand_in},
+};
+
+/// The committed object: see `bpf/manifest.json` for what it was built from.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oom.bpf.o");
+
+/// Path of the running kernel's BTF.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+const SELF_CHECK_TRACEPOINT: &str = "oom_score_adj_update";
+
+/// What to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Size of the ring; rounded up to a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// Let the kernel side write debug lines for aya-log.
+    pub debug_log: bool,
+}
+
+/// How much the running kernel allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// The mark with its task, and the decision with its `oom_control`.
+    Full,
+    /// The mark with its task; the decision from the kernel stack.
+    Stack,
+    /// The mark with only a pid, from a BTF tracepoint.
+    Pid,
+    /// The classic tracepoint, by its `format`.
+    Format,
+}
+
+impl Tier {
+    /// In a few words, for people.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Full => "bpf, full (mark_victim + oom_kill_process)",
+            Self::Stack => "bpf + stack (mark_victim, decision from the kernel stack)",
+            Self::Pid => "bpf by pid (mark_victim carries only a pid on this kernel)",
+            Self::Format => "bpf by format (classic tracepoint)",
+        }
+    }
+}
+
+/// Programs attached, ring open.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct Loaded {
+    /// Owns programs and links; dropping it detaches them.
+    pub ebpf: Ebpf,
+    /// The ring.
+    pub ring: RingBuf<MapData>,
+    /// The kernel side's counters ([`oom_common::stat`]).
+    pub stats: PerCpuArray<MapData, u64>,
+    /// What was reached.
+    pub tier: Tier,
+    /// Why not more, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Why no BPF program could be brought into the kernel.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Not allowed to use BPF.
+    #[error("BPF is not permitted: it needs CAP_BPF and CAP_PERFMON, or root (bpf(2) said EPERM)")]
+    NotPermitted(#[source] Box<EbpfError>),
+    /// The object did not load.
+    #[error("the kernel refused the BPF object")]
+    Object(#[source] Box<EbpfError>),
+    /// A program did not load or attach.
+    #[error("the kernel refused program {program}: {}", first_line(.error))]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        #[source]
+        error: Box<ProgramError>,
+    },
+    /// A map is not there or not what it should be.
+    #[error("map {0} of the BPF object is unusable")]
+    Map(&'static str, #[source] Option<Box<MapError>>),
+    /// No BTF.
+    #[error("cannot read {KERNEL_BTF} (CONFIG_DEBUG_INFO_BTF)")]
+    NoBtf(#[source] io::Error),
+    /// The kernel's BTF cannot be parsed.
+    #[error("cannot understand {KERNEL_BTF}")]
+    Btf(#[from] BtfError),
+    /// The kernel's BTF lacks what is needed.
+    #[error("{KERNEL_BTF} lacks needed types")]
+    Layout(#[from] LayoutError),
+    /// The stand-in BTF did not parse: a fault of ours.
+    #[error("stand-in BTF refused")]
+    StandIn(#[source] Box<aya::BtfError>),
+    /// What the program read of the agent itself is not what the agent knows of itself.
+    #[error(transparent)]
+    SelfCheck(#[from] SelfCheckError),
+    /// The classic tracepoint is out of reach.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+/// The verifier's log follows in the source chain; people need the first line.
+fn first_line(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let last = log.lines().rev().find(|line| !line.starts_with("processed ")).unwrap_or("");
+            format!("{io_error} {last}").trim_end().to_owned()
+        }
+        ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
+        other => other.to_string(),
+    }
+}
+
+/// Loads and attaches the best that the kernel allows.
+pub fn load(options: Options) -> Result<Loaded, LoadError> {
+    match with_btf(options) {
+        Ok(loaded) => Ok(loaded),
+        Err(error @ LoadError::NotPermitted(_)) => Err(error),
+        Err(first) => match by_format(options) {
+            Ok(mut loaded) => {
+                loaded.notes.insert(0, format!("no BTF tracepoint: {}", chain(&first)));
+                Ok(loaded)
+            }
+            Err(_) => Err(first),
+        },
+    }
+}
+
+/// What of the running kernel's BTF is needed; the rest of it is not kept.
+struct KernelTypes {
+    layout: Layout,
+    has_task: bool,
+    stand_in: aya::Btf,
+    can_self_check: bool,
+    can_fentry: bool,
+    notes: Vec<String>,
+}
+
+impl KernelTypes {
+    fn read() -> Result<Self, LoadError> {
+        let bytes = fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
+        let btf = Btf::parse(&bytes)?;
+        let found = layout::layout(&btf)?;
+        let check_id = btf.ids(Kind::Typedef, "btf_trace_oom_score_adj_update").next();
+        let targets: Vec<Target<'_>> = [
+            found.mark_id.map(|id| ("btf_trace_mark_victim", TargetKind::Typedef, id)),
+            check_id.map(|id| ("btf_trace_oom_score_adj_update", TargetKind::Typedef, id)),
+            found.oom_kill_process.map(|id| ("oom_kill_process", TargetKind::Func, id)),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|(name, kind, id)| Target { name, kind, id })
+        .collect();
+        let stand_in = aya::Btf::parse(&stand_in(&targets), Endianness::default())
+            .map_err(|error| LoadError::StandIn(Box::new(error)))?;
+        Ok(Self {
+            has_task: found.mark == layout::MarkPrototype::Task,
+            layout: found.layout,
+            stand_in,
+            can_self_check: check_id.is_some(),
+            can_fentry: found.oom_kill_process.is_some(),
+            notes: found
+                .missing
+                .iter()
+                .map(|missing| format!("{} is not in this kernel: no {}", missing.name, missing.lost))
+                .collect(),
+        })
+    }
+}
+
+fn with_btf(options: Options) -> Result<Loaded, LoadError> {
+    let mut kernel = KernelTypes::read()?;
+    let mut layout = kernel.layout;
+    layout.self_tgid = std::process::id();
+    layout.debug_log = u32::from(options.debug_log);
+    layout.probe_read = 1;
+    let (mut ebpf, mut notes) = match object_with_mark(&layout, options, &kernel.stand_in) {
+        Ok(ebpf) => (ebpf, Vec::new()),
+        Err(error @ LoadError::NotPermitted(_)) => return Err(error),
+        Err(first) => {
+            layout.probe_read = 0;
+            let ebpf = object_with_mark(&layout, options, &kernel.stand_in).map_err(|_| first)?;
+            let note = "the kernel is locked down (confidentiality): no cgroup names and counters \
+                        from BPF";
+            (ebpf, vec![note.to_owned()])
+        }
+    };
+    notes.append(&mut kernel.notes);
+    let mut ring = open_ring(&mut ebpf)?;
+    if kernel.can_self_check {
+        let program = btf_tracepoint(&mut ebpf, "self_check")?;
+        load_tracepoint(program, "self_check", SELF_CHECK_TRACEPOINT, &kernel.stand_in)?;
+        let refused = |error| LoadError::Program { program: "self_check", error: Box::new(error) };
+        let link = program.attach().map_err(refused)?;
+        let outcome = self_check::run(&mut ring, layout.probe_read == 1);
+        btf_tracepoint(&mut ebpf, "self_check")?.detach(link).map_err(refused)?;
+        outcome?;
+    } else {
+        notes.push("no tracepoint to check the field offsets with".to_owned());
+    }
+    let mut tier = if kernel.has_task { Tier::Stack } else { Tier::Pid };
+    btf_tracepoint(&mut ebpf, "mark_victim")?
+        .attach()
+        .map_err(|error| LoadError::Program { program: "mark_victim", error: Box::new(error) })?;
+    if kernel.can_fentry {
+        match attach_decision(&mut ebpf, &kernel.stand_in) {
+            Ok(()) if kernel.has_task => tier = Tier::Full,
+            Ok(()) => {}
+            Err(error) => notes.push(format!(
+                "fentry on oom_kill_process: {}; the decision comes from the kernel stack and the log",
+                first_line(&error)
+            )),
+        }
+    }
+    finish(ebpf, ring, tier, notes)
+}
+
+/// The object with these offsets, its `mark_victim` accepted by the verifier but not attached.
+fn object_with_mark(
+    layout: &Layout,
+    options: Options,
+    stand_in: &aya::Btf,
+) -> Result<Ebpf, LoadError> {
+    let mut ebpf = object(layout, options)?;
+    let program = btf_tracepoint(&mut ebpf, "mark_victim")?;
+    load_tracepoint(program, "mark_victim", "mark_victim", stand_in)?;
+    Ok(ebpf)
+}
+
+fn by_format(options: Options) -> Result<Loaded, LoadError> {
+    let mut layout = Layout::UNKNOWN;
+    layout.mark_has_task = 0;
+    layout.self_tgid = 0;
+    layout.debug_log = 0;
+    layout.probe_read = 0;
+    format::read(&mut layout)?;
+    let mut ebpf = object(&layout, options)?;
+    let name = "mark_victim_classic";
+    let refused = |error| LoadError::Program { program: name, error: Box::new(error) };
+    let program: &mut TracePoint = ebpf
+        .program_mut(name)
+        .ok_or(LoadError::Map(name, None))?
+        .try_into()
+        .map_err(refused)?;
+    program.load().map_err(refused)?;
+    program.attach("oom", "mark_victim").map_err(refused)?;
+    let ring = open_ring(&mut ebpf)?;
+    finish(ebpf, ring, Tier::Format, Vec::new())
+}
+
+fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let ring_bytes = options.ring_bytes.max(page).next_power_of_two();
+    let words = layout.words();
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(None)
+        .map_max_entries("RING", ring_bytes)
+        .override_global("LAYOUT", &words[..], true);
+    if !options.debug_log {
+        loader.map_max_entries("AYA_LOGS", page);
+    }
+    loader.load(OBJECT).map_err(|error| {
+        let error = Box::new(error);
+        if is_eperm(&error) { LoadError::NotPermitted(error) } else { LoadError::Object(error) }
+    })
+}
+
+fn is_eperm(error: &EbpfError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn btf_tracepoint<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut BtfTracePoint, LoadError> {
+    ebpf.program_mut(name)
+        .ok_or(LoadError::Map(name, None))?
+        .try_into()
+        .map_err(|error| LoadError::Program { program: name, error: Box::new(error) })
+}
+
+fn load_tracepoint(
+    program: &mut BtfTracePoint,
+    name: &'static str,
+    tracepoint: &str,
+    stand_in: &aya::Btf,
+) -> Result<(), LoadError> {
+    program
+        .load(tracepoint, stand_in)
+        .map_err(|error| LoadError::Program { program: name, error: Box::new(error) })
+}
+
+fn attach_decision(ebpf: &mut Ebpf, stand_in: &aya::Btf) -> Result<(), ProgramError> {
+    let program: &mut FEntry =
+        ebpf.program_mut("oom_kill_process").ok_or(ProgramError::NotLoaded)?.try_into()?;
+    program.load("oom_kill_process", stand_in)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn open_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, LoadError> {
+    let map = ebpf.take_map("RING").ok_or(LoadError::Map("RING", None))?;
+    RingBuf::try_from(map).map_err(|error| LoadError::Map("RING", Some(Box::new(error))))
+}
+
+fn finish(
+    mut ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    tier: Tier,
+    notes: Vec<String>,
+) -> Result<Loaded, LoadError> {
+    let map = ebpf.take_map("STATS").ok_or(LoadError::Map("STATS", None))?;
+    let stats = PerCpuArray::try_from(map)
+        .map_err(|error| LoadError::Map("STATS", Some(Box::new(error))))?;
+    Ok(Loaded { ebpf, ring, stats, tier, notes })
+}
+
+/// An error and its causes on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        let next = next.lines().next().unwrap_or_default();
+        if !text.contains(next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

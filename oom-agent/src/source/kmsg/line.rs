@@ -1,0 +1,426 @@
+//! One message of the kernel log: what it says about OOM.
+//!
+//! Reads an unescaped message; emits a [`Line`]. Every process name in a message was chosen by that
+//! process and may hold any byte but NUL, so patterns are anchored at numbers around the name and
+//! bound it to 15 bytes; nothing may follow what the kernel prints last. Refuses text that has the
+//! words of an OOM line but not its form ([`Line::Malformed`]).
+//!
+//! Formats of 3.10 to 7.x: `mm/oom_kill.c`, `mm/memcontrol.c`, `drivers/tty/sysrq.c`.
+
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
+use super::{
+    record::number,
+    summary::{self, Summary},
+    table::{self, Columns},
+};
+use crate::{event::Memory, evidence::Charge, text::Comm};
+
+/// What one message says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Line<'a> {
+    /// Nothing about OOM.
+    Other,
+    /// The words of an OOM line, but not its form.
+    Malformed,
+    /// `… invoked oom-killer: …`: opens a report.
+    Header(Header<'a>),
+    /// `CPU: … PID: … Comm: …`, printed with any stack.
+    Cpu {
+        /// Thread.
+        tid: u32,
+        /// From the name on: the name, a space, taint and version.
+        comm_and_rest: &'a [u8],
+    },
+    /// `memory: usage …kB, limit …kB, failcnt …` of the cgroup whose limit was hit.
+    Usage(Charge),
+    /// Header of the process table.
+    TableHeader(Columns),
+    /// A row of it, to be read with its header.
+    TableRow(&'a [u8]),
+    /// `Task in X killed as a result of limit of Y` (before 5.0).
+    LegacyMemcg {
+        /// The victim's cgroup.
+        task_memcg: &'a [u8],
+        /// Whose limit was hit.
+        oom_memcg: &'a [u8],
+    },
+    /// `oom-kill:constraint=…` (5.0+).
+    Summary(Summary<'a>),
+    /// The beginning of one: the rest follows in further records.
+    SummaryFragment,
+    /// `Kill process N (comm) score S or sacrifice child` (before 5.1).
+    Choice {
+        /// The chosen thread; a child of it may be killed instead.
+        tid: u32,
+        /// Its name.
+        comm: Comm,
+    },
+    /// `Killed process …`.
+    Killed(Killed<'a>),
+    /// `Tasks in X are going to be killed due to memory.oom.group set` (4.19+).
+    GroupKill {
+        /// The cgroup.
+        cgroup: &'a [u8],
+    },
+    /// `OOM victim N (comm) is already exiting. Skip killing the task`.
+    AlreadyExiting {
+        /// Thread.
+        tid: u32,
+        /// Its name.
+        comm: Comm,
+    },
+    /// `oom_reaper: …` (4.6+).
+    Reaped {
+        /// Thread.
+        tid: u32,
+        /// Whether its memory was taken back.
+        reaped: bool,
+    },
+    /// `Out of memory and no killable processes...`.
+    NoVictim,
+    /// `Kernel panic - not syncing: Out of memory: … panic_on_oom is enabled`, or no victim and so a
+    /// deadlock.
+    Panic,
+    /// `sysrq: Manual OOM execution`; the report that follows has `order=-1`.
+    SysrqRequested,
+    /// `sysrq: OOM request ignored…`.
+    SysrqIgnored,
+    /// `oom_kill_process: N callbacks suppressed`: so many reports were not printed.
+    Suppressed {
+        /// How many.
+        reports: u64,
+    },
+}
+
+/// The line that opens a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The task that asked for memory.
+    pub comm: Comm,
+    /// `gfp_mask`.
+    pub gfp_mask: u32,
+    /// In the kernel's words (4.6+).
+    pub gfp_flags: Option<&'a [u8]>,
+    /// -1 is sysrq.
+    pub order: i32,
+    /// Of the task that asked.
+    pub oom_score_adj: i16,
+}
+
+/// `Killed process …`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Killed<'a> {
+    /// What stands before: `Memory cgroup out of memory: `, or nothing, or a policy's own words.
+    pub prefix: &'a [u8],
+    /// Thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: Comm,
+    /// What it held.
+    pub memory: Memory,
+    /// Real uid (5.4+).
+    pub uid: Option<u32>,
+    /// 5.4+.
+    pub oom_score_adj: Option<i16>,
+}
+
+/// The words of OOM lines that do not begin with something fixed. One pass with a literal searcher:
+/// all that an ordinary line of the log costs.
+static WORDS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        "(?-u)invoked oom-killer|Kill(?:ed)? process |is already exiting\\. Skip killing|no killable processes|panic_on_oom|deadlocked on memory|memory\\.oom\\.group",
+    )
+});
+
+static HEADER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?s-u)^(.{0,15}) invoked oom-killer: gfp_mask=0x([0-9a-f]+)(?:\(([^)]*)\))?, (?:nodemask=(?:\(null\)|[0-9,-]*), +)?order=(-?[0-9]+), oom_score_adj=(-?[0-9]+)$",
+    )
+});
+
+static CPU: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?s-u)^CPU: [0-9]+ (?:UID: [0-9]+ )?PID: ([0-9]+) Comm: (.*)$"));
+
+static USAGE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?-u)^memory: usage ([0-9]+)kB, limit ([0-9]+)kB, failcnt ([0-9]+)$")
+});
+
+/// RHEL 7 puts the uid before `total-vm`.
+static KILLED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?s-u)^(.*?)Killed process ([0-9]+) \((.{0,15})\)(?:, UID ([0-9]+),)? total-vm:([0-9]+)kB, anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB(?:, shmem-rss:([0-9]+)kB)?(?:, UID:([0-9]+) pgtables:([0-9]+)kB oom_score_adj:(-?[0-9]+))?$",
+    )
+});
+
+static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?s-u)^.*?Kill process ([0-9]+) \((.{0,15})\) score [0-9]+ or sacrifice child$")
+});
+
+static EXITING: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?s-u)^.*?OOM victim ([0-9]+) \((.{0,15})\) is already exiting\. Skip killing the task$",
+    )
+});
+
+static REAPER: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?s-u)^oom_reaper: (?:reaped process ([0-9]+) \(.{0,15}\), now anon-rss:[0-9]+kB, file-rss:[0-9]+kB, shmem-rss:[0-9]+kB|unable to reap pid:([0-9]+) \(.{0,15}\))$",
+    )
+});
+
+impl<'a> Line<'a> {
+    /// Parses a message. `page_size` is the kernel's, in bytes.
+    #[must_use]
+    pub fn parse(message: &'a [u8], page_size: u64) -> Self {
+        // A header begins with a name, and a name may look like the beginning of any other line: so
+        // the lines that are told by their words come first.
+        let has_words = WORDS.is_match(message);
+        let worded = if has_words {
+            worded(message, page_size)
+        } else {
+            None
+        };
+        worded
+            .or_else(|| anchored(message))
+            .unwrap_or(if has_words {
+                Self::Malformed
+            } else {
+                Self::Other
+            })
+    }
+
+    /// Whether only the OOM killer prints this. A stack or a table row is printed by others too.
+    #[must_use]
+    pub fn is_about_oom(&self) -> bool {
+        !matches!(self, Self::Other | Self::Cpu { .. } | Self::TableRow(_))
+    }
+}
+
+/// Lines that are known by words in them. The words may also stand in a name, so they do not tell
+/// which line it is: the form does.
+fn worded(message: &[u8], page_size: u64) -> Option<Line<'_>> {
+    killed(message, page_size)
+        .or_else(|| header(message))
+        .or_else(|| already_exiting(message))
+        .or_else(|| group_kill(message))
+        .or_else(|| choice(message))
+        .or_else(|| ending(message))
+}
+
+/// Lines that are known by how they begin.
+fn anchored(message: &[u8]) -> Option<Line<'_>> {
+    let line = match message.first()? {
+        b'[' if table::looks_like_row(message) => return Some(Line::TableRow(message)),
+        b'[' => return Columns::parse(message).map(Line::TableHeader),
+        b'C' => return cpu(message),
+        b's' | b'S' => return sysrq(message),
+        b'm' if message.starts_with(b"memory: usage ") => usage(message),
+        b'T' if message.starts_with(b"Task in ") => legacy_memcg(message),
+        b'o' if message.starts_with(summary::PREFIX) => {
+            return Some(Summary::parse(message).map_or(Line::SummaryFragment, Line::Summary));
+        }
+        b'o' if message.starts_with(b"oom_reaper: ") => reaper(message),
+        b'o' if message.starts_with(b"oom_kill_process: ") => suppressed(message),
+        _ => return None,
+    };
+    Some(line.unwrap_or(Line::Malformed))
+}
+
+fn cpu(message: &[u8]) -> Option<Line<'_>> {
+    let [tid, comm_and_rest] = CPU.captures(message)?.extract().1;
+    Some(Line::Cpu {
+        tid: number(tid)?,
+        comm_and_rest,
+    })
+}
+
+fn usage(message: &[u8]) -> Option<Line<'_>> {
+    /// `PAGE_COUNTER_MAX` in kB with 64 KiB pages, its smallest value on 64 bits; with 4 KiB pages it
+    /// is 9007199254740988 (`include/linux/page_counter.h`). `RESOURCE_MAX` before 3.19 is larger.
+    const NO_LIMIT_KB: u64 = 9_007_199_254_740_928;
+    let [usage, limit, failcnt] = USAGE.captures(message)?.extract().1;
+    let limit: u64 = number(limit)?;
+    Some(Line::Usage(Charge {
+        usage_bytes: kilobytes(usage)?,
+        limit_bytes: (limit < NO_LIMIT_KB).then(|| limit.saturating_mul(1024)),
+        failcnt: number(failcnt)?,
+        oom_group: None,
+    }))
+}
+
+fn reaper(message: &[u8]) -> Option<Line<'_>> {
+    let found = REAPER.captures(message)?;
+    let reaped = found.get(1);
+    let tid = reaped.or(found.get(2))?;
+    Some(Line::Reaped {
+        tid: number(tid.as_bytes())?,
+        reaped: reaped.is_some(),
+    })
+}
+
+fn suppressed(message: &[u8]) -> Option<Line<'_>> {
+    let count = message
+        .strip_prefix(b"oom_kill_process: ")?
+        .strip_suffix(b" callbacks suppressed")?;
+    Some(Line::Suppressed {
+        reports: number(count)?,
+    })
+}
+
+fn legacy_memcg(message: &[u8]) -> Option<Line<'_>> {
+    const BETWEEN: &[u8] = b" killed as a result of limit of /";
+    let paths = message.strip_prefix(b"Task in ")?;
+    let mut splits = paths
+        .windows(BETWEEN.len())
+        .enumerate()
+        .filter_map(|(at, window)| (window == BETWEEN).then_some(at))
+        .map(|at| (&paths[..at], &paths[at + BETWEEN.len() - 1..]))
+        .filter(|(task, limit)| summary::is_within(task, limit));
+    let (task_memcg, oom_memcg) = splits.next()?;
+    splits.next().is_none().then_some(Line::LegacyMemcg {
+        task_memcg,
+        oom_memcg,
+    })
+}
+
+/// `SysRq : ` before 4.20.
+fn sysrq(message: &[u8]) -> Option<Line<'static>> {
+    let rest = message
+        .strip_prefix(b"sysrq: ")
+        .or(message.strip_prefix(b"SysRq : "))?;
+    match rest {
+        b"Manual OOM execution" => Some(Line::SysrqRequested),
+        _ if rest.starts_with(b"OOM request ignored") => Some(Line::SysrqIgnored),
+        _ => None,
+    }
+}
+
+fn header(message: &[u8]) -> Option<Line<'_>> {
+    let found = HEADER.captures(message)?;
+    let mask = std::str::from_utf8(found.get(2)?.as_bytes()).ok()?;
+    Some(Line::Header(Header {
+        comm: Comm::new(found.get(1)?.as_bytes()),
+        gfp_mask: u32::from_str_radix(mask, 16).ok()?,
+        gfp_flags: found.get(3).map(|flags| flags.as_bytes()),
+        order: number(found.get(4)?.as_bytes())?,
+        oom_score_adj: number(found.get(5)?.as_bytes())?,
+    }))
+}
+
+fn killed(message: &[u8], page_size: u64) -> Option<Line<'_>> {
+    let found = KILLED.captures(message)?;
+    let bytes = |i| kilobytes(found.get(i)?.as_bytes());
+    let uid = found.get(4).or(found.get(9));
+    let total_vm_bytes = bytes(5)?;
+    Some(Line::Killed(Killed {
+        prefix: found.get(1)?.as_bytes(),
+        tid: number(found.get(2)?.as_bytes())?,
+        comm: Comm::new(found.get(3)?.as_bytes()),
+        memory: Memory {
+            total_vm_bytes: Some(total_vm_bytes),
+            anon_bytes: bytes(6),
+            file_bytes: bytes(7),
+            shmem_bytes: bytes(8),
+            pgtables_bytes: bytes(10).and_then(|said| pgtables(said, total_vm_bytes, page_size)),
+            ..Memory::default()
+        },
+        uid: uid.and_then(|uid| number(uid.as_bytes())),
+        oom_score_adj: found.get(11).and_then(|adj| number(adj.as_bytes())),
+    }))
+}
+
+/// The first 5.4 kernels print bytes and call them kB (fixed by 941f762bcb27). Bytes are always whole
+/// pages; a number that is not cannot be meant as bytes, and one above the address space must be.
+/// What could be either is unknown.
+fn pgtables(said_bytes: u64, total_vm_bytes: u64, page_size: u64) -> Option<u64> {
+    let said = said_bytes / 1024;
+    if said == 0 || !said.is_multiple_of(page_size) {
+        Some(said_bytes)
+    } else if said_bytes > total_vm_bytes {
+        Some(said)
+    } else {
+        None
+    }
+}
+
+fn choice(message: &[u8]) -> Option<Line<'_>> {
+    let [tid, comm] = CHOICE.captures(message)?.extract().1;
+    Some(Line::Choice {
+        tid: number(tid)?,
+        comm: Comm::new(comm),
+    })
+}
+
+fn group_kill(message: &[u8]) -> Option<Line<'_>> {
+    let cgroup = message
+        .strip_prefix(b"Tasks in ")?
+        .strip_suffix(b" are going to be killed due to memory.oom.group set")?;
+    Some(Line::GroupKill { cgroup })
+}
+
+fn already_exiting(message: &[u8]) -> Option<Line<'_>> {
+    let [tid, comm] = EXITING.captures(message)?.extract().1;
+    Some(Line::AlreadyExiting {
+        tid: number(tid)?,
+        comm: Comm::new(comm),
+    })
+}
+
+/// The lines that end a report without a kill. Where there is no victim, older kernels panic with the
+/// same words that newer ones only warn with.
+fn ending(message: &[u8]) -> Option<Line<'_>> {
+    let panic = message.strip_prefix(b"Kernel panic - not syncing: ");
+    match panic.unwrap_or(message) {
+        b"Out of memory and no killable processes..." if panic.is_none() => Some(Line::NoVictim),
+        b"Out of memory and no killable processes..."
+        | b"Out of memory: compulsory panic_on_oom is enabled"
+        | b"Out of memory: system-wide panic_on_oom is enabled"
+        | b"System is deadlocked on memory" => Some(Line::Panic),
+        _ => None,
+    }
+}
+
+fn kilobytes(digits: &[u8]) -> Option<u64> {
+    Some(number::<u64>(digits)?.saturating_mul(1024))
+}
+
+/// A uid that the kernel prints with `%d`: past 2^31 it comes out negative.
+pub(super) fn signed_uid(digits: &[u8]) -> Option<u32> {
+    let uid: i64 = number(digits)?;
+    u32::try_from(uid)
+        .ok()
+        .or_else(|| Some(i32::try_from(uid).ok()?.cast_unsigned()))
+}
+
+/// Compiles every pattern and lets it find its memory, so that the first kill does not wait for that.
+pub fn warm_up() {
+    for specimen in [
+        "Killed process 1 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB",
+        "x invoked oom-killer: gfp_mask=0x1, order=0, oom_score_adj=0",
+        "OOM victim 1 (x) is already exiting. Skip killing the task",
+        "Kill process 1 (x) score 1 or sacrifice child",
+        "oom-kill:constraint=X,nodemask=,global_oom,task_memcg=/,task=x,pid=1,uid=0",
+        "CPU: 1 PID: 1 Comm: x y",
+        "memory: usage 1kB, limit 1kB, failcnt 0",
+        "oom_reaper: unable to reap pid:1 (x)",
+    ] {
+        let line = Line::parse(specimen.as_bytes(), 4096);
+        debug_assert!(!matches!(line, Line::Other | Line::Malformed), "{specimen}");
+    }
+}
+
+/// Compiles a constant pattern.
+#[expect(
+    clippy::expect_used,
+    reason = "constant patterns: every one is run by the tests"
+)]
+pub(super) fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a valid pattern")
+}
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -1,0 +1,23 @@
+//! The kernel log as evidence: works on every kernel, with or without BPF.
+//!
+//! Reads `/dev/kmsg`; emits [`KmsgEvidence`](crate::evidence::KmsgEvidence); refuses records that
+//! the kernel did not write (counted as forged) and text that does not parse (counted as malformed).
+//!
+//! ```text
+//!  reader ── raw record ─▶ decode ─┬─ record   header, facility, unescaped message
+//!  (I/O)                  (pure)   ├─ join     a summary that was split over records
+//!                                  ├─ line     what one message says
+//!                                  └─ report   which lines are one report, and whose kill it is
+//! ```
+
+pub mod decode;
+mod join;
+pub mod line;
+pub mod reader;
+pub mod record;
+pub mod report;
+pub mod summary;
+pub mod table;
+
+pub use decode::Decoder;
+pub use reader::{Batch, KmsgError, KmsgReader, Options, Position, RecordSource};
