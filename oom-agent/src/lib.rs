@@ -15,3 +15,4 @@ pub mod event;
 pub mod evidence;
 pub mod source;
 pub mod text;
+pub mod trigger;

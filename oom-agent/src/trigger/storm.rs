@@ -1,0 +1,83 @@
+//! Many kills, as fast as the machine makes them, each in a cgroup of its own.
+//!
+//! Emits one report per kill and every failure; nothing is tried twice. Refuses nothing that one
+//! kill does not refuse.
+
+use std::{
+    num::NonZero,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use serde::Serialize;
+
+use crate::trigger::{
+    TriggerError, TriggerOptions, TriggerReport, hierarchy::Hierarchy, kill_in, monotonic_ns,
+    scratch,
+};
+
+/// Workers per CPU: one starts its next process while the other's is being killed.
+const WORKERS_PER_CPU: usize = 2;
+
+/// What a storm did.
+#[derive(Debug, Serialize)]
+pub struct StormReport {
+    /// The kills, in the order in which they were seen to end.
+    pub kills: Vec<TriggerReport>,
+    /// `CLOCK_MONOTONIC` before the first process was started.
+    pub started_ns: u64,
+    /// `CLOCK_MONOTONIC` after the last death.
+    pub ended_ns: u64,
+    /// What went wrong, one entry per kill that did not happen; a storm ends at its first failure
+    /// of each worker.
+    #[serde(skip)]
+    pub failures: Vec<TriggerError>,
+}
+
+impl StormReport {
+    /// Kills per second.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn kills_per_second(&self) -> f64 {
+        let ns = self.ended_ns.saturating_sub(self.started_ns).max(1);
+        self.kills.len() as f64 * 1e9 / ns as f64
+    }
+}
+
+/// Makes `count` real OOM kills, several at a time.
+pub fn storm(options: &TriggerOptions, count: u32) -> Result<StormReport, TriggerError> {
+    let hierarchy = Hierarchy::find()?;
+    scratch::remove_stale(&hierarchy)?;
+    let workers = thread::available_parallelism().map_or(1, NonZero::get) * WORKERS_PER_CPU;
+    let next = AtomicU32::new(0);
+    let done = Mutex::new((Vec::with_capacity(count as usize), Vec::new()));
+    let started_ns = monotonic_ns();
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while next.fetch_add(1, Ordering::Relaxed) < count {
+                    let result = kill_in(&hierarchy, options);
+                    let failed = result.is_err();
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    match result {
+                        Ok(report) => done.0.push(report),
+                        Err(error) => done.1.push(error),
+                    }
+                    if failed {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let (kills, failures) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(StormReport {
+        kills,
+        started_ns,
+        ended_ns: monotonic_ns(),
+        failures,
+    })
+}

@@ -1,0 +1,262 @@
+//! The scenes: each makes one real OOM kill and returns the truth about it.
+//!
+//! Starts the actors of `bin/scenario` in scratch cgroups. Emits [`Truth`], taken from the processes
+//! and the cgroup filesystem, never from the agent. Refuses to go on if the kernel did not kill whom
+//! the scene meant to be killed.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{BufRead as _, BufReader, Read as _},
+    ops::RangeInclusive,
+    os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::SystemTime,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use oom_agent::trigger::{
+    TriggerOptions,
+    hierarchy::Hierarchy,
+    scratch::{PREFIX, ScratchCgroup, Settings},
+};
+use rustix::process::Signal;
+
+use crate::machine;
+
+const MIB: u64 = 1 << 20;
+
+/// What the test set up: what every event about it must agree with.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// Who died.
+    pub victim: Process,
+    /// The thread that the kernel must have named.
+    pub tid: u32,
+    /// Who asked for memory.
+    pub trigger: Process,
+    /// The cgroup whose limit was hit.
+    pub limit: Place,
+    /// That limit.
+    pub limit_bytes: u64,
+    /// What the victim held when it died.
+    pub anon_bytes: RangeInclusive<u64>,
+    /// Just before the victim was started, and after it was seen dead.
+    pub lived: RangeInclusive<SystemTime>,
+}
+
+/// A process of a scene.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// tgid.
+    pub pid: u32,
+    /// Its name.
+    pub comm: Vec<u8>,
+    /// Its `oom_score_adj`.
+    pub oom_score_adj: i16,
+    /// Its memory cgroup.
+    pub cgroup: Place,
+}
+
+/// A cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As the kernel prints it.
+    pub path: String,
+    /// kernfs id.
+    pub id: u64,
+    /// 1 or 2.
+    pub version: u8,
+}
+
+impl Place {
+    fn of(cgroup: &ScratchCgroup) -> Result<Self> {
+        Ok(Self {
+            path: cgroup
+                .kernel_path()
+                .context("inside a cgroup namespace, paths cannot be compared")?,
+            id: cgroup.id(),
+            version: cgroup.version().number(),
+        })
+    }
+}
+
+/// One process exceeds its own limit.
+pub fn one_kill(hierarchy: &Hierarchy) -> Result<Truth> {
+    named(hierarchy, "", b"hog")
+}
+
+/// The same with names of the test's choice: `suffix` for the cgroup, `comm` for the process.
+pub fn named(hierarchy: &Hierarchy, suffix: &str, comm: &[u8]) -> Result<Truth> {
+    let cgroup = scratch(hierarchy, suffix, Some(4 * MIB))?;
+    suicide("hog", comm, &cgroup, &cgroup)
+}
+
+/// The limit is that of an ancestor: the leaf's own is larger, and the level between has none.
+pub fn ancestor_limit(hierarchy: &Hierarchy) -> Result<Truth> {
+    let top = scratch(hierarchy, "", Some(4 * MIB))?;
+    let middle = top.child("middle", Settings::default())?;
+    let leaf = middle.child("leaf", limit(Some(64 * MIB)))?;
+    suicide("hog", b"nested", &leaf, &top)
+}
+
+/// The main thread has exited when another thread takes the memory.
+pub fn leaderless(hierarchy: &Hierarchy) -> Result<Truth> {
+    let cgroup = scratch(hierarchy, "", Some(4 * MIB))?;
+    suicide("leaderless", b"leaderless", &cgroup, &cgroup)
+}
+
+/// A small process asks for memory, a big one in another cgroup dies; the limit is their parent's.
+pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
+    let top = scratch(hierarchy, "", Some(32 * MIB))?;
+    let (big_home, small_home) = (
+        top.child("big", Settings::default())?,
+        top.child("small", Settings::default())?,
+    );
+    let born = SystemTime::now();
+    let mut big = Actor::start("holder", b"big", 0, &big_home, &["--bytes", "25165824"])?;
+    ensure!(
+        big.says()? == "held",
+        "the big process did not get its memory"
+    );
+    let mut small = Actor::start("holder", b"small", 0, &small_home, &["--bytes", "12582912"])?;
+    big.killed()?;
+    let dead = SystemTime::now();
+    ensure!(small.says()? == "held", "the small process did not survive");
+    Ok(Truth {
+        tid: big.process.pid,
+        victim: big.process.clone(),
+        trigger: small.process.clone(),
+        limit: Place::of(&top)?,
+        limit_bytes: top.limit_bytes().context("limit")?,
+        anon_bytes: 24 * MIB..=26 * MIB,
+        lived: born..=dead,
+    })
+}
+
+/// How the trigger starts this crate's hog.
+pub fn trigger_options(limit_bytes: u64) -> Result<TriggerOptions> {
+    Ok(TriggerOptions {
+        hog: vec![scenario()?, "hog".into()],
+        limit_bytes,
+        ..TriggerOptions::default()
+    })
+}
+
+/// A process that exceeds a limit and is killed for it.
+fn suicide(part: &str, comm: &[u8], home: &ScratchCgroup, limit: &ScratchCgroup) -> Result<Truth> {
+    let born = SystemTime::now();
+    let mut actor = Actor::start(part, comm, 1000, home, &[])?;
+    let tid = match part {
+        "leaderless" => {
+            let line = actor.says()?;
+            let tid = line.strip_prefix("tid ").context("no thread id")?.parse()?;
+            ensure!(tid != actor.process.pid, "the main thread is still there");
+            tid
+        }
+        _ => actor.process.pid,
+    };
+    actor.killed()?;
+    let limit_bytes = limit.limit_bytes().context("limit")?;
+    Ok(Truth {
+        victim: actor.process.clone(),
+        tid,
+        trigger: actor.process.clone(),
+        limit: Place::of(limit)?,
+        limit_bytes,
+        // What it held before it entered the cgroup is charged elsewhere, so a little more is right.
+        anon_bytes: limit_bytes / 2..=limit_bytes + MIB,
+        lived: born..=SystemTime::now(),
+    })
+}
+
+fn scratch(hierarchy: &Hierarchy, suffix: &str, bytes: Option<u64>) -> Result<ScratchCgroup> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{PREFIX}{}-scene{number}{suffix}", std::process::id());
+    Ok(ScratchCgroup::create(hierarchy, &name, limit(bytes))?)
+}
+
+fn limit(limit_bytes: Option<u64>) -> Settings {
+    Settings {
+        limit_bytes,
+        oom_group: false,
+    }
+}
+
+fn scenario() -> Result<OsString> {
+    Ok(machine::build_dir()?.join("scenario").into())
+}
+
+/// A running actor; killed and reaped when dropped.
+struct Actor {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    process: Process,
+}
+
+impl Actor {
+    fn start(
+        part: &str,
+        comm: &[u8],
+        oom_score_adj: i16,
+        home: &ScratchCgroup,
+        rest: &[&str],
+    ) -> Result<Self> {
+        let mut child = Command::new(scenario()?)
+            .arg(part)
+            .arg("--cgroup")
+            .arg(home.dir())
+            .arg("--comm")
+            .arg(OsStr::from_bytes(comm))
+            .arg(format!("--oom-score-adj={oom_score_adj}"))
+            .args(rest)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start an actor")?;
+        let stdout = BufReader::new(child.stdout.take().context("stdout")?);
+        let process = Process {
+            pid: child.id(),
+            comm: comm.to_owned(),
+            oom_score_adj,
+            cgroup: Place::of(home)?,
+        };
+        Ok(Self {
+            child,
+            stdout,
+            process,
+        })
+    }
+
+    /// Its next line; empty if it ended instead.
+    fn says(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Waits for it to be killed; every actor ends by itself if the kernel does not end it.
+    fn killed(&mut self) -> Result<()> {
+        let mut stderr = String::new();
+        if let Some(mut pipe) = self.child.stderr.take() {
+            pipe.read_to_string(&mut stderr)?;
+        }
+        let status = self.child.wait()?;
+        ensure!(
+            status.signal() == Some(Signal::KILL.as_raw()),
+            "actor {:?} ended with {status}, not by the OOM killer: {stderr}",
+            self.process
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
+    }
+}
