@@ -56,7 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let binary = agent::build(args.debug)?;
     agent::authenticate()?;
     let ready = ReadySocket::bind()?;
-    let mut command = agent::as_root(&binary, &[("NOTIFY_SOCKET", ready.name())])?;
+    let mut command = agent::as_root(&binary, &[("NOTIFY_SOCKET", ready.path())])?;
     command.args(["run", "--output", if args.json { "json" } else { "text" }]);
     if args.once {
         command.arg("--once");
