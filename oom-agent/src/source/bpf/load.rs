@@ -123,9 +123,16 @@ pub enum LoadError {
 /// The verifier's log follows in the source chain; people need the first line.
 fn first_line(error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
-            let last = log.lines().rev().find(|line| !line.starts_with("processed ")).unwrap_or("");
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.starts_with("processed "))
+                .unwrap_or("");
             format!("{io_error} {last}").trim_end().to_owned()
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
@@ -140,7 +147,9 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         Err(error @ LoadError::NotPermitted(_)) => Err(error),
         Err(first) => match by_format(options) {
             Ok(mut loaded) => {
-                loaded.notes.insert(0, format!("no BTF tracepoint: {}", chain(&first)));
+                loaded
+                    .notes
+                    .insert(0, format!("no BTF tracepoint: {}", chain(&first)));
                 Ok(loaded)
             }
             Err(_) => Err(first),
@@ -163,11 +172,17 @@ impl KernelTypes {
         let bytes = fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
         let btf = Btf::parse(&bytes)?;
         let found = layout::layout(&btf)?;
-        let check_id = btf.ids(Kind::Typedef, "btf_trace_oom_score_adj_update").next();
+        let check_id = btf
+            .ids(Kind::Typedef, "btf_trace_oom_score_adj_update")
+            .next();
         let targets: Vec<Target<'_>> = [
-            found.mark_id.map(|id| ("btf_trace_mark_victim", TargetKind::Typedef, id)),
+            found
+                .mark_id
+                .map(|id| ("btf_trace_mark_victim", TargetKind::Typedef, id)),
             check_id.map(|id| ("btf_trace_oom_score_adj_update", TargetKind::Typedef, id)),
-            found.oom_kill_process.map(|id| ("oom_kill_process", TargetKind::Func, id)),
+            found
+                .oom_kill_process
+                .map(|id| ("oom_kill_process", TargetKind::Func, id)),
         ]
         .into_iter()
         .flatten()
@@ -184,7 +199,12 @@ impl KernelTypes {
             notes: found
                 .missing
                 .iter()
-                .map(|missing| format!("{} is not in this kernel: no {}", missing.name, missing.lost))
+                .map(|missing| {
+                    format!(
+                        "{} is not in this kernel: no {}",
+                        missing.name, missing.lost
+                    )
+                })
                 .collect(),
         })
     }
@@ -211,19 +231,36 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     let mut ring = open_ring(&mut ebpf)?;
     if kernel.can_self_check {
         let program = btf_tracepoint(&mut ebpf, "self_check")?;
-        load_tracepoint(program, "self_check", SELF_CHECK_TRACEPOINT, &kernel.stand_in)?;
-        let refused = |error| LoadError::Program { program: "self_check", error: Box::new(error) };
+        load_tracepoint(
+            program,
+            "self_check",
+            SELF_CHECK_TRACEPOINT,
+            &kernel.stand_in,
+        )?;
+        let refused = |error| LoadError::Program {
+            program: "self_check",
+            error: Box::new(error),
+        };
         let link = program.attach().map_err(refused)?;
         let outcome = self_check::run(&mut ring, layout.probe_read == 1);
-        btf_tracepoint(&mut ebpf, "self_check")?.detach(link).map_err(refused)?;
+        btf_tracepoint(&mut ebpf, "self_check")?
+            .detach(link)
+            .map_err(refused)?;
         outcome?;
     } else {
         notes.push("no tracepoint to check the field offsets with".to_owned());
     }
-    let mut tier = if kernel.has_task { Tier::Stack } else { Tier::Pid };
+    let mut tier = if kernel.has_task {
+        Tier::Stack
+    } else {
+        Tier::Pid
+    };
     btf_tracepoint(&mut ebpf, "mark_victim")?
         .attach()
-        .map_err(|error| LoadError::Program { program: "mark_victim", error: Box::new(error) })?;
+        .map_err(|error| LoadError::Program {
+            program: "mark_victim",
+            error: Box::new(error),
+        })?;
     if kernel.can_fentry {
         match attach_decision(&mut ebpf, &kernel.stand_in) {
             Ok(()) if kernel.has_task => tier = Tier::Full,
@@ -258,7 +295,10 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     format::read(&mut layout)?;
     let mut ebpf = object(&layout, options)?;
     let name = "mark_victim_classic";
-    let refused = |error| LoadError::Program { program: name, error: Box::new(error) };
+    let refused = |error| LoadError::Program {
+        program: name,
+        error: Box::new(error),
+    };
     let program: &mut TracePoint = ebpf
         .program_mut(name)
         .ok_or(LoadError::Map(name, None))?
@@ -284,7 +324,11 @@ fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
     }
     loader.load(OBJECT).map_err(|error| {
         let error = Box::new(error);
-        if is_eperm(&error) { LoadError::NotPermitted(error) } else { LoadError::Object(error) }
+        if is_eperm(&error) {
+            LoadError::NotPermitted(error)
+        } else {
+            LoadError::Object(error)
+        }
     })
 }
 
@@ -309,7 +353,10 @@ fn btf_tracepoint<'a>(
     ebpf.program_mut(name)
         .ok_or(LoadError::Map(name, None))?
         .try_into()
-        .map_err(|error| LoadError::Program { program: name, error: Box::new(error) })
+        .map_err(|error| LoadError::Program {
+            program: name,
+            error: Box::new(error),
+        })
 }
 
 fn load_tracepoint(
@@ -320,12 +367,17 @@ fn load_tracepoint(
 ) -> Result<(), LoadError> {
     program
         .load(tracepoint, stand_in)
-        .map_err(|error| LoadError::Program { program: name, error: Box::new(error) })
+        .map_err(|error| LoadError::Program {
+            program: name,
+            error: Box::new(error),
+        })
 }
 
 fn attach_decision(ebpf: &mut Ebpf, stand_in: &aya::Btf) -> Result<(), ProgramError> {
-    let program: &mut FEntry =
-        ebpf.program_mut("oom_kill_process").ok_or(ProgramError::NotLoaded)?.try_into()?;
+    let program: &mut FEntry = ebpf
+        .program_mut("oom_kill_process")
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()?;
     program.load("oom_kill_process", stand_in)?;
     program.attach()?;
     Ok(())
@@ -342,10 +394,18 @@ fn finish(
     tier: Tier,
     notes: Vec<String>,
 ) -> Result<Loaded, LoadError> {
-    let map = ebpf.take_map("STATS").ok_or(LoadError::Map("STATS", None))?;
+    let map = ebpf
+        .take_map("STATS")
+        .ok_or(LoadError::Map("STATS", None))?;
     let stats = PerCpuArray::try_from(map)
         .map_err(|error| LoadError::Map("STATS", Some(Box::new(error))))?;
-    Ok(Loaded { ebpf, ring, stats, tier, notes })
+    Ok(Loaded {
+        ebpf,
+        ring,
+        stats,
+        tier,
+        notes,
+    })
 }
 
 /// An error and its causes on one line.
