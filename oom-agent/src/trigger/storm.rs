@@ -19,8 +19,8 @@ use crate::trigger::{
     scratch,
 };
 
-/// Workers per CPU: one starts its next process while the other's is being killed.
-const WORKERS_PER_CPU: usize = 2;
+/// Workers per CPU: most of a kill is waiting, for the kernel to move a process into a cgroup.
+const WORKERS_PER_CPU: usize = 4;
 
 /// What a storm did.
 #[derive(Debug, Serialize)]
