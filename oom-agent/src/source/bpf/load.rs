@@ -73,6 +73,8 @@ pub struct Loaded {
     pub ring: RingBuf<MapData>,
     /// The kernel side's counters ([`oom_common::stat`]).
     pub stats: PerCpuArray<MapData, u64>,
+    /// Number of the last record that has been taken from the ring already.
+    pub last_seq: u64,
     /// What was reached.
     pub tier: Tier,
     /// Why not more, one line each.
@@ -229,6 +231,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     };
     notes.append(&mut kernel.notes);
     let mut ring = open_ring(&mut ebpf)?;
+    let mut last_seq = 0;
     if kernel.can_self_check {
         let program = btf_tracepoint(&mut ebpf, "self_check")?;
         load_tracepoint(
@@ -246,7 +249,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         btf_tracepoint(&mut ebpf, "self_check")?
             .detach(link)
             .map_err(refused)?;
-        outcome?;
+        last_seq = outcome?;
     } else {
         notes.push("no tracepoint to check the field offsets with".to_owned());
     }
@@ -271,7 +274,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
             )),
         }
     }
-    finish(ebpf, ring, tier, notes)
+    finish(ebpf, ring, last_seq, tier, notes)
 }
 
 /// The object with these offsets, its `mark_victim` accepted by the verifier but not attached.
@@ -307,7 +310,7 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     program.load().map_err(refused)?;
     program.attach("oom", "mark_victim").map_err(refused)?;
     let ring = open_ring(&mut ebpf)?;
-    finish(ebpf, ring, Tier::Format, Vec::new())
+    finish(ebpf, ring, 0, Tier::Format, Vec::new())
 }
 
 fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
@@ -391,6 +394,7 @@ fn open_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, LoadError> {
 fn finish(
     mut ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    last_seq: u64,
     tier: Tier,
     notes: Vec<String>,
 ) -> Result<Loaded, LoadError> {
@@ -403,6 +407,7 @@ fn finish(
         ebpf,
         ring,
         stats,
+        last_seq,
         tier,
         notes,
     })
@@ -422,4 +427,13 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Gives back what loading needed for a moment: the kernel's BTF is several times the agent's size.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: `malloc_trim` takes the allocator's own locks and touches only free memory.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

@@ -39,8 +39,9 @@ pub enum SelfCheckError {
     },
 }
 
-/// Triggers the program and compares. `names`: whether cgroup names could be read.
-pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<(), SelfCheckError> {
+/// Triggers the program and compares; gives the record's number. `names`: whether cgroup names could
+/// be read.
+pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckError> {
     let adj = proc("oom_score_adj")?;
     fs::write("/proc/self/oom_score_adj", &adj).map_err(|error| SelfCheckError::Proc {
         file: "oom_score_adj",
@@ -55,7 +56,8 @@ pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<(), SelfCheckErro
         }
     }
     let seen = seen.ok_or(SelfCheckError::Silent)?;
-    compare(&seen, adj.trim(), names)
+    compare(&seen, adj.trim(), names)?;
+    Ok(seen.seq)
 }
 
 fn compare(seen: &Mark, adj: &str, names: bool) -> Result<(), SelfCheckError> {

@@ -1,0 +1,3 @@
+//! The outputs.
+
+pub mod stdout;
