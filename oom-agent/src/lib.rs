@@ -13,6 +13,7 @@ pub mod clock;
 pub mod correlate;
 pub mod event;
 pub mod evidence;
+pub mod sink;
 pub mod source;
 pub mod text;
 pub mod trigger;
