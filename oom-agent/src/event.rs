@@ -443,3 +443,32 @@ impl JsonSchema for Timestamp {
         schemars::json_schema!({ "type": "string", "format": "date-time" })
     }
 }
+
+/// The JSON Schema of [`Event`], generated from these types.
+#[must_use]
+pub fn json_schema() -> schemars::Schema {
+    schemars::schema_for!(Event)
+}
+
+#[cfg(test)]
+impl OomKill {
+    /// A kill of which nothing is known.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            schema: SCHEMA,
+            id: "id".into(),
+            instance_id: "instance".into(),
+            time: Timestamp::from_unix_ns(0),
+            monotonic_ns: 0,
+            boot_id: "boot".into(),
+            node: "node".into(),
+            victim: Victim::default(),
+            memory: Memory::default(),
+            cgroup: None,
+            owner: None,
+            role: Role::Chosen,
+            evidence: Vec::new(),
+            detection_latency_ns: None,
+        }
+    }
+}

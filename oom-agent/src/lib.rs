@@ -9,10 +9,16 @@
 //! Data flows one way. `source` turns bytes into [`evidence`]; `correlate` is pure and decides;
 //! [`event`] is the public contract.
 
+pub mod cli;
 pub mod clock;
 pub mod correlate;
+pub mod daemon;
+pub mod detect;
 pub mod event;
 pub mod evidence;
+pub mod host;
+pub mod hub;
+pub mod realtime;
 pub mod sink;
 pub mod source;
 pub mod text;

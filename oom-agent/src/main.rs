@@ -1,3 +1,19 @@
-//! The `oom-agent` binary.
+//! The `oom-agent` binary: log to stderr, parse the command line, do it.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use oom_agent::cli;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let filter =
+        EnvFilter::try_from_env("OOM_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    cli::main(cli::Cli::parse())
+}

@@ -6,21 +6,15 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
-    os::{
-        linux::net::SocketAddrExt,
-        unix::{
-            net::{SocketAddr, UnixDatagram},
-            process::ExitStatusExt,
-        },
-    },
+    os::unix::{net::UnixDatagram, process::ExitStatusExt},
     path::PathBuf,
-    process::{self, Child, Command, ExitCode, ExitStatus},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, ExitCode, ExitStatus},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
 
 use crate::{project, tool};
 
@@ -94,7 +88,9 @@ pub(crate) fn signal(child: u32, signal: Signal) -> Result<()> {
 /// Where the agent says that it is armed.
 pub(crate) struct ReadySocket {
     socket: UnixDatagram,
-    name: String,
+    path: PathBuf,
+    /// Removed, with the socket, when this goes.
+    _dir: TempDir,
 }
 
 /// How a start went.
@@ -106,22 +102,20 @@ pub(crate) enum Start {
 }
 
 impl ReadySocket {
-    /// An abstract socket: no file to clean up, and root may write to it.
     pub(crate) fn bind() -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("oom-agent-xtask-{}-{number}", process::id());
-        let address = SocketAddr::from_abstract_name(&name)?;
-        let socket = UnixDatagram::bind_addr(&address).context("cannot listen for READY")?;
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).context("cannot listen for READY")?;
         Ok(Self {
             socket,
-            name: format!("@{name}"),
+            path,
+            _dir: dir,
         })
     }
 
     /// The value of `NOTIFY_SOCKET`.
-    pub(crate) fn name(&self) -> &OsStr {
-        OsStr::new(&self.name)
+    pub(crate) fn path(&self) -> &OsStr {
+        self.path.as_os_str()
     }
 
     /// Waits until the agent is armed or has ended; fails when `patience` is over.
@@ -165,4 +159,37 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Stdio;
+
+    #[test]
+    fn ready_is_heard_among_other_words() {
+        let ready = ReadySocket::bind().expect("socket");
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("cat");
+        let sender = UnixDatagram::unbound().expect("socket");
+        for message in ["STATUS=READY=1 soon", "READY=1\nSTATUS=armed"] {
+            sender
+                .send_to(message.as_bytes(), &ready.path)
+                .expect("send");
+        }
+        let start = ready.wait(&mut child, Duration::from_secs(30));
+        drop(child.stdin.take());
+        child.wait().expect("cat");
+        assert!(matches!(start, Ok(Start::Ready)));
+    }
+
+    #[test]
+    fn an_early_end_is_noticed() {
+        let ready = ReadySocket::bind().expect("socket");
+        let mut child = Command::new("false").spawn().expect("false");
+        let start = ready.wait(&mut child, Duration::from_secs(30));
+        assert!(matches!(start, Ok(Start::Exited)));
+    }
 }

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod bench;
 mod build_ebpf;
 mod project;
 mod run;
 mod test;
 mod tool;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -19,16 +21,20 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 enum Command {
+    Bench(bench::Args),
     BuildEbpf(build_ebpf::Args),
     Run(run::Args),
     Test(test::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
+        Command::Bench(args) => bench::main(&args),
         Command::BuildEbpf(args) => build_ebpf::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
+        Command::Vm(args) => vm::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -56,7 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let binary = agent::build(args.debug)?;
     agent::authenticate()?;
     let ready = ReadySocket::bind()?;
-    let mut command = agent::as_root(&binary, &[("NOTIFY_SOCKET", ready.name())])?;
+    let mut command = agent::as_root(&binary, &[("NOTIFY_SOCKET", ready.path())])?;
     command.args(["run", "--output", if args.json { "json" } else { "text" }]);
     if args.once {
         command.arg("--once");
@@ -70,7 +70,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
 
     let outcome = prove(&ready, &binary, args, &mut child);
     if outcome.is_err() {
-        agent::signal(child.id(), Signal::TERM)?;
+        end(child.id(), Signal::TERM);
     }
     let status = child.wait()?;
     outcome.map(|()| agent::exit_code(status))
@@ -114,9 +114,14 @@ fn pass_on(mut signals: Signals, child: u32) {
             } else {
                 Signal::TERM
             };
-            if let Err(error) = agent::signal(child, signal) {
-                eprintln!("xtask: {error:#}");
-            }
+            end(child, signal);
         }
     });
+}
+
+/// Asks the agent to drain and end; it may have done so already.
+fn end(child: u32, signal: Signal) {
+    if let Err(error) = agent::signal(child, signal) {
+        eprintln!("xtask: {error:#}");
+    }
 }

@@ -202,12 +202,13 @@ impl Kill {
         })
     }
 
+    /// `task_memcg` of the report that goes with this very kill; members of a group share the report
+    /// of the chosen one. The summary names the group leader, the line a thread that still had memory.
     fn reported_cgroup(&self) -> Option<String> {
         let line = self.line.as_ref()?;
         let report = line.report.as_ref()?;
-        (report.victim_tid == Some(line.tid))
-            .then(|| report.task_memcg.clone())
-            .flatten()
+        let own = line.role == Role::Chosen || report.victim_tid == Some(line.tid);
+        own.then(|| report.task_memcg.clone()).flatten()
     }
 
     /// Fields of which BPF and the log give different values. Sizes are not compared: they are read

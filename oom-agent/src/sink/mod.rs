@@ -1,8 +1,9 @@
-//! Where events go: rendered for people. Refuses to change what an event says.
+//! The outputs. Each writes what an event says and refuses to change it.
 
 mod escape;
 mod flow;
 mod report;
+pub mod stdout;
 pub mod text;
 pub mod units;
 mod words;

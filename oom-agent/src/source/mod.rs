@@ -1,5 +1,6 @@
 //! The sources: each turns bytes of the kernel into [`crate::evidence::Evidence`] and knows nothing
 //! of the others.
 
+pub mod audit;
 pub mod bpf;
 pub mod kmsg;

@@ -14,7 +14,9 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 #[derive(Debug, Error)]
 pub enum FormatError {
     /// No tracefs, or no such event.
-    #[error("tracefs has no readable events/oom/mark_victim/format (mount it: mount -t tracefs tracefs /sys/kernel/tracing)")]
+    #[error(
+        "tracefs has no readable events/oom/mark_victim/format (mount it: mount -t tracefs tracefs /sys/kernel/tracing)"
+    )]
     Unreadable(#[source] io::Error),
     /// The file names no `pid`.
     #[error("events/oom/mark_victim/format names no field `pid`")]
@@ -36,8 +38,10 @@ pub fn read(layout: &mut Layout) -> Result<(), FormatError> {
 /// `	field:int pid;	offset:8;	size:4;	signed:1;`
 fn parse(format: &str, layout: &mut Layout) -> Result<(), FormatError> {
     for line in format.lines() {
-        let Some((declaration, rest)) =
-            line.trim().strip_prefix("field:").and_then(|line| line.split_once(';'))
+        let Some((declaration, rest)) = line
+            .trim()
+            .strip_prefix("field:")
+            .and_then(|line| line.split_once(';'))
         else {
             continue;
         };
@@ -59,7 +63,11 @@ fn parse(format: &str, layout: &mut Layout) -> Result<(), FormatError> {
             _ => {}
         }
     }
-    if layout.classic_pid == oom_common::ABSENT { Err(FormatError::NoPid) } else { Ok(()) }
+    if layout.classic_pid == oom_common::ABSENT {
+        Err(FormatError::NoPid)
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -91,10 +99,16 @@ print fmt: \"pid=%d\", REC->pid
     fn both_forms_and_a_shifted_header() {
         let mut layout = Layout::UNKNOWN;
         parse(SHORT, &mut layout).unwrap();
-        assert_eq!((layout.classic_pid, layout.classic_comm), (8, oom_common::ABSENT));
+        assert_eq!(
+            (layout.classic_pid, layout.classic_comm),
+            (8, oom_common::ABSENT)
+        );
         parse(LONG, &mut layout).unwrap();
         assert_eq!((layout.classic_pid, layout.classic_comm), (12, 16));
-        assert_eq!((layout.classic_total_vm, layout.classic_oom_score_adj), (24, 72));
+        assert_eq!(
+            (layout.classic_total_vm, layout.classic_oom_score_adj),
+            (24, 72)
+        );
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Loaded {
     pub ring: RingBuf<MapData>,
     /// The kernel side's counters ([`oom_common::stat`]).
     pub stats: PerCpuArray<MapData, u64>,
+    /// Number of the last record that has been taken from the ring already.
+    pub last_seq: u64,
     /// What was reached.
     pub tier: Tier,
     /// Why not more, one line each.
@@ -123,9 +125,16 @@ pub enum LoadError {
 /// The verifier's log follows in the source chain; people need the first line.
 fn first_line(error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
-            let last = log.lines().rev().find(|line| !line.starts_with("processed ")).unwrap_or("");
+            let last = log
+                .lines()
+                .rev()
+                .find(|line| !line.starts_with("processed "))
+                .unwrap_or("");
             format!("{io_error} {last}").trim_end().to_owned()
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
@@ -140,7 +149,9 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         Err(error @ LoadError::NotPermitted(_)) => Err(error),
         Err(first) => match by_format(options) {
             Ok(mut loaded) => {
-                loaded.notes.insert(0, format!("no BTF tracepoint: {}", chain(&first)));
+                loaded
+                    .notes
+                    .insert(0, format!("no BTF tracepoint: {}", chain(&first)));
                 Ok(loaded)
             }
             Err(_) => Err(first),
@@ -163,11 +174,17 @@ impl KernelTypes {
         let bytes = fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
         let btf = Btf::parse(&bytes)?;
         let found = layout::layout(&btf)?;
-        let check_id = btf.ids(Kind::Typedef, "btf_trace_oom_score_adj_update").next();
+        let check_id = btf
+            .ids(Kind::Typedef, "btf_trace_oom_score_adj_update")
+            .next();
         let targets: Vec<Target<'_>> = [
-            found.mark_id.map(|id| ("btf_trace_mark_victim", TargetKind::Typedef, id)),
+            found
+                .mark_id
+                .map(|id| ("btf_trace_mark_victim", TargetKind::Typedef, id)),
             check_id.map(|id| ("btf_trace_oom_score_adj_update", TargetKind::Typedef, id)),
-            found.oom_kill_process.map(|id| ("oom_kill_process", TargetKind::Func, id)),
+            found
+                .oom_kill_process
+                .map(|id| ("oom_kill_process", TargetKind::Func, id)),
         ]
         .into_iter()
         .flatten()
@@ -184,7 +201,12 @@ impl KernelTypes {
             notes: found
                 .missing
                 .iter()
-                .map(|missing| format!("{} is not in this kernel: no {}", missing.name, missing.lost))
+                .map(|missing| {
+                    format!(
+                        "{} is not in this kernel: no {}",
+                        missing.name, missing.lost
+                    )
+                })
                 .collect(),
         })
     }
@@ -209,21 +231,39 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     };
     notes.append(&mut kernel.notes);
     let mut ring = open_ring(&mut ebpf)?;
+    let mut last_seq = 0;
     if kernel.can_self_check {
         let program = btf_tracepoint(&mut ebpf, "self_check")?;
-        load_tracepoint(program, "self_check", SELF_CHECK_TRACEPOINT, &kernel.stand_in)?;
-        let refused = |error| LoadError::Program { program: "self_check", error: Box::new(error) };
+        load_tracepoint(
+            program,
+            "self_check",
+            SELF_CHECK_TRACEPOINT,
+            &kernel.stand_in,
+        )?;
+        let refused = |error| LoadError::Program {
+            program: "self_check",
+            error: Box::new(error),
+        };
         let link = program.attach().map_err(refused)?;
         let outcome = self_check::run(&mut ring, layout.probe_read == 1);
-        btf_tracepoint(&mut ebpf, "self_check")?.detach(link).map_err(refused)?;
-        outcome?;
+        btf_tracepoint(&mut ebpf, "self_check")?
+            .detach(link)
+            .map_err(refused)?;
+        last_seq = outcome?;
     } else {
         notes.push("no tracepoint to check the field offsets with".to_owned());
     }
-    let mut tier = if kernel.has_task { Tier::Stack } else { Tier::Pid };
+    let mut tier = if kernel.has_task {
+        Tier::Stack
+    } else {
+        Tier::Pid
+    };
     btf_tracepoint(&mut ebpf, "mark_victim")?
         .attach()
-        .map_err(|error| LoadError::Program { program: "mark_victim", error: Box::new(error) })?;
+        .map_err(|error| LoadError::Program {
+            program: "mark_victim",
+            error: Box::new(error),
+        })?;
     if kernel.can_fentry {
         match attach_decision(&mut ebpf, &kernel.stand_in) {
             Ok(()) if kernel.has_task => tier = Tier::Full,
@@ -234,7 +274,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
             )),
         }
     }
-    finish(ebpf, ring, tier, notes)
+    finish(ebpf, ring, last_seq, tier, notes)
 }
 
 /// The object with these offsets, its `mark_victim` accepted by the verifier but not attached.
@@ -258,7 +298,10 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     format::read(&mut layout)?;
     let mut ebpf = object(&layout, options)?;
     let name = "mark_victim_classic";
-    let refused = |error| LoadError::Program { program: name, error: Box::new(error) };
+    let refused = |error| LoadError::Program {
+        program: name,
+        error: Box::new(error),
+    };
     let program: &mut TracePoint = ebpf
         .program_mut(name)
         .ok_or(LoadError::Map(name, None))?
@@ -267,7 +310,7 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     program.load().map_err(refused)?;
     program.attach("oom", "mark_victim").map_err(refused)?;
     let ring = open_ring(&mut ebpf)?;
-    finish(ebpf, ring, Tier::Format, Vec::new())
+    finish(ebpf, ring, 0, Tier::Format, Vec::new())
 }
 
 fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
@@ -284,7 +327,11 @@ fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
     }
     loader.load(OBJECT).map_err(|error| {
         let error = Box::new(error);
-        if is_eperm(&error) { LoadError::NotPermitted(error) } else { LoadError::Object(error) }
+        if is_eperm(&error) {
+            LoadError::NotPermitted(error)
+        } else {
+            LoadError::Object(error)
+        }
     })
 }
 
@@ -309,7 +356,10 @@ fn btf_tracepoint<'a>(
     ebpf.program_mut(name)
         .ok_or(LoadError::Map(name, None))?
         .try_into()
-        .map_err(|error| LoadError::Program { program: name, error: Box::new(error) })
+        .map_err(|error| LoadError::Program {
+            program: name,
+            error: Box::new(error),
+        })
 }
 
 fn load_tracepoint(
@@ -320,12 +370,17 @@ fn load_tracepoint(
 ) -> Result<(), LoadError> {
     program
         .load(tracepoint, stand_in)
-        .map_err(|error| LoadError::Program { program: name, error: Box::new(error) })
+        .map_err(|error| LoadError::Program {
+            program: name,
+            error: Box::new(error),
+        })
 }
 
 fn attach_decision(ebpf: &mut Ebpf, stand_in: &aya::Btf) -> Result<(), ProgramError> {
-    let program: &mut FEntry =
-        ebpf.program_mut("oom_kill_process").ok_or(ProgramError::NotLoaded)?.try_into()?;
+    let program: &mut FEntry = ebpf
+        .program_mut("oom_kill_process")
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()?;
     program.load("oom_kill_process", stand_in)?;
     program.attach()?;
     Ok(())
@@ -339,13 +394,23 @@ fn open_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, LoadError> {
 fn finish(
     mut ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    last_seq: u64,
     tier: Tier,
     notes: Vec<String>,
 ) -> Result<Loaded, LoadError> {
-    let map = ebpf.take_map("STATS").ok_or(LoadError::Map("STATS", None))?;
+    let map = ebpf
+        .take_map("STATS")
+        .ok_or(LoadError::Map("STATS", None))?;
     let stats = PerCpuArray::try_from(map)
         .map_err(|error| LoadError::Map("STATS", Some(Box::new(error))))?;
-    Ok(Loaded { ebpf, ring, stats, tier, notes })
+    Ok(Loaded {
+        ebpf,
+        ring,
+        stats,
+        last_seq,
+        tier,
+        notes,
+    })
 }
 
 /// An error and its causes on one line.
@@ -362,4 +427,13 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Gives back what loading needed for a moment: the kernel's BTF is several times the agent's size.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: `malloc_trim` takes the allocator's own locks and touches only free memory.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

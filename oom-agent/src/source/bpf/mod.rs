@@ -8,6 +8,7 @@ pub mod decode;
 pub mod format;
 pub mod layout;
 pub mod load;
+pub mod ring;
 pub mod self_check;
 pub mod stack;
 pub mod stand_in;

@@ -39,11 +39,14 @@ pub enum SelfCheckError {
     },
 }
 
-/// Triggers the program and compares. `names`: whether cgroup names could be read.
-pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<(), SelfCheckError> {
+/// Triggers the program and compares; gives the record's number. `names`: whether cgroup names could
+/// be read.
+pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckError> {
     let adj = proc("oom_score_adj")?;
-    fs::write("/proc/self/oom_score_adj", &adj)
-        .map_err(|error| SelfCheckError::Proc { file: "oom_score_adj", error })?;
+    fs::write("/proc/self/oom_score_adj", &adj).map_err(|error| SelfCheckError::Proc {
+        file: "oom_score_adj",
+        error,
+    })?;
     // The program runs within the write above: its record is there now.
     let page_size = rustix::param::page_size() as u64;
     let mut seen = None;
@@ -53,7 +56,8 @@ pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<(), SelfCheckErro
         }
     }
     let seen = seen.ok_or(SelfCheckError::Silent)?;
-    compare(&seen, adj.trim(), names)
+    compare(&seen, adj.trim(), names)?;
+    Ok(seen.seq)
 }
 
 fn compare(seen: &Mark, adj: &str, names: bool) -> Result<(), SelfCheckError> {
@@ -63,27 +67,56 @@ fn compare(seen: &Mark, adj: &str, names: bool) -> Result<(), SelfCheckError> {
         status
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(|value| value.split_whitespace().next().unwrap_or_default().to_owned())
+            .map(|value| {
+                value
+                    .split_whitespace()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
             .unwrap_or_default()
     };
     let comm = proc("comm")?;
     // comm may hold anything, so fields are counted from the last parenthesis: the 20th is starttime.
-    let ticks = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19));
-    let ticks: u64 = ticks.and_then(|ticks| ticks.parse().ok()).unwrap_or_default();
+    let ticks = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.split(' ').nth(19));
+    let ticks: u64 = ticks
+        .and_then(|ticks| ticks.parse().ok())
+        .unwrap_or_default();
     let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
     let victim = &seen.victim;
     let show = |value: Option<u32>| value.map_or_else(|| "nothing".to_owned(), |it| it.to_string());
 
     check("tgid", &show(victim.pid), &std::process::id().to_string())?;
-    check("tid", &victim.tid.to_string(), &rustix::thread::gettid().as_raw_nonzero().to_string())?;
+    check(
+        "tid",
+        &victim.tid.to_string(),
+        &rustix::thread::gettid().as_raw_nonzero().to_string(),
+    )?;
     check("ppid", &show(victim.ppid), &field("PPid"))?;
-    check("comm", &victim.comm.to_string(), &Comm::new(comm.trim_end_matches('\n').as_bytes()).to_string())?;
+    check(
+        "comm",
+        &victim.comm.to_string(),
+        &Comm::new(comm.trim_end_matches('\n').as_bytes()).to_string(),
+    )?;
     check("uid", &show(victim.uid), &field("Uid"))?;
     check("threads", &show(victim.threads), &field("Threads"))?;
-    check("start_time", &(seen.start_boottime_ns.unwrap_or_default() / tick_ns).to_string(), &ticks.to_string())?;
-    let read_adj = victim.oom_score_adj.map_or_else(|| "nothing".to_owned(), |adj| adj.to_string());
+    check(
+        "start_time",
+        &(seen.start_boottime_ns.unwrap_or_default() / tick_ns).to_string(),
+        &ticks.to_string(),
+    )?;
+    let read_adj = victim
+        .oom_score_adj
+        .map_or_else(|| "nothing".to_owned(), |adj| adj.to_string());
     check("oom_score_adj", &read_adj, adj)?;
-    let vm = seen.memory.total_vm_bytes.map(|bytes| (bytes / 1024).to_string()).unwrap_or_default();
+    let vm = seen
+        .memory
+        .total_vm_bytes
+        .map(|bytes| (bytes / 1024).to_string())
+        .unwrap_or_default();
     check("total_vm", &vm, &field("VmSize"))?;
     if let Some(level) = seen.memcg().filter(|_| names) {
         let path = level.path.clone().unwrap_or_default();
@@ -101,14 +134,20 @@ fn own_cgroup(seen: &Mark) -> Result<String, SelfCheckError> {
         .find_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;
-            controllers.split(',').any(|name| name == "memory").then_some(path)
+            controllers
+                .split(',')
+                .any(|name| name == "memory")
+                .then_some(path)
         })
         .or_else(|| table.lines().find_map(|line| line.strip_prefix("0::")))
         .unwrap_or_default()
         .to_owned();
     let seen_paths = seen.levels.iter().filter_map(|level| level.path.as_deref());
     let mut ends = seen_paths.filter(|seen| seen.ends_with(&path) || path == "/");
-    let memcg = seen.memcg().and_then(|level| level.path.clone()).unwrap_or_default();
+    let memcg = seen
+        .memcg()
+        .and_then(|level| level.path.clone())
+        .unwrap_or_default();
     // In a namespace, or where the controller ends above the task's own cgroup.
     Ok(if ends.next().is_some() { memcg } else { path })
 }
@@ -117,7 +156,11 @@ fn check(field: &'static str, read: &str, known: &str) -> Result<(), SelfCheckEr
     if read == known {
         return Ok(());
     }
-    Err(SelfCheckError::Wrong { field, read: read.to_owned(), known: known.to_owned() })
+    Err(SelfCheckError::Wrong {
+        field,
+        read: read.to_owned(),
+        known: known.to_owned(),
+    })
 }
 
 fn proc(file: &'static str) -> Result<String, SelfCheckError> {

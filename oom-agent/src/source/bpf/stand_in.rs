@@ -78,11 +78,27 @@ mod tests {
     #[test]
     fn aya_finds_each_target_at_its_real_id() {
         let targets = [
-            Target { name: "btf_trace_mark_victim", kind: TargetKind::Typedef, id: 7_321 },
-            Target { name: "oom_kill_process", kind: TargetKind::Func, id: 40_002 },
+            Target {
+                name: "btf_trace_mark_victim",
+                kind: TargetKind::Typedef,
+                id: 7_321,
+            },
+            Target {
+                name: "oom_kill_process",
+                kind: TargetKind::Func,
+                id: 40_002,
+            },
         ];
         let btf = Btf::parse(&stand_in(&targets), Endianness::default()).unwrap();
-        assert_eq!(btf.id_by_type_name_kind("btf_trace_mark_victim", aya_obj::btf::BtfKind::Typedef).unwrap(), 7_321);
-        assert_eq!(btf.id_by_type_name_kind("oom_kill_process", aya_obj::btf::BtfKind::Func).unwrap(), 40_002);
+        assert_eq!(
+            btf.id_by_type_name_kind("btf_trace_mark_victim", aya_obj::btf::BtfKind::Typedef)
+                .unwrap(),
+            7_321
+        );
+        assert_eq!(
+            btf.id_by_type_name_kind("oom_kill_process", aya_obj::btf::BtfKind::Func)
+                .unwrap(),
+            40_002
+        );
     }
 }

@@ -1,0 +1,71 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{trigger::hog, trigger::hog::HogArgs};
+
+mod run;
+mod trigger;
+
+/// Nothing could be done: a source, a permission or the system failed.
+pub const EXIT_FAILED: u8 = 1;
+/// No source can be used (2 is clap's, for wrong arguments).
+pub const EXIT_NO_SOURCE: u8 = 3;
+/// `--require-bpf`, and BPF cannot be used.
+pub const EXIT_NO_BPF: u8 = 4;
+
+/// Knows which process the kernel killed for memory on this node, why, and whose it was.
+#[derive(Debug, Parser)]
+#[command(
+    name = "oom-agent",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable source, 4 BPF required but not usable."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch for OOM kills and report them until a signal comes.
+    Run(run::RunArgs),
+    /// Make one real OOM kill in a scratch cgroup, to prove the whole way of an alert.
+    Trigger(trigger::TriggerArgs),
+    /// Print the JSON Schema of the events.
+    Schema,
+    /// The process that `trigger` lets die.
+    #[command(hide = true)]
+    TriggerHog(HogArgs),
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Run(args) => run::main(args),
+        Command::Trigger(args) => trigger::main(&args),
+        Command::Schema => schema(),
+        Command::TriggerHog(args) => match hog::run(&args) {
+            Ok(never) => match never {},
+            Err(error) => fail(&error),
+        },
+    }
+}
+
+fn schema() -> ExitCode {
+    match serde_json::to_string_pretty(&crate::event::json_schema()) {
+        Ok(schema) => {
+            println!("{schema}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("oom-agent: {}", crate::source::bpf::load::chain(error));
+    ExitCode::from(EXIT_FAILED)
+}

@@ -1,0 +1,79 @@
+//! `oom-agent run`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{EXIT_NO_BPF, EXIT_NO_SOURCE, fail};
+use crate::{
+    correlate::Timing,
+    daemon::{self, Options, RunError, Sources},
+    sink::stdout::Format,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Where evidence may come from.
+    #[arg(long, value_enum, default_value = "auto")]
+    source: Sources,
+    /// Fail rather than watch the kernel log alone.
+    #[arg(long)]
+    require_bpf: bool,
+    /// How events are written to standard output.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Format,
+    /// Stop after the first report.
+    #[arg(long)]
+    once: bool,
+    /// Size of the ring buffer in bytes; rounded up to a power of two of at least a page.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    ring_bytes: u32,
+    /// Name of this node in the events, instead of the host's name.
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    node: Option<String>,
+    /// Close a report at the latest after this many milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    window_ms: u64,
+    /// Let the kernel side write debug lines into the agent's log.
+    #[arg(long)]
+    debug_bpf: bool,
+    /// Take log records that the kernel did not write for the kernel's. For tests only.
+    #[arg(long, hide = true)]
+    accept_forged_kmsg: bool,
+}
+
+pub(super) fn main(args: RunArgs) -> ExitCode {
+    let window_ns = args.window_ms * 1_000_000;
+    let timing = Timing::default();
+    let options = Options {
+        sources: args.source,
+        require_bpf: args.require_bpf,
+        output: args.output,
+        once: args.once,
+        ring_bytes: args.ring_bytes,
+        debug_bpf: args.debug_bpf,
+        accept_forged: args.accept_forged_kmsg,
+        node: args.node,
+        timing: Timing {
+            window_ns,
+            grace_ns: timing.grace_ns.min(window_ns),
+            settle_ns: timing.settle_ns.min(window_ns),
+            ..timing
+        },
+    };
+    match daemon::run(&options) {
+        Ok(summary) => {
+            eprintln!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let code = match error {
+                RunError::BpfRequired(_) => Some(EXIT_NO_BPF),
+                RunError::NoSource { .. } => Some(EXIT_NO_SOURCE),
+                RunError::System { .. } => None,
+            };
+            let failed = fail(&error);
+            code.map_or(failed, ExitCode::from)
+        }
+    }
+}

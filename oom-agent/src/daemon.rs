@@ -1,0 +1,313 @@
+//! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
+
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rustix::event::{EventfdFlags, eventfd};
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use crate::{
+    correlate::{Correlator, Timing},
+    detect::{Core, Detector, Inbox, Summary},
+    event::Source,
+    evidence::Evidence,
+    host,
+    hub::Hub,
+    realtime,
+    sink::stdout::{self, Format},
+    source::{
+        audit::{OomKillCounter, VMSTAT},
+        bpf::{
+            load::{self, LoadError},
+            ring::BpfSource,
+        },
+        kmsg::{self, KmsgReader, Position},
+    },
+};
+
+const KMSG: &str = "/dev/kmsg";
+
+/// After a stop, open reports may wait this long for what the kernel log still owes them.
+const DRAIN: Duration = Duration::from_millis(1000);
+
+/// Which sources to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sources {
+    /// BPF and the kernel log, each as far as it can be had.
+    Auto,
+    /// BPF alone.
+    Bpf,
+    /// The kernel log alone.
+    Kmsg,
+}
+
+/// What the daemon is asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Sources to use.
+    pub sources: Sources,
+    /// Fail if BPF cannot be had.
+    pub require_bpf: bool,
+    /// How events are written.
+    pub output: Format,
+    /// Stop after the first report.
+    pub once: bool,
+    /// Size of the ring.
+    pub ring_bytes: u32,
+    /// Let the kernel side log.
+    pub debug_bpf: bool,
+    /// Take user space's log records for the kernel's (tests).
+    pub accept_forged: bool,
+    /// Node name instead of the host's.
+    pub node: Option<String>,
+    /// How long to wait for what.
+    pub timing: Timing,
+}
+
+/// Why the daemon could not run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// BPF was required.
+    #[error("BPF is required but cannot be used: {0}")]
+    BpfRequired(String),
+    /// Neither source can be had.
+    #[error(
+        "no source can be used.\n  bpf:  {bpf}\n  kmsg: {kmsg}\nRun as root, or grant CAP_BPF + CAP_PERFMON (bpf) or CAP_SYSLOG (kmsg); `oom-agent doctor` says more."
+    )]
+    NoSource {
+        /// Why not BPF.
+        bpf: String,
+        /// Why not the log.
+        kmsg: String,
+    },
+    /// The system refused something basic.
+    #[error("{what}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        error: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::System { what, error }
+}
+
+/// Runs until SIGINT, SIGTERM or, with `once`, the first report.
+pub fn run(options: &Options) -> Result<Summary, RunError> {
+    let host =
+        host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
+    // The log is opened and the counter read before the programs are attached: a kill in between is
+    // in the log and in the count.
+    let kmsg = open_kmsg(options);
+    let counter = OomKillCounter::open(Path::new(VMSTAT));
+    if let Err(error) = &counter {
+        tracing::warn!("no audit: {error}");
+    }
+    let mut counter = counter.ok();
+    let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
+    let bpf = open_bpf(options);
+    if options.require_bpf
+        && let Err(error) = &bpf
+    {
+        return Err(RunError::BpfRequired(error.clone()));
+    }
+    if let (Err(bpf), Err(kmsg)) = (&bpf, &kmsg) {
+        return Err(RunError::NoSource {
+            bpf: bpf.clone(),
+            kmsg: kmsg.clone(),
+        });
+    }
+    say_tier(&bpf, &kmsg);
+
+    let mut hub = Hub::default();
+    let once = Arc::new(Notify::new());
+    let (first, wanted) = (once.clone(), options.once);
+    let writer = stdout::spawn(hub.subscribe(), options.output, move || {
+        if wanted {
+            first.notify_one();
+        }
+    })
+    .map_err(system("cannot start a thread"))?;
+
+    let mut correlator = Correlator::new(host, options.timing);
+    let mut events = Vec::new();
+    let now = crate::clock::Now::read();
+    let states = [(Source::Bpf, bpf.is_ok()), (Source::Kmsg, kmsg.is_ok())];
+    for (source, up) in states {
+        correlator.observe(Evidence::SourceState { source, up }, now, &mut events);
+    }
+    if let Some(base) = base {
+        correlator.observe(base, now, &mut events);
+    }
+    let core = Core::new(correlator, bpf.ok(), counter, hub);
+    let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
+    for note in notes.into_iter().chain(realtime::lock_memory().err()) {
+        tracing::info!("slower than it could be: {note}");
+    }
+    let kmsg = kmsg
+        .ok()
+        .map(|reader| KmsgThread::start(reader, detector.inbox(), options));
+    let kmsg = kmsg.transpose().map_err(system("cannot start a thread"))?;
+
+    load::release_memory();
+    wait_for_the_end(&once)?;
+    tracing::debug!("draining");
+    detector.settle(DRAIN);
+    if let Some(kmsg) = kmsg {
+        kmsg.stop();
+    }
+    let summary = detector.stop();
+    join_within(writer, Duration::from_secs(2));
+    Ok(summary)
+}
+
+fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {
+    if options.sources == Sources::Bpf {
+        return Err("not asked for (--source bpf)".to_owned());
+    }
+    let kmsg = kmsg::Options {
+        accept_forged: options.accept_forged,
+    };
+    KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| load::chain(&error))
+}
+
+fn open_bpf(options: &Options) -> Result<BpfSource, String> {
+    if options.sources == Sources::Kmsg {
+        return Err("not asked for (--source kmsg)".to_owned());
+    }
+    let wanted = load::Options {
+        ring_bytes: options.ring_bytes,
+        debug_log: options.debug_bpf,
+    };
+    let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error))?;
+    tracing::info!("tier: {}", loaded.tier.describe());
+    for note in &loaded.notes {
+        tracing::info!("  not better because: {note}");
+    }
+    BpfSource::new(loaded).map_err(|error| error.to_string())
+}
+
+fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
+    match (bpf, kmsg) {
+        (Err(reason), _) => {
+            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}")
+        }
+        (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
+        (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),
+    }
+}
+
+fn wait_for_the_end(once: &Notify) -> Result<(), RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(system("cannot start the runtime"))?;
+    runtime
+        .block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            // Signals are caught from here on: only now is it safe to say that we are ready.
+            if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+                tracing::warn!("cannot tell the service manager that we are ready: {error}");
+            }
+            tracing::info!("watching");
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = once.notified() => {}
+            }
+            Ok(())
+        })
+        .map_err(system("cannot catch signals"))
+}
+
+/// The kernel log's reader on its thread, opened again when it fails.
+struct KmsgThread {
+    stop: Arc<rustix::fd::OwnedFd>,
+    thread: JoinHandle<()>,
+}
+
+impl KmsgThread {
+    fn start(reader: KmsgReader, inbox: Inbox, options: &Options) -> io::Result<Self> {
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let (shutdown, accept_forged) = (stop.clone(), options.accept_forged);
+        let thread = thread::Builder::new().name("kmsg".into()).spawn(move || {
+            let mut reader = Ok(reader);
+            loop {
+                let outcome = reader.and_then(|reader: KmsgReader| {
+                    inbox.submit([Evidence::SourceState {
+                        source: Source::Kmsg,
+                        up: true,
+                    }]);
+                    reader.run(&*shutdown, |batch| {
+                        inbox.submit(batch.evidence.drain(..).map(Evidence::Kmsg));
+                    })
+                });
+                let Err(error) = outcome else { return };
+                tracing::error!("kernel log: {}; opening it again", load::chain(&error));
+                inbox.submit([Evidence::SourceState {
+                    source: Source::Kmsg,
+                    up: false,
+                }]);
+                if stopped_within(&shutdown, Duration::from_secs(1)) {
+                    return;
+                }
+                reader = KmsgReader::open(
+                    Path::new(KMSG),
+                    Position::End,
+                    kmsg::Options { accept_forged },
+                );
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        if let Err(error) = rustix::io::write(&*self.stop, &1u64.to_ne_bytes()) {
+            tracing::error!("cannot stop the kernel log's reader: {error}");
+            return;
+        }
+        if self.thread.join().is_err() {
+            tracing::error!("the kernel log's reader had panicked");
+        }
+    }
+}
+
+fn stopped_within(stop: &rustix::fd::OwnedFd, at_most: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let timeout = Timespec {
+        tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(1),
+        tv_nsec: 0,
+    };
+    matches!(
+        poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&timeout)),
+        Ok(1..)
+    )
+}
+
+/// A reader that does not read must not keep the agent from ending.
+fn join_within(writer: JoinHandle<()>, at_most: Duration) {
+    let deadline = std::time::Instant::now() + at_most;
+    while !writer.is_finished() {
+        if std::time::Instant::now() >= deadline {
+            tracing::warn!(
+                "standard output is not being read: the last events were not written there"
+            );
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    if writer.join().is_err() {
+        tracing::error!("the output thread had panicked");
+    }
+}

@@ -1,0 +1,234 @@
+//! What the waiters do under the lock: ring and inbox through the correlator to the hub.
+
+use std::fmt;
+
+use crate::{
+    clock::Now,
+    correlate::{Correlator, Counts},
+    event::Event,
+    evidence::Evidence,
+    hub::Hub,
+    source::{
+        audit::OomKillCounter,
+        bpf::ring::{BpfSource, KernelStats},
+    },
+};
+
+/// Without evidence or deadlines the ring is looked at and the counter read this often.
+const SLOW_TURN_NS: u64 = 10_000_000_000;
+
+/// Everything between the sources and the hub.
+pub struct Core {
+    correlator: Correlator,
+    bpf: Option<BpfSource>,
+    counter: Option<OomKillCounter>,
+    hub: Hub,
+    evidence: Vec<Evidence>,
+    events: Vec<Event>,
+    /// Whether a kill has been seen that the audit has not looked at since.
+    unaudited: bool,
+    last_unexplained: i64,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("correlator", &self.correlator)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was seen from start to stop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Counted by the correlator.
+    pub counts: Counts,
+    /// Counted by the kernel side.
+    pub kernel: KernelStats,
+    /// The audit's verdict; `None` where the kernel has no counter.
+    pub unexplained: Option<i64>,
+    /// Ring records that could not be decoded.
+    pub refused: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        write!(
+            f,
+            "summary: kills={} instances={} repeats={} unexplained=",
+            counts.kills, counts.instances, counts.repeats
+        )?;
+        match self.unexplained {
+            Some(count) => write!(f, "{count}")?,
+            None => f.write_str("unknown")?,
+        }
+        write!(
+            f,
+            " ring_dropped={} kmsg_lost={} forged={} malformed={}",
+            counts.ring_dropped,
+            counts.kmsg_lost,
+            counts.forged,
+            counts.malformed + self.refused
+        )?;
+        for (name, value) in [
+            ("bare_marks", counts.bare_marks),
+            ("late_lines", counts.late_lines),
+            ("suppressed_reports", counts.suppressed_reports),
+            ("possible_repeats", counts.possible_repeats),
+            ("failed_reads", self.kernel.read_failed),
+        ] {
+            if value > 0 {
+                write!(f, " {name}={value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        correlator: Correlator,
+        bpf: Option<BpfSource>,
+        counter: Option<OomKillCounter>,
+        hub: Hub,
+    ) -> Self {
+        Self {
+            correlator,
+            bpf,
+            counter,
+            hub,
+            evidence: Vec::with_capacity(256),
+            events: Vec::with_capacity(256),
+            unaudited: false,
+            last_unexplained: 0,
+        }
+    }
+
+    /// The ring, to wait on.
+    pub(super) fn ring(&self) -> Option<&BpfSource> {
+        self.bpf.as_ref()
+    }
+
+    pub(super) fn has_ring(&self) -> bool {
+        self.bpf.is_some()
+    }
+
+    /// Whether nothing is pending.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.drain_ring();
+        self.correlator.is_quiet()
+    }
+
+    /// Takes evidence of other sources. The ring is looked at first: a mark precedes its log line.
+    pub(super) fn take(&mut self, evidence: impl IntoIterator<Item = Evidence>) {
+        self.drain_ring();
+        for evidence in evidence {
+            self.observe(evidence);
+        }
+    }
+
+    /// Everything that is in the ring, record by record: an alert does not wait for the next record.
+    pub(super) fn drain_ring(&mut self) {
+        let Some(mut bpf) = self.bpf.take() else {
+            return;
+        };
+        let mut seen = std::mem::take(&mut self.evidence);
+        while bpf.next(&mut seen) {
+            for evidence in seen.drain(..) {
+                self.observe(evidence);
+            }
+        }
+        self.evidence = seen;
+        self.bpf = Some(bpf);
+    }
+
+    fn observe(&mut self, evidence: Evidence) {
+        self.unaudited |= matches!(evidence, Evidence::Mark(_) | Evidence::Kmsg(_));
+        self.correlator
+            .observe(evidence, Now::read(), &mut self.events);
+        if self.correlator.wants_counter() {
+            self.audit();
+        }
+        self.publish();
+    }
+
+    /// Lets time pass; gives the next moment at which it matters, on `CLOCK_MONOTONIC`.
+    pub(super) fn turn(&mut self) -> u64 {
+        let now = Now::read();
+        self.correlator.tick(now, &mut self.events);
+        if self.correlator.wants_counter() {
+            self.audit();
+        }
+        self.publish();
+        if self.unaudited && self.correlator.is_quiet() {
+            self.unaudited = false;
+            self.audit();
+            self.publish();
+            self.report_unexplained();
+        }
+        let slow = now.monotonic_ns + SLOW_TURN_NS;
+        self.correlator
+            .next_deadline()
+            .map_or(slow, |deadline| deadline.min(slow))
+    }
+
+    fn audit(&mut self) {
+        let Some(counter) = &mut self.counter else {
+            return;
+        };
+        match counter.evidence() {
+            Ok(evidence) => self
+                .correlator
+                .observe(evidence, Now::read(), &mut self.events),
+            Err(error) => tracing::warn!("audit: {error}"),
+        }
+    }
+
+    fn report_unexplained(&mut self) {
+        let Some(unexplained) = self.correlator.audit().unexplained() else {
+            return;
+        };
+        if unexplained > self.last_unexplained {
+            tracing::warn!(
+                "the kernel counts {unexplained} OOM kills that no source has shown \
+                 (/proc/vmstat oom_kill against events and repeats)"
+            );
+        }
+        self.last_unexplained = unexplained;
+    }
+
+    fn publish(&mut self) {
+        for event in self.events.drain(..) {
+            self.hub.publish(event);
+        }
+    }
+
+    /// The end: the last records, the last reading of the counter, and everything closed.
+    pub(super) fn finish(&mut self) -> Summary {
+        self.drain_ring();
+        let mut losses = Vec::new();
+        if let Some(bpf) = &mut self.bpf {
+            bpf.settle(&mut losses);
+        }
+        for loss in losses {
+            self.observe(loss);
+        }
+        self.audit();
+        self.correlator.finish(Now::read(), &mut self.events);
+        self.publish();
+        self.hub = Hub::default();
+        Summary {
+            counts: self.correlator.counts(),
+            kernel: self
+                .bpf
+                .as_ref()
+                .map(BpfSource::kernel_stats)
+                .unwrap_or_default(),
+            unexplained: self.correlator.audit().unexplained(),
+            refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Being there at the moment when the node has nothing left: priority, place and memory.
+//!
+//! All of it is best effort: without the privilege the agent is slower, not wrong.
+
+use rustix::{
+    mm::{MlockAllFlags, mlockall},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
+/// Below the kernel's own real-time threads (50), above all else.
+const PRIORITY: u8 = 40;
+
+/// Keeps what the agent has touched, and will touch, in memory: the OOM path evicts program text.
+/// Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
+pub fn lock_memory() -> Result<(), String> {
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
+        .map_err(|error| format!("memory is not locked: {error} (needs CAP_IPC_LOCK)"))
+}
+
+/// Real-time priority for the calling thread. Needs `CAP_SYS_NICE`.
+pub fn raise_thread() -> Result<(), String> {
+    let priority = ThreadPriority::Crossplatform(
+        PRIORITY
+            .try_into()
+            .map_err(|error| format!("priority {PRIORITY}: {error}"))?,
+    );
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    set_thread_priority_and_policy(thread_native_id(), priority, policy)
+        .map_err(|error| format!("no real-time priority: {error} (needs CAP_SYS_NICE)"))
+}
+
+/// Up to two CPUs that this process may use, as far apart as can be.
+#[must_use]
+pub fn two_cpus() -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+    let (first, last) = (cpus.next(), cpus.last());
+    first.into_iter().chain(last).collect()
+}
+
+/// Binds the calling thread to one CPU.
+pub fn pin_thread(cpu: usize) -> Result<(), String> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).map_err(|error| format!("cannot run on CPU {cpu}: {error}"))
+}

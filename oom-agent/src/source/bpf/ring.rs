@@ -1,0 +1,153 @@
+//! The ring as a source: records → evidence, gaps in their numbers → losses.
+
+use std::{
+    fs::File,
+    io::{self, BufReader},
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Arc, OnceLock},
+    thread,
+};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray, RingBuf},
+};
+use oom_common::stat;
+
+use super::{
+    decode::{Decoded, decode},
+    load::Loaded,
+    stack::Symbols,
+};
+use crate::evidence::Evidence;
+
+/// The attached programs and their ring.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct BpfSource {
+    /// Dropping it detaches the programs.
+    _ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    stats: PerCpuArray<MapData, u64>,
+    symbols: Arc<OnceLock<Symbols>>,
+    page_size: u64,
+    last_seq: u64,
+    lost: u64,
+    refused: u64,
+}
+
+/// Counters of the kernel side, summed over CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelStats {
+    /// Program runs that had something to report.
+    pub seen: u64,
+    /// Records that the ring had no room for.
+    pub dropped: u64,
+    /// Reads of kernel memory that failed.
+    pub read_failed: u64,
+}
+
+impl BpfSource {
+    /// Takes over what was loaded. The kernel's symbols are read on a thread of their own: marks wait
+    /// for them in the ring.
+    pub fn new(loaded: Loaded) -> io::Result<Self> {
+        let symbols = Arc::new(OnceLock::new());
+        let slot = symbols.clone();
+        thread::Builder::new().name("kallsyms".into()).spawn(move || {
+            let read = File::open("/proc/kallsyms")
+                .and_then(|file| Symbols::read(BufReader::with_capacity(64 * 1024, file)));
+            let found = read.unwrap_or_else(|error| {
+                tracing::warn!("cannot read /proc/kallsyms: {error}");
+                Symbols::default()
+            });
+            if !found.usable() {
+                tracing::warn!(
+                    "kernel symbols are hidden (needs CAP_SYSLOG and kernel.kptr_restrict < 2): \
+                     a mark is alerted only when the log or the counter says that it is a kill"
+                );
+            }
+            let _ = slot.set(found);
+        })?;
+        Ok(Self {
+            _ebpf: loaded.ebpf,
+            ring: loaded.ring,
+            stats: loaded.stats,
+            symbols,
+            page_size: rustix::param::page_size() as u64,
+            last_seq: loaded.last_seq,
+            lost: 0,
+            refused: 0,
+        })
+    }
+
+    /// What there is to wait on.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// The next observation, if the ring holds one.
+    pub fn next(&mut self, out: &mut Vec<Evidence>) -> bool {
+        let Some(item) = self.ring.next() else {
+            return false;
+        };
+        let decoded = decode(&item, self.page_size);
+        drop(item);
+        match decoded {
+            Ok(Decoded::Mark(mut mark, stack)) => {
+                self.gap(mark.seq, out);
+                self.symbols.wait().classify(stack.addresses(), &mut mark);
+                out.push(Evidence::Mark(mark));
+            }
+            Ok(Decoded::Decision(decision)) => {
+                self.gap(decision.seq, out);
+                out.push(Evidence::Decision(decision));
+            }
+            Ok(Decoded::SelfCheck(own)) => self.gap(own.seq, out),
+            Err(error) => {
+                self.refused += 1;
+                tracing::error!("ring record refused: {error}");
+            }
+        }
+        true
+    }
+
+    fn gap(&mut self, seq: u64, out: &mut Vec<Evidence>) {
+        let lost = seq.saturating_sub(self.last_seq + 1);
+        self.last_seq = self.last_seq.max(seq);
+        if lost > 0 {
+            self.lost += lost;
+            out.push(Evidence::RingGap { lost });
+        }
+    }
+
+    /// Losses at the end of the numbering, which no later record has shown yet.
+    pub fn settle(&mut self, out: &mut Vec<Evidence>) {
+        let lost = self.kernel_stats().dropped.saturating_sub(self.lost);
+        if lost > 0 {
+            self.lost += lost;
+            self.last_seq += lost;
+            out.push(Evidence::RingGap { lost });
+        }
+    }
+
+    /// The kernel side's counters.
+    #[must_use]
+    pub fn kernel_stats(&self) -> KernelStats {
+        let sum = |which| {
+            self.stats
+                .get(&which, 0)
+                .map_or(0, |values| values.iter().copied().sum::<u64>())
+        };
+        KernelStats {
+            seen: sum(stat::SEEN),
+            dropped: sum(stat::DROPPED),
+            read_failed: sum(stat::READ_FAILED),
+        }
+    }
+
+    /// Records that could not be decoded.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+}

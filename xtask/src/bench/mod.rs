@@ -1,0 +1,201 @@
+//! `cargo xtask bench`: what the agent costs and how fast it is, on this machine, in one run.
+//!
+//! Two agents watch the same real kills, one through BPF, one through the kernel log; this reads
+//! their stdout as a consumer would. Emits one table and `target/bench.json`. Refuses to judge: no
+//! figure makes it fail, and a figure that could not be taken is null.
+
+mod bpf_stats;
+mod process;
+mod report;
+mod summary;
+mod watched;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, geteuid};
+
+use crate::{
+    agent::{self, ReadySocket, Start},
+    project,
+};
+use process::{Activity, Memory};
+use report::{Figures, Phase, Report};
+use summary::Summary;
+use watched::{Kill, Watched};
+
+/// Far more than any start takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Kernel log lines may trail the kills by this much.
+const QUIET: Duration = Duration::from_secs(3);
+/// From the start of an agent until its memory is read.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Between single kills: each meets an idle agent.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Measures detection latency, start-up, memory, idle cost and BPF run time.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Kills with a pause between them.
+    #[arg(long, default_value_t = 50)]
+    kills: u32,
+    /// Kills as fast as the machine makes them.
+    #[arg(long, default_value_t = 1000)]
+    storm: u32,
+    /// Starts of each agent.
+    #[arg(long, default_value_t = 20)]
+    starts: u32,
+    /// Seconds for which nothing happens.
+    #[arg(long, default_value_t = 10)]
+    idle: u64,
+}
+
+/// The two paths that are compared.
+const SOURCES: [&str; 2] = ["bpf", "kmsg"];
+
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    if !geteuid().is_root() {
+        bail!("bench reads the agents' memory and the kernel's BPF statistics: run it as root");
+    }
+    let binary = agent::build(false)?;
+    let mut report = Report::new();
+    for source in SOURCES {
+        step(&format!("{} starts, --source {source}", args.starts));
+        report.of(source).start = starts(&binary, source, args.starts)?;
+    }
+    let agents = [
+        Watched::start(&binary, SOURCES[0])?,
+        Watched::start(&binary, SOURCES[1])?,
+    ];
+    thread::sleep(SETTLE);
+    for agent in &agents {
+        report.of(agent.source).memory_idle = Some(Memory::of(agent.pid())?);
+    }
+    idle(&agents, Duration::from_secs(args.idle), &mut report)?;
+
+    step(&format!("{} single kills", args.kills));
+    phase(
+        &agents,
+        args.kills,
+        &mut report,
+        |figures| &mut figures.single,
+        || {
+            for _ in 0..args.kills {
+                trigger(&binary, 1)?;
+                thread::sleep(PAUSE);
+            }
+            Ok(())
+        },
+    )?;
+    step(&format!("a storm of {} kills", args.storm));
+    phase(
+        &agents,
+        args.storm,
+        &mut report,
+        |figures| &mut figures.storm,
+        || trigger(&binary, args.storm),
+    )?;
+    for agent in &agents {
+        report.of(agent.source).memory_storm = Some(Memory::of(agent.pid())?);
+    }
+    step(&format!("{} kills with BPF statistics", args.kills));
+    report.bpf.programs = bpf_stats::measure(agents[0].pid(), || trigger(&binary, args.kills))?;
+    for agent in agents {
+        agent.stop()?;
+    }
+
+    let path = project::target().join("bench.json");
+    fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;
+    print!("\n{report}");
+    println!("as JSON: {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn step(what: &str) {
+    eprintln!("bench: {what}");
+}
+
+/// From exec to `READY=1`, several times.
+fn starts(binary: &Path, source: &str, count: u32) -> Result<Summary> {
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let ready = ReadySocket::bind()?;
+        let mut command = agent_command(binary, source, &ready)?;
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let started = Instant::now();
+        let mut child = command.spawn().context("cannot start the agent")?;
+        let start = ready.wait(&mut child, PATIENCE);
+        let took = started.elapsed();
+        if matches!(start, Ok(Start::Ready)) {
+            agent::signal(child.id(), Signal::TERM)?;
+        } else {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        if let Start::Exited = start? {
+            bail!("`oom-agent run --source {source}` ended before it was ready: {status}");
+        }
+        times.push(u64::try_from(took.as_nanos())?);
+    }
+    Ok(Summary::of(times))
+}
+
+fn agent_command(binary: &Path, source: &str, ready: &ReadySocket) -> Result<Command> {
+    let mut command = agent::as_root(binary, &[("NOTIFY_SOCKET", ready.path())])?;
+    command.args(["run", "--output", "json", "--source", source]);
+    Ok(command)
+}
+
+/// What the agents do while nothing happens.
+fn idle(agents: &[Watched], time: Duration, report: &mut Report) -> Result<()> {
+    step(&format!("{} s of nothing", time.as_secs()));
+    let before: Vec<_> = agents
+        .iter()
+        .map(|agent| Activity::of(agent.pid()))
+        .collect::<Result<_>>()?;
+    thread::sleep(time);
+    for (agent, before) in agents.iter().zip(before) {
+        report.of(agent.source).idle = Some(Activity::of(agent.pid())?.since(&before, time));
+    }
+    Ok(())
+}
+
+/// Makes kills, waits until both agents have spoken of them, and notes how fast each was.
+fn phase(
+    agents: &[Watched],
+    expected: u32,
+    report: &mut Report,
+    slot: impl Fn(&mut Figures) -> &mut Option<Phase>,
+    kills: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    kills()?;
+    let all: Vec<Vec<Kill>> = agents
+        .iter()
+        .map(|agent| agent.kills(expected as usize, QUIET))
+        .collect();
+    // Both are measured from the kernel's mark, which only BPF sees; the log's own time is later.
+    let marks: HashMap<u32, u64> = all[0]
+        .iter()
+        .map(|kill| (kill.tid, kill.monotonic_ns))
+        .collect();
+    for (agent, kills) in agents.iter().zip(&all) {
+        *slot(report.of(agent.source)) = Some(Phase::of(kills, &marks, expected));
+    }
+    Ok(())
+}
+
+/// Real kills, made by the agent's own trigger.
+fn trigger(binary: &PathBuf, count: u32) -> Result<()> {
+    let mut command = Command::new(binary);
+    command
+        .args(["trigger", "--count", &count.to_string()])
+        .stdout(Stdio::null());
+    crate::tool::run(&mut command)
+}
