@@ -11,7 +11,7 @@ use super::{
 
 /// What a word is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     Plain,
     Strong,
     Alarm,
@@ -45,7 +45,7 @@ struct Word {
 }
 
 /// One line before it is wrapped.
-pub(super) struct Line {
+pub(crate) struct Line {
     label: &'static str,
     /// Column of the label, of the first word, and of what is wrapped.
     start: usize,
@@ -56,12 +56,12 @@ pub(super) struct Line {
 
 impl Line {
     /// Adds prose, which may be wrapped between any two words.
-    pub(super) fn say(&mut self, prose: &str) -> &mut Self {
+    pub(crate) fn say(&mut self, prose: &str) -> &mut Self {
         self.say_in(Tone::Plain, prose)
     }
 
     /// The same in a tone.
-    pub(super) fn say_in(&mut self, tone: Tone, prose: &str) -> &mut Self {
+    pub(crate) fn say_in(&mut self, tone: Tone, prose: &str) -> &mut Self {
         for word in prose.split_ascii_whitespace() {
             self.solid(tone, word);
         }
@@ -69,19 +69,19 @@ impl Line {
     }
 
     /// Adds text that is not to be wrapped.
-    pub(super) fn solid(&mut self, tone: Tone, text: &str) -> &mut Self {
+    pub(crate) fn solid(&mut self, tone: Tone, text: &str) -> &mut Self {
         let text = escape(text).into_owned();
         self.words.push(Word { tone, text });
         self
     }
 
     /// Adds a name or a path.
-    pub(super) fn name(&mut self, tone: Tone, text: &str) -> &mut Self {
+    pub(crate) fn name(&mut self, tone: Tone, text: &str) -> &mut Self {
         self.solid(tone, &name(text))
     }
 
     /// Puts punctuation right behind the last word.
-    pub(super) fn glue(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn glue(&mut self, text: &str) -> &mut Self {
         if let Some(word) = self.words.last_mut() {
             word.text.push_str(&escape(text));
         }
@@ -127,26 +127,31 @@ fn paint(out: &mut String, style: TextStyle, tone: Tone, text: &str) {
 
 /// Lines in order.
 #[derive(Default)]
-pub(super) struct Lines(Vec<Line>);
+pub(crate) struct Lines(Vec<Line>);
 
 impl Lines {
     /// A line at the margin; what does not fit goes on, indented.
-    pub(super) fn head(&mut self) -> &mut Line {
-        self.push("", 0, 0, 4)
+    pub(crate) fn head(&mut self) -> &mut Line {
+        self.at(0, 4)
     }
 
     /// A line that goes on below the head, at its indent.
-    pub(super) fn below(&mut self) -> &mut Line {
-        self.push("", 0, 4, 4)
+    pub(crate) fn below(&mut self) -> &mut Line {
+        self.at(4, 4)
     }
 
     /// A labelled line of a block.
-    pub(super) fn label(&mut self, label: &'static str) -> &mut Line {
+    pub(crate) fn label(&mut self, label: &'static str) -> &mut Line {
         self.push(label, LABEL_INDENT, BODY_INDENT, BODY_INDENT)
     }
 
+    /// A line from one column, going on at another.
+    pub(crate) fn at(&mut self, first: usize, rest: usize) -> &mut Line {
+        self.push("", 0, first, rest)
+    }
+
     /// A further line under the last label.
-    pub(super) fn more(&mut self) -> &mut Line {
+    pub(crate) fn more(&mut self) -> &mut Line {
         self.label("")
     }
 
@@ -163,7 +168,7 @@ impl Lines {
     }
 
     /// Appends everything to `out`.
-    pub(super) fn render(&self, style: TextStyle, out: &mut String) {
+    pub(crate) fn render(&self, style: TextStyle, out: &mut String) {
         let empty = |line: &&Line| line.label.is_empty() && line.words.is_empty();
         for line in self.0.iter().filter(|line| !empty(line)) {
             line.render(style, out);

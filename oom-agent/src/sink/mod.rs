@@ -1,7 +1,7 @@
 //! The outputs. Each writes what an event says and refuses to change it.
 
 mod escape;
-mod flow;
+pub(crate) mod flow;
 mod report;
 pub mod stdout;
 pub mod text;
