@@ -253,6 +253,7 @@ fn one_of_a_storm_whose_report_the_kernel_suppressed() {
         ..trigger(901, "stress", "/storm/17")
     });
     event.limit = Some(limit("/storm/17", 4 * MIB, LimitSource::OomControl));
+    event.limit.as_mut().unwrap().failcnt = Some(0);
     event.crosscheck.kmsg_report = KmsgReportState::Suppressed;
     check("suppressed", &event);
 }

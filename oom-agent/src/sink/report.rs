@@ -268,11 +268,14 @@ fn amounts(line: &mut Line, limit: &Limit) {
             .say("in use"),
         (None, None) => line.say("of unknown size"),
     };
-    if let Some(failcnt) = limit.failcnt {
-        line.glue(",")
-            .say("hit")
-            .solid(Tone::Plain, &grouped(failcnt));
-        line.say(if failcnt == 1 { "time" } else { "times" });
+    match limit.failcnt {
+        // Some kernels keep no count: 6.18 prints 0 for a limit that it has just run into.
+        Some(0) => _ = line.glue(",").say("failcnt 0"),
+        Some(times) => {
+            let times = count(times, "time", "times");
+            line.glue(",").say("hit").solid(Tone::Plain, &times);
+        }
+        None => {}
     }
 }
 
