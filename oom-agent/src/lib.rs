@@ -14,6 +14,7 @@ pub mod clock;
 pub mod correlate;
 pub mod daemon;
 pub mod detect;
+pub mod doctor;
 pub mod event;
 pub mod evidence;
 pub mod host;
