@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! `cargo xtask COMMAND`: build, run, test and measure oom-agent.
 //!
 //! Only the dispatch is here; each command is a file. Refuses nothing: every command says for
@@ -37,4 +38,28 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+=======
+//! Development commands, one file each: `cargo xtask --help`.
+
+mod btf_extract;
+mod vm;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Development commands of oom-agent.
+#[derive(Parser)]
+enum Command {
+    /// Cut a kernel's BTF down to what the agent asks it: the fixtures of the layout tests.
+    BtfExtract(btf_extract::Args),
+    /// Run a command under another kernel, in QEMU.
+    Vm(vm::Args),
+}
+
+fn main() -> Result<()> {
+    match Command::parse() {
+        Command::BtfExtract(args) => btf_extract::run(&args),
+        Command::Vm(args) => vm::run(&args),
+    }
+>>>>>>> btf
 }

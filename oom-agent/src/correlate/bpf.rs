@@ -146,7 +146,7 @@ impl Correlator {
     }
 
     /// A mark without a kill: the task was exiting already. Never alerted.
-    fn bare_mark(&mut self, mark: Mark, now: Now) {
+    pub(super) fn bare_mark(&mut self, mark: Mark, now: Now) {
         self.audit.counts.bare_marks += 1;
         let current = self.bpf_current.filter(|key| {
             self.instances.get(key).is_some_and(|instance| {
@@ -171,7 +171,8 @@ impl Correlator {
         }
     }
 
-    /// The counter has spoken: it grew by every held mark that was a kill.
+    /// The counter has just been read: it grew by every held mark that was a kill. An older reading
+    /// would say nothing about them.
     pub(super) fn judge_held_marks(&mut self, now: Now, out: &mut Vec<Event>) {
         if self.held_marks.is_empty() || !self.waiting_lines.is_empty() {
             return;
@@ -192,8 +193,7 @@ impl Correlator {
     }
 
     /// Marks that nobody could judge within the window end as marks; the audit says what is missing.
-    pub(super) fn drop_held_marks(&mut self, now: Now, out: &mut Vec<Event>) {
-        self.judge_held_marks(now, out);
+    pub(super) fn drop_held_marks(&mut self, now: Now) {
         let mut held = std::mem::take(&mut self.held_marks);
         held.retain(|(deadline, mark)| {
             let wait = *deadline > now.monotonic_ns;

@@ -8,7 +8,7 @@ use crate::{
     clock::Now,
     event::{
         Constraint, Crosscheck, KmsgReportState, Limit, Mismatch, OomInstance, Outcome, SCHEMA,
-        Scope, Trigger,
+        Scope, Timestamp, Trigger,
     },
     evidence::{Asker, Decision, KmsgReport, Mark},
 };
@@ -22,6 +22,7 @@ pub(super) struct Instance {
     pub(super) active_ns: u64,
     /// When it happened.
     pub(super) monotonic_ns: u64,
+    pub(super) time: Timestamp,
     pub(super) decision: Option<Decision>,
     /// A mark that was no kill.
     pub(super) bare_mark: Option<Mark>,
@@ -44,6 +45,7 @@ impl Instance {
             opened_ns: now.monotonic_ns,
             active_ns: now.monotonic_ns,
             monotonic_ns,
+            time: now.wall(monotonic_ns),
             decision: None,
             bare_mark: None,
             kills: Vec::new(),
@@ -90,7 +92,7 @@ impl Instance {
         OomInstance {
             schema: SCHEMA,
             id: self.id.clone(),
-            time: now.wall(self.monotonic_ns),
+            time: self.time,
             monotonic_ns: self.monotonic_ns,
             boot_id: host.boot_id.clone(),
             node: host.node.clone(),

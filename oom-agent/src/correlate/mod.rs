@@ -171,7 +171,7 @@ impl Correlator {
         for line in ready {
             self.kill_from_log(line, now, out);
         }
-        self.drop_held_marks(now, out);
+        self.drop_held_marks(now);
         let open = self.open.clone();
         self.close_ready(&open, now, out);
         self.forget(now);
@@ -216,7 +216,9 @@ impl Correlator {
         for (_, line) in std::mem::take(&mut self.waiting_lines) {
             self.kill_from_log(line, now, out);
         }
-        self.judge_held_marks(now, out);
+        for (_, mark) in std::mem::take(&mut self.held_marks) {
+            self.bare_mark(mark, now);
+        }
         for key in self.open.clone() {
             self.close(key, now, out);
         }

@@ -1,1 +1,668 @@
-//! x
+//! Orders, duplicates and losses, one table row each: evidence with its time in, events out.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    event::{KmsgReportState, LimitSource, Outcome, Role, Scope},
+    evidence::{Asker, Charge, Decision, KmsgEvidence, KmsgReport, Level, Verdict},
+    text::Comm,
+};
+
+const MS: u64 = 1_000_000;
+
+/// Feeds steps to a correlator and tells what came out.
+struct Bench {
+    correlator: Correlator,
+    out: Vec<Event>,
+}
+
+impl Bench {
+    fn new(bpf: bool, kmsg: bool) -> Self {
+        let host = Host::new("b007-1d", "node");
+        let mut bench = Self {
+            correlator: Correlator::new(host, Timing::default()),
+            out: Vec::new(),
+        };
+        for (source, up) in [(Source::Bpf, bpf), (Source::Kmsg, kmsg)] {
+            bench.at(0, Evidence::SourceState { source, up });
+        }
+        bench.at(0, Evidence::Counter { oom_kill: 1000 });
+        bench
+    }
+
+    fn at(&mut self, ms: u64, evidence: Evidence) -> &mut Self {
+        self.pass(ms);
+        self.correlator.observe(evidence, now(ms), &mut self.out);
+        self
+    }
+
+    fn pass(&mut self, ms: u64) -> &mut Self {
+        self.correlator.tick(now(ms), &mut self.out);
+        self
+    }
+
+    fn kills(&self) -> Vec<&OomKillEvent> {
+        self.out
+            .iter()
+            .filter_map(|event| match event {
+                Event::OomKill(kill) => Some(&**kill),
+                Event::OomInstance(_) => None,
+            })
+            .collect()
+    }
+
+    fn instances(&self) -> Vec<&crate::event::OomInstance> {
+        self.out
+            .iter()
+            .filter_map(|event| match event {
+                Event::OomInstance(instance) => Some(&**instance),
+                Event::OomKill(_) => None,
+            })
+            .collect()
+    }
+
+    /// `K<tid>` for a kill, `I[<tids>]` for a report with kills, `I!<outcome>` for one without.
+    fn story(&self) -> String {
+        let words: Vec<String> = self
+            .out
+            .iter()
+            .map(|event| match event {
+                Event::OomKill(kill) => format!("K{}", kill.victim.tid),
+                Event::OomInstance(instance) if instance.kills.is_empty() => {
+                    format!("I!{:?}", instance.outcome)
+                }
+                Event::OomInstance(instance) => {
+                    let tids: Vec<String> = instance
+                        .kills
+                        .iter()
+                        .map(|kill| kill.victim.tid.to_string())
+                        .collect();
+                    format!("I[{}]", tids.join(","))
+                }
+            })
+            .collect();
+        words.join(" ")
+    }
+}
+
+type OomKillEvent = crate::event::OomKill;
+
+fn now(ms: u64) -> Now {
+    Now {
+        monotonic_ns: ms * MS,
+        wall_offset_ns: 0,
+        boot_offset_ns: 0,
+    }
+}
+
+fn mark(ms: u64, tid: u32) -> Mark {
+    let charge = |limit| Charge {
+        usage_bytes: 4 << 20,
+        limit_bytes: limit,
+        failcnt: 7,
+        oom_group: Some(false),
+    };
+    Mark {
+        monotonic_ns: ms * MS,
+        victim: crate::event::Victim {
+            pid: Some(tid),
+            tid,
+            comm: Comm::new(b"hog"),
+            uid: Some(0),
+            ..Default::default()
+        },
+        start_boottime_ns: Some(u64::from(tid) * 1000),
+        levels: vec![
+            Level {
+                id: 12,
+                path: Some("/a/b".into()),
+                charge: Some(charge(None)),
+            },
+            Level {
+                id: 11,
+                path: Some("/a".into()),
+                charge: Some(charge(Some(4 << 20))),
+            },
+            Level {
+                id: 1,
+                path: Some("/".into()),
+                charge: Some(charge(None)),
+            },
+        ],
+        cgroup_version: Some(2),
+        asker: Asker {
+            pid: 7,
+            tid: 7,
+            comm: Comm::new(b"asker"),
+            ..Default::default()
+        },
+        verdict: Verdict::Kill,
+        scope: Some(Scope::Memcg),
+        role: Some(Role::Chosen),
+        ..Default::default()
+    }
+}
+
+fn in_group(mut mark: Mark, role: Role) -> Mark {
+    mark.role = Some(role);
+    for level in &mut mark.levels {
+        if let Some(charge) = &mut level.charge {
+            charge.oom_group = Some(level.id == 11);
+        }
+    }
+    mark
+}
+
+fn with(verdict: Verdict, mut mark: Mark) -> Evidence {
+    mark.verdict = verdict;
+    if verdict != Verdict::Kill {
+        mark.role = None;
+    }
+    Evidence::Mark(Box::new(mark))
+}
+
+fn bpf(mark: Mark) -> Evidence {
+    Evidence::Mark(Box::new(mark))
+}
+
+fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
+    KmsgKill {
+        seq: 5000 + u64::from(tid),
+        monotonic_ns: ms * MS,
+        tid,
+        comm: Comm::new(b"hog"),
+        uid: Some(0),
+        oom_score_adj: None,
+        memory: crate::event::Memory::default(),
+        role: Role::Chosen,
+        group: None,
+        report: None,
+    }
+}
+
+fn killed(kill: KmsgKill) -> Evidence {
+    Evidence::Kmsg(KmsgEvidence::Killed(Box::new(kill)))
+}
+
+fn log(ms: u64, tid: u32) -> Evidence {
+    killed(kmsg_kill(ms, tid))
+}
+
+fn log_member(ms: u64, tid: u32) -> Evidence {
+    killed(KmsgKill {
+        role: Role::GroupMember,
+        group: Some("/a".into()),
+        ..kmsg_kill(ms, tid)
+    })
+}
+
+fn group_notice(ms: u64) -> Evidence {
+    Evidence::Kmsg(KmsgEvidence::GroupKill {
+        seq: 1,
+        monotonic_ns: ms * MS,
+        cgroup: "/a".into(),
+    })
+}
+
+fn report(tid: u32) -> Arc<KmsgReport> {
+    Arc::new(KmsgReport {
+        complete: true,
+        trigger_comm: Some(Comm::new(b"asker")),
+        trigger_tid: Some(7),
+        order: Some(0),
+        constraint: Some(crate::event::Constraint::Memcg),
+        oom_memcg: Some("/a".into()),
+        task_memcg: Some("/a/b".into()),
+        victim_comm: Some(Comm::new(b"hog")),
+        victim_tid: Some(tid),
+        ..Default::default()
+    })
+}
+
+fn decision(ms: u64, chosen: &Mark) -> Evidence {
+    Evidence::Decision(Box::new(Decision {
+        seq: 0,
+        monotonic_ns: ms * MS,
+        asker: chosen.asker.clone(),
+        constraint: Some(crate::event::Constraint::Memcg),
+        gfp_mask: 0xcc0,
+        order: 0,
+        total_bytes: 4 << 20,
+        points: 900,
+        limit: Some((
+            crate::event::Cgroup {
+                path: Some("/a".into()),
+                id: Some(11),
+                version: Some(2),
+            },
+            Charge {
+                usage_bytes: 4 << 20,
+                limit_bytes: Some(4 << 20),
+                failcnt: 9,
+                oom_group: None,
+            },
+        )),
+        chosen: (chosen.victim.tid, chosen.victim.tid),
+        chosen_task: Some(Box::new(chosen.clone())),
+    }))
+}
+
+#[test]
+fn orders_and_losses() {
+    type Steps = Vec<(u64, Evidence)>;
+    let both = (true, true);
+    let table: Vec<(&str, (bool, bool), Steps, &str)> = vec![
+        (
+            "the usual order",
+            both,
+            vec![(1, bpf(mark(1, 50))), (2, log(1, 50))],
+            "K50 I[50]",
+        ),
+        (
+            "the log was read first",
+            both,
+            vec![(1, log(1, 50)), (2, bpf(mark(1, 50)))],
+            "K50 I[50]",
+        ),
+        (
+            "no log at all",
+            (true, false),
+            vec![(1, bpf(mark(1, 50)))],
+            "K50 I[50]",
+        ),
+        (
+            "no BPF at all",
+            (false, true),
+            vec![(1, log(1, 50))],
+            "K50 I[50]",
+        ),
+        (
+            "the ring had no room",
+            both,
+            vec![(1, Evidence::RingGap { lost: 1 }), (2, log(1, 50))],
+            "K50 I[50]",
+        ),
+        (
+            "the log lost it",
+            both,
+            vec![(1, bpf(mark(1, 50)))],
+            "K50 I[50]",
+        ),
+        (
+            "a mark that is no kill",
+            both,
+            vec![(1, with(Verdict::MarkOnly, mark(1, 50)))],
+            "I!AlreadyExiting",
+        ),
+        (
+            "a mark whose kill the log shows",
+            both,
+            vec![(1, with(Verdict::MarkOnly, mark(1, 50))), (2, log(1, 50))],
+            "K50 I[50]",
+        ),
+        (
+            "an unclear mark, told by the log",
+            both,
+            vec![(1, with(Verdict::Unknown, mark(1, 50))), (2, log(1, 50))],
+            "K50 I[50]",
+        ),
+        (
+            "an unclear mark, told by the counter",
+            (true, false),
+            vec![
+                (1, with(Verdict::Unknown, mark(1, 50))),
+                (2, Evidence::Counter { oom_kill: 1001 }),
+            ],
+            "K50 I[50]",
+        ),
+        (
+            "an unclear mark, denied by the counter",
+            (true, false),
+            vec![
+                (1, with(Verdict::Unknown, mark(1, 50))),
+                (2, Evidence::Counter { oom_kill: 1000 }),
+            ],
+            "I!AlreadyExiting",
+        ),
+        (
+            "a decision, its mark, its line",
+            both,
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, bpf(mark(1, 50))),
+                (2, log(1, 50)),
+            ],
+            "K50 I[50]",
+        ),
+        (
+            "a decision whose mark was lost",
+            both,
+            vec![(1, decision(1, &mark(1, 50))), (2, log(1, 50))],
+            "K50 I[50]",
+        ),
+        (
+            "a decision for a task that exits",
+            both,
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, with(Verdict::MarkOnly, mark(1, 50))),
+            ],
+            "I!AlreadyExiting",
+        ),
+        (
+            "two kills in a row",
+            both,
+            vec![
+                (1, bpf(mark(1, 50))),
+                (2, bpf(mark(2, 51))),
+                (3, log(1, 50)),
+                (3, log(2, 51)),
+            ],
+            "K50 K51 I[50] I[51]",
+        ),
+        (
+            "a group, its first named twice by the log",
+            both,
+            vec![
+                (1, bpf(in_group(mark(1, 50), Role::Chosen))),
+                (1, bpf(in_group(mark(1, 51), Role::GroupMember))),
+                (1, bpf(in_group(mark(1, 52), Role::GroupMember))),
+                (2, log(1, 50)),
+                (2, group_notice(1)),
+                (2, log_member(1, 50)),
+                (2, log_member(1, 51)),
+                (2, log_member(1, 52)),
+            ],
+            "K50 K51 K52 I[50,51,52]",
+        ),
+        (
+            "the same group from the log alone",
+            (false, true),
+            vec![
+                (2, log(1, 50)),
+                (2, group_notice(1)),
+                (2, log_member(1, 50)),
+                (2, log_member(1, 51)),
+                (2, log_member(1, 52)),
+            ],
+            "K50 K51 K52 I[50,51,52]",
+        ),
+        (
+            "a pid used again, from the log alone",
+            (false, true),
+            vec![(1, log(1, 50)), (9, log(9, 50))],
+            "K50 K50 I[50] I[50]",
+        ),
+        (
+            "nothing could be killed",
+            both,
+            vec![(
+                1,
+                Evidence::Kmsg(KmsgEvidence::NoVictim {
+                    seq: 1,
+                    monotonic_ns: MS,
+                    report: None,
+                }),
+            )],
+            "I!NoVictim",
+        ),
+        (
+            "the log says that the victim was exiting",
+            both,
+            vec![(
+                1,
+                Evidence::Kmsg(KmsgEvidence::AlreadyExiting {
+                    seq: 1,
+                    monotonic_ns: MS,
+                    tid: 50,
+                    comm: Comm::new(b"x"),
+                    report: None,
+                }),
+            )],
+            "I!AlreadyExiting",
+        ),
+        (
+            "a line after the report was closed",
+            both,
+            vec![(1, bpf(mark(1, 50))), (5000, log(1, 50))],
+            "K50 I[50]",
+        ),
+    ];
+    for (name, (bpf_up, kmsg_up), steps, expected) in table {
+        let mut bench = Bench::new(bpf_up, kmsg_up);
+        for (ms, evidence) in steps {
+            bench.at(ms, evidence);
+        }
+        bench.pass(300).pass(2500).pass(6000);
+        assert_eq!(bench.story(), expected, "{name}");
+        assert!(bench.correlator.is_quiet(), "{name}");
+    }
+}
+
+#[test]
+fn an_alert_does_not_wait() {
+    let mut bench = Bench::new(true, true);
+    bench.at(1, bpf(mark(1, 50)));
+    assert_eq!(bench.story(), "K50");
+    assert_eq!(bench.kills()[0].evidence, [Source::Bpf]);
+    bench.at(2, log(1, 50));
+    assert_eq!(
+        bench.instances()[0].kills[0].evidence,
+        [Source::Bpf, Source::Kmsg]
+    );
+}
+
+#[test]
+fn the_alert_and_the_report_name_the_kill_alike() {
+    let mut bench = Bench::new(true, true);
+    // The grace is over before the mark arrives: alerted from the log, then told by BPF.
+    bench.at(1, log(1, 50)).pass(400);
+    bench.at(401, bpf(mark(1, 50)));
+    bench.pass(3000);
+    assert_eq!(bench.story(), "K50 I[50]");
+    let (alert, report) = (bench.kills()[0].clone(), bench.instances()[0]);
+    assert_eq!(alert.id, report.kills[0].id);
+    assert_eq!(alert.time, report.kills[0].time);
+    assert_eq!(alert.instance_id, report.id);
+    assert_eq!(alert.evidence, [Source::Kmsg]);
+    assert_eq!(
+        report.kills[0].cgroup.as_ref().unwrap().path.as_deref(),
+        Some("/a/b")
+    );
+}
+
+#[test]
+fn repeats_are_counted_and_the_audit_adds_up() {
+    let mut bench = Bench::new(true, true);
+    bench.at(1, bpf(in_group(mark(1, 50), Role::Chosen)));
+    bench.at(1, bpf(in_group(mark(1, 51), Role::GroupMember)));
+    bench.at(2, log(1, 50)).at(2, group_notice(1));
+    bench.at(2, log_member(1, 50)).at(2, log_member(1, 51));
+    bench.at(3, Evidence::Counter { oom_kill: 1003 });
+    bench.pass(3000);
+    let instance = bench.instances()[0];
+    assert_eq!(instance.crosscheck.repeats, 1);
+    assert_eq!(instance.group_kill, Some(true));
+    let roles: Vec<Role> = instance.kills.iter().map(|kill| kill.role).collect();
+    assert_eq!(roles, [Role::Chosen, Role::GroupMember]);
+    assert_eq!(bench.correlator.audit().unexplained(), Some(0));
+}
+
+#[test]
+fn without_the_log_a_group_may_hide_one_repeat() {
+    let mut bench = Bench::new(true, false);
+    bench.at(1, bpf(in_group(mark(1, 50), Role::Chosen)));
+    bench.at(1, bpf(in_group(mark(1, 51), Role::GroupMember)));
+    bench.at(3, Evidence::Counter { oom_kill: 1003 }).pass(3000);
+    assert_eq!(bench.correlator.audit().unexplained(), Some(1));
+    assert_eq!(bench.correlator.counts().possible_repeats, 1);
+}
+
+#[test]
+fn the_limit_says_how_it_is_known() {
+    let limit_of = |steps: Vec<Evidence>| {
+        let mut bench = Bench::new(true, true);
+        for evidence in steps {
+            bench.at(1, evidence);
+        }
+        bench.pass(3000);
+        let instance = bench.instances()[0].clone();
+        (instance.limit.clone().unwrap(), instance)
+    };
+    let with_report = || {
+        killed(KmsgKill {
+            report: Some(report(50)),
+            ..kmsg_kill(1, 50)
+        })
+    };
+
+    let (limit, instance) = limit_of(vec![bpf(mark(1, 50)), log(1, 50)]);
+    assert_eq!(
+        (limit.source, limit.cgroup.path.as_deref()),
+        (LimitSource::Inferred, Some("/a"))
+    );
+    assert_eq!(instance.crosscheck.kmsg_report, KmsgReportState::Suppressed);
+
+    let (limit, instance) = limit_of(vec![bpf(mark(1, 50)), with_report()]);
+    assert_eq!(
+        (limit.source, limit.cgroup.id),
+        (LimitSource::Kmsg, Some(11))
+    );
+    assert_eq!(limit.limit_bytes, Some(4 << 20));
+    assert_eq!(instance.crosscheck.kmsg_report, KmsgReportState::Full);
+
+    let (limit, _) = limit_of(vec![
+        decision(1, &mark(1, 50)),
+        bpf(mark(1, 50)),
+        with_report(),
+    ]);
+    assert_eq!(
+        (limit.source, limit.failcnt),
+        (LimitSource::OomControl, Some(9))
+    );
+
+    let (_, instance) = limit_of(vec![bpf(mark(1, 50))]);
+    assert_eq!(instance.crosscheck.kmsg_report, KmsgReportState::Absent);
+}
+
+#[test]
+fn disagreement_is_recorded_and_the_kernels_structures_win() {
+    let mut bench = Bench::new(true, true);
+    let mut lying = (*report(50)).clone();
+    lying.task_memcg = Some("/elsewhere".into());
+    lying.trigger_comm = Some(Comm::new(b"other"));
+    bench.at(1, bpf(mark(1, 50)));
+    bench.at(
+        2,
+        killed(KmsgKill {
+            comm: Comm::new(b"innocent"),
+            report: Some(Arc::new(lying)),
+            ..kmsg_kill(1, 50)
+        }),
+    );
+    let instance = bench.instances()[0];
+    let mut fields: Vec<&str> = instance
+        .crosscheck
+        .mismatches
+        .iter()
+        .map(|it| it.field.as_str())
+        .collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["cgroup.path", "trigger.comm", "victim.comm"]);
+    assert_eq!(instance.kills[0].victim.comm, Comm::new(b"hog"));
+    assert_eq!(
+        instance.kills[0].cgroup.as_ref().unwrap().path.as_deref(),
+        Some("/a/b")
+    );
+}
+
+#[test]
+fn a_headerless_line_invents_nothing() {
+    let mut bench = Bench::new(false, true);
+    bench.at(1, log(1, 50)).pass(3000);
+    let (kill, instance) = (bench.kills()[0], bench.instances()[0]);
+    assert_eq!(
+        (
+            kill.cgroup.as_ref(),
+            kill.victim.pid,
+            kill.victim.start_time
+        ),
+        (None, None, None)
+    );
+    assert_eq!((instance.scope, instance.constraint), (None, None));
+    assert!(instance.limit.is_none() && instance.trigger.is_none());
+    assert_eq!(instance.outcome, Outcome::Killed);
+    assert_eq!(instance.crosscheck.bpf_kills, None);
+}
+
+#[test]
+fn what_is_still_open_at_the_end_is_closed() {
+    let mut bench = Bench::new(true, true);
+    bench
+        .at(1, bpf(mark(1, 50)))
+        .at(2, log(2, 60))
+        .at(2, with(Verdict::Unknown, mark(2, 70)));
+    bench.correlator.finish(now(3), &mut bench.out);
+    assert_eq!(bench.story(), "K50 K60 I[50] I[60] I!AlreadyExiting");
+    assert!(bench.correlator.is_quiet());
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut bench = Bench::new(true, true);
+    for tid in 1..=5_000 {
+        bench.at(1, bpf(mark(1, tid)));
+    }
+    bench.pass(2_500).pass(70_000);
+    assert_eq!(bench.kills().len(), 5_000);
+    assert_eq!(bench.instances().len(), 5_000);
+    assert!(bench.correlator.kills.is_empty() && bench.correlator.by_tid.is_empty());
+    assert!(bench.correlator.instances.is_empty() && bench.correlator.open.is_empty());
+}
+
+proptest! {
+    /// Whatever is lost, and in whatever order the two sources are read: every kill that one of them
+    /// shows is alerted once, and stands in one report.
+    #[test]
+    fn once_whatever_is_lost(
+        shown in prop::collection::vec((any::<bool>(), any::<bool>(), 0u64..40), 1..40),
+        log_lag in 0u64..100,
+    ) {
+        let mut steps: Vec<(u64, Evidence)> = Vec::new();
+        for (index, &(by_bpf, by_log, gap)) in shown.iter().enumerate() {
+            let tid = 100 + u32::try_from(index).unwrap();
+            let ms = 1 + index as u64 * 5 + gap;
+            if by_bpf {
+                steps.push((ms, bpf(mark(ms, tid))));
+            }
+            if by_log {
+                steps.push((ms + log_lag, log(ms, tid)));
+            }
+        }
+        steps.sort_by_key(|(ms, _)| *ms);
+        let mut bench = Bench::new(true, true);
+        for (ms, evidence) in steps {
+            bench.at(ms, evidence);
+        }
+        bench.pass(1_000).pass(4_000);
+
+        let mut expected: Vec<u32> = shown.iter().enumerate()
+            .filter(|(_, (by_bpf, by_log, _))| *by_bpf || *by_log)
+            .map(|(index, _)| 100 + u32::try_from(index).unwrap())
+            .collect();
+        expected.sort_unstable();
+        let mut alerted: Vec<u32> = bench.kills().iter().map(|kill| kill.victim.tid).collect();
+        alerted.sort_unstable();
+        prop_assert_eq!(&alerted, &expected);
+        let mut reported: Vec<u32> = bench.instances().iter()
+            .flat_map(|instance| instance.kills.iter().map(|kill| kill.victim.tid))
+            .collect();
+        reported.sort_unstable();
+        prop_assert_eq!(&reported, &expected);
+        let ids: std::collections::HashSet<_> = bench.kills().iter().map(|kill| kill.id.clone()).collect();
+        prop_assert_eq!(ids.len(), expected.len());
+    }
+}

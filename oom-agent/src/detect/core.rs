@@ -159,6 +159,9 @@ impl Core {
     pub(super) fn turn(&mut self) -> u64 {
         let now = Now::read();
         self.correlator.tick(now, &mut self.events);
+        if self.correlator.wants_counter() {
+            self.audit();
+        }
         self.publish();
         if self.unaudited && self.correlator.is_quiet() {
             self.unaudited = false;

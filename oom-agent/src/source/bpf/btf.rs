@@ -5,132 +5,20 @@
 //! type, and borrows the rest. Refuses other byte orders, versions and kinds that it cannot step
 //! over, and sections that do not fit the file; whatever else the bytes say, it does not panic.
 
-use thiserror::Error;
+mod format;
+#[cfg(test)]
+mod tests;
+
+pub use format::{BtfError, Kind};
+use format::{
+    ENUM_LEN, ENUM64_LEN, MEMBER_LEN, PARAM_LEN, TYPE_LEN, len_u32, sections, vlen, word,
+};
 
 /// Typedefs, modifiers and pointers followed, or anonymous structs entered, before a chain counts as broken.
 const MAX_DEPTH: usize = 32;
 
 /// Members looked at for one name before nested anonymous structs count as broken.
 const MAX_STEPS: usize = 1 << 16;
-
-const HEADER_LEN: usize = 24;
-const TYPE_LEN: usize = 12;
-const MEMBER_LEN: usize = 12;
-const ENUM_LEN: usize = 8;
-const ENUM64_LEN: usize = 12;
-const PARAM_LEN: usize = 8;
-
-/// Why bytes are not a BTF that can be read.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum BtfError {
-    /// The magic number is not there.
-    #[error("not BTF")]
-    NotBtf,
-    /// Written by a machine of the other byte order.
-    #[error("BTF of the other byte order")]
-    OtherEndian,
-    /// A version other than 1.
-    #[error("BTF version {0}, only 1 is known")]
-    Version(u8),
-    /// A section or a type reaches past its end.
-    #[error("BTF cut short in its {0}")]
-    Truncated(&'static str),
-    /// A kind of type whose length is unknown, so that nothing after it can be read.
-    #[error("BTF type {id} has unknown kind bits {info:#010x}")]
-    UnknownKind {
-        /// The type.
-        id: u32,
-        /// Its `info` word.
-        info: u32,
-    },
-    /// A name outside of the string section.
-    #[error("BTF type {id} has a name outside of the string section")]
-    Name {
-        /// The type.
-        id: u32,
-    },
-}
-
-/// `BTF_KIND_*` (include/uapi/linux/btf.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the kernel's own names")]
-pub enum Kind {
-    Int,
-    Ptr,
-    Array,
-    Struct,
-    Union,
-    Enum,
-    Fwd,
-    Typedef,
-    Volatile,
-    Const,
-    Restrict,
-    Func,
-    FuncProto,
-    Var,
-    Datasec,
-    Float,
-    DeclTag,
-    TypeTag,
-    Enum64,
-}
-
-impl Kind {
-    const ALL: [Self; 19] = [
-        Self::Int,
-        Self::Ptr,
-        Self::Array,
-        Self::Struct,
-        Self::Union,
-        Self::Enum,
-        Self::Fwd,
-        Self::Typedef,
-        Self::Volatile,
-        Self::Const,
-        Self::Restrict,
-        Self::Func,
-        Self::FuncProto,
-        Self::Var,
-        Self::Datasec,
-        Self::Float,
-        Self::DeclTag,
-        Self::TypeTag,
-        Self::Enum64,
-    ];
-
-    /// From an `info` word; `None` if the kind is unknown or a reserved bit is set.
-    fn of(info: u32) -> Option<Self> {
-        const RESERVED: u32 = 0x60ff_0000;
-        if info & RESERVED != 0 {
-            return None;
-        }
-        let kind = (info >> 24 & 0x1f) as usize;
-        Self::ALL.get(kind.checked_sub(1)?).copied()
-    }
-
-    /// Bytes that follow the common part of a type with `vlen` entries.
-    fn tail_len(self, vlen: usize) -> usize {
-        match self {
-            Self::Int | Self::Var | Self::DeclTag => 4,
-            Self::Array => 12,
-            Self::Struct | Self::Union => MEMBER_LEN * vlen,
-            Self::Enum => ENUM_LEN * vlen,
-            Self::Enum64 => ENUM64_LEN * vlen,
-            Self::FuncProto => PARAM_LEN * vlen,
-            Self::Datasec => 12 * vlen,
-            _ => 0,
-        }
-    }
-
-    /// Whether types of this kind are found by name. Forward declarations are not: they say nothing.
-    fn is_indexed(self) -> bool {
-        matches!(
-            self,
-            Self::Struct | Self::Union | Self::Enum | Self::Enum64 | Self::Typedef | Self::Func
-        )
-    }
-}
 
 /// A type as it stands in the file.
 #[derive(Clone, Copy, Debug)]
@@ -272,9 +160,9 @@ impl<'a> Btf<'a> {
     }
 
     /// The members of a struct or union, in order.
-    pub fn members(&self, ty: &Type<'a>) -> impl Iterator<Item = RawMember<'a>> {
+    pub fn members(&self, ty: Type<'a>) -> impl Iterator<Item = RawMember<'a>> {
         let flag = ty.flag;
-        entries(ty, &[Kind::Struct, Kind::Union], MEMBER_LEN).filter_map(move |entry| {
+        entries(&ty, &[Kind::Struct, Kind::Union], MEMBER_LEN).filter_map(move |entry| {
             let type_id = word(entry, 4)?;
             let offset = word(entry, 8)?;
             let (bit_offset, bits) = if flag {
@@ -316,25 +204,33 @@ impl<'a> Btf<'a> {
         Some(found)
     }
 
-    /// The value of an enumerator, of an `enum` by name.
+    /// The names and values of an enum.
+    pub fn enumerators(&self, ty: Type<'a>) -> impl Iterator<Item = (&'a [u8], i64)> {
+        let signed = ty.flag;
+        let narrow = entries(&ty, &[Kind::Enum], ENUM_LEN);
+        let wide = entries(&ty, &[Kind::Enum64], ENUM64_LEN);
+        narrow.chain(wide).filter_map(move |entry| {
+            let low = word(entry, 4)?;
+            let value = match word(entry, 8) {
+                Some(high) => (u64::from(high) << 32 | u64::from(low)).cast_signed(),
+                None if signed => i64::from(low.cast_signed()),
+                None => i64::from(low),
+            };
+            Some((self.name(word(entry, 0)?)?, value))
+        })
+    }
+
+    /// The value of an enumerator, of an enum by name.
     #[must_use]
     pub fn enum_value(&self, name: &str, enumerator: &str) -> Option<i64> {
         let enums = self
             .ids(Kind::Enum, name)
             .chain(self.ids(Kind::Enum64, name));
-        enums.filter_map(|id| self.get(id)).find_map(|ty| {
-            let narrow = entries(&ty, &[Kind::Enum], ENUM_LEN);
-            let wide = entries(&ty, &[Kind::Enum64], ENUM64_LEN);
-            let entry = narrow.chain(wide).find(|entry| {
-                word(entry, 0).and_then(|name| self.name(name)) == Some(enumerator.as_bytes())
-            })?;
-            let low = word(entry, 4)?;
-            Some(match word(entry, 8) {
-                Some(high) => (u64::from(high) << 32 | u64::from(low)).cast_signed(),
-                None if ty.flag => i64::from(low.cast_signed()),
-                None => i64::from(low),
-            })
-        })
+        let mut values = enums
+            .filter_map(|id| self.get(id))
+            .flat_map(|ty| self.enumerators(ty));
+        let (_, value) = values.find(|&(name, _)| name == enumerator.as_bytes())?;
+        Some(value)
     }
 
     /// The parameter types of a function, of a pointer to one, or of a typedef of either.
@@ -415,9 +311,9 @@ impl<'a> Btf<'a> {
     /// A member by name, also inside anonymous structs and unions.
     fn find(&self, id: u32, name: &[u8], depth: usize, steps: &mut usize) -> Option<RawMember<'a>> {
         let ty = self.get(self.strip(id)?)?;
-        for member in self.members(&ty) {
+        for member in self.members(ty) {
             *steps = steps.checked_sub(1)?;
-            if member.name == name {
+            if member.name == name && !name.is_empty() {
                 return Some(member);
             }
             if member.name.is_empty()
@@ -455,34 +351,6 @@ impl<'a> Btf<'a> {
     }
 }
 
-/// The type and string sections, both inside of the file, the strings closed by a NUL.
-fn sections(bytes: &[u8]) -> Result<(&[u8], &[u8]), BtfError> {
-    const MAGIC: u16 = 0xeb9f;
-    let header = bytes.get(..4).ok_or(BtfError::NotBtf)?;
-    let magic = u16::from_ne_bytes([header[0], header[1]]);
-    if magic == MAGIC.swap_bytes() {
-        return Err(BtfError::OtherEndian);
-    }
-    if magic != MAGIC {
-        return Err(BtfError::NotBtf);
-    }
-    if header[2] != 1 {
-        return Err(BtfError::Version(header[2]));
-    }
-    let section = |at| {
-        let field = |at| word(bytes, at).map(|word| word as usize);
-        let header_len = field(4).filter(|&len| len >= HEADER_LEN)?;
-        let start = header_len.checked_add(field(at)?)?;
-        bytes.get(start..start.checked_add(field(at + 4)?)?)
-    };
-    let types = section(8).ok_or(BtfError::Truncated("types"))?;
-    let strings = section(16).ok_or(BtfError::Truncated("strings"))?;
-    if strings.last() != Some(&0) {
-        return Err(BtfError::Truncated("strings"));
-    }
-    Ok((types, strings))
-}
-
 /// The entries behind a type of one of these kinds; none if it is another.
 fn entries<'a>(
     ty: &Type<'a>,
@@ -495,20 +363,6 @@ fn entries<'a>(
         &[]
     };
     tail.chunks_exact(len)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*bytes))
-}
-
-fn vlen(info: u32) -> usize {
-    (info & 0xffff) as usize
-}
-
-/// Sections are addressed with 32 bits, so every length in them fits.
-fn len_u32(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// FNV-1a of the start of a name, up to the first NUL; never 0. Hashing twelve bytes takes a third of

@@ -11,6 +11,21 @@ use thiserror::Error;
 
 use super::btf::{Btf, Kind};
 
+#[cfg(test)]
+mod tests;
+
+/// The typedef behind the tracepoint `oom:mark_victim`: what a `tp_btf` program attaches to.
+pub const MARK_TYPEDEF: &str = "btf_trace_mark_victim";
+
+/// The function that sees the kernel's decision: what `fentry` attaches to.
+pub const DECISION_FUNC: &str = "oom_kill_process";
+
+/// The enum that says which element of a `subsys` array is the memory controller's.
+pub const SUBSYS_ENUM: &str = "cgroup_subsys_id";
+
+/// That enumerator.
+pub const MEMORY_ENUMERATOR: &str = "memory_cgrp_id";
+
 /// What one field of [`Layout`] rests on.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -204,9 +219,9 @@ pub struct Found {
     pub layout: Layout,
     /// The form of `mark_victim`.
     pub mark: MarkPrototype,
-    /// BTF id of the typedef `btf_trace_mark_victim`: what a `tp_btf` program attaches to.
+    /// BTF id of [`MARK_TYPEDEF`].
     pub mark_id: Option<u32>,
-    /// BTF id of the function `oom_kill_process(struct oom_control *, …)`: what `fentry` attaches to.
+    /// BTF id of [`DECISION_FUNC`], if it takes a `struct oom_control *`.
     pub oom_kill_process: Option<u32>,
     /// Fields and hooks that are not there.
     pub missing: Vec<Missing>,
@@ -290,7 +305,7 @@ impl<'a> Kernel<'a> {
             .filter_map(|(of, members)| Some((of, most(of, &members)?)))
             .collect();
         let memory_index = btf
-            .enum_value("cgroup_subsys_id", "memory_cgrp_id")
+            .enum_value(SUBSYS_ENUM, MEMORY_ENUMERATOR)
             .and_then(|index| u32::try_from(index).ok());
         Self {
             btf,
@@ -328,7 +343,7 @@ pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The prototype behind the typedef that a `tp_btf` program attaches to. Its first parameter is the
 /// tracepoint's own data; the victim is the second.
 fn mark_victim(btf: &Btf<'_>) -> (MarkPrototype, Option<u32>) {
-    for id in btf.ids(Kind::Typedef, "btf_trace_mark_victim") {
+    for id in btf.ids(Kind::Typedef, MARK_TYPEDEF) {
         let Some(&victim) = btf.params(id).as_deref().and_then(|params| params.get(1)) else {
             continue;
         };
@@ -344,7 +359,7 @@ fn mark_victim(btf: &Btf<'_>) -> (MarkPrototype, Option<u32>) {
 }
 
 fn oom_kill_process(btf: &Btf<'_>) -> Option<u32> {
-    btf.ids(Kind::Func, "oom_kill_process").find(|&id| {
+    btf.ids(Kind::Func, DECISION_FUNC).find(|&id| {
         let first = btf.params(id).and_then(|params| params.first().copied());
         first.is_some_and(|first| points_to(btf, first, "oom_control"))
     })

@@ -1,0 +1,284 @@
+//! Kernels to boot: Debian's, from the mirror that this machine's apt is set up with, or any file.
+//!
+//! Takes a path, a series (`6.12`) or a version (`5.10.223`); emits the path of a kernel image, kept
+//! with its sha256. Uses lists of its own: the machine's apt stays as it is. Refuses a kept image that
+//! no longer has its sum, and machines that are not Debian's amd64.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use sha2::{Digest as _, Sha256};
+
+/// Suites of the main archive and of the security archive that hold kernels from 5.10 to today's.
+const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];
+const SECURITY_SUITES: &[&str] = &["bullseye-security", "bookworm-security", "trixie-security"];
+
+/// The image of this kernel, downloaded if it is not there yet.
+pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<PathBuf> {
+    let path = Path::new(wanted);
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    ensure!(
+        version(wanted).len() >= 2 && wanted.chars().all(|c| c.is_ascii_digit() || c == '.'),
+        "{wanted} is neither a file nor a kernel version"
+    );
+    let kept = cache.join("kernels").join(wanted);
+    let image = kept.join("vmlinuz");
+    if !image.exists() {
+        fetch(wanted, cache, &kept).with_context(|| format!("kernel {wanted}"))?;
+    }
+    let sum = fs::read_to_string(kept.join("sha256"))?;
+    ensure!(
+        sha256(&fs::read(&image)?) == sum.trim(),
+        "{} has changed: remove {} to download it again",
+        image.display(),
+        kept.display()
+    );
+    Ok(image)
+}
+
+/// Downloads the newest package of a series and keeps its image, sum and name.
+fn fetch(wanted: &str, cache: &Path, kept: &Path) -> Result<()> {
+    let apt = Apt::new(cache)?;
+    let package = newest(&apt.kernels()?, wanted)
+        .with_context(|| format!("no Debian suite has a {wanted} cloud kernel"))?;
+    eprintln!("vm: downloading {} {}", package.name, package.version);
+    let work = tempfile::tempdir_in(cache)?;
+    apt.run(
+        Command::new("apt-get")
+            .current_dir(work.path())
+            .args(["download", &format!("{}={}", package.name, package.version)]),
+    )?;
+    let deb = files(work.path())?
+        .into_iter()
+        .next()
+        .context("nothing downloaded")?;
+    let root = work.path().join("root");
+    output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
+    let image = fs::read(image_in(&root)?)?;
+
+    // The image comes last: a directory that has one is complete.
+    fs::create_dir_all(kept)?;
+    fs::write(
+        kept.join("package"),
+        format!("{} {}\n", package.name, package.version),
+    )?;
+    fs::write(kept.join("sha256"), sha256(&image) + "\n")?;
+    fs::write(work.path().join("vmlinuz"), image)?;
+    fs::rename(work.path().join("vmlinuz"), kept.join("vmlinuz"))?;
+    Ok(())
+}
+
+/// `boot/vmlinuz-<abi>`, or `usr/lib/modules/<abi>/vmlinuz` since 6.19.
+fn image_in(root: &Path) -> Result<PathBuf> {
+    let mut places = files(&root.join("boot")).unwrap_or_default();
+    for modules in files(&root.join("usr/lib/modules")).unwrap_or_default() {
+        places.push(modules.join("vmlinuz"));
+    }
+    let is_image = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("vmlinuz") && path.is_file()
+    };
+    places
+        .into_iter()
+        .find(is_image)
+        .context("the package has no vmlinuz")
+}
+
+/// A package that holds a kernel image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Package {
+    name: String,
+    version: String,
+}
+
+/// The newest package of a series or version.
+fn newest(packages: &[Package], wanted: &str) -> Option<Package> {
+    let of_series = packages.iter().filter(|package| {
+        let rest = package.version.strip_prefix(wanted);
+        rest.is_some_and(|rest| rest.starts_with(['.', '-']))
+    });
+    // Where the image moved to `linux-binary-*`, `linux-image-*` is an empty shell of the same version.
+    let rank = |package: &&Package| {
+        (
+            version(&package.version),
+            package.name.starts_with("linux-binary-"),
+        )
+    };
+    of_series.max_by_key(rank).cloned()
+}
+
+/// The numbers in a version.
+fn version(text: &str) -> Vec<u64> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit());
+    numbers.filter_map(|number| number.parse().ok()).collect()
+}
+
+/// apt with lists and downloads of its own.
+struct Apt {
+    options: Vec<String>,
+}
+
+impl Apt {
+    fn new(cache: &Path) -> Result<Self> {
+        let arch = output(Command::new("dpkg").arg("--print-architecture"))?;
+        ensure!(
+            arch.trim() == "amd64",
+            "only amd64 guests are known, not {}",
+            arch.trim()
+        );
+        let home = cache.join("apt");
+        for dir in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(home.join(dir))?;
+        }
+        let at = |name: &str| home.join(name).display().to_string();
+        fs::write(home.join("sources.list"), sources(&configured()?)?)?;
+        let options = [
+            format!("Dir::Etc::SourceList={}", at("sources.list")),
+            "Dir::Etc::SourceParts=/dev/null".to_owned(),
+            format!("Dir::State::Lists={}", at("lists")),
+            format!("Dir::Cache={}", at("cache")),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            // Drops its privileges for downloads only where it can read what it writes.
+            "APT::Sandbox::User=root".to_owned(),
+        ];
+        let apt = Self {
+            options: options.to_vec(),
+        };
+        apt.run(Command::new("apt-get").arg("update"))?;
+        Ok(apt)
+    }
+
+    fn run(&self, command: &mut Command) -> Result<String> {
+        for option in &self.options {
+            command.args(["-o", option]);
+        }
+        output(command)
+    }
+
+    /// Every cloud kernel of every suite.
+    fn kernels(&self) -> Result<Vec<Package>> {
+        let names = self.run(Command::new("apt-cache").args([
+            "search",
+            "--names-only",
+            "^linux-(image|binary)-[0-9][^ ]*-cloud-amd64$",
+        ]))?;
+        let names = names.lines().filter_map(|line| line.split(' ').next());
+        // Without digits behind the series it is a name for whatever is newest.
+        let names = names.filter(|name| version(name).len() > 2);
+        let show = self.run(Command::new("apt-cache").arg("show").args(names))?;
+        Ok(packages(&show))
+    }
+}
+
+/// The packages in the output of `apt-cache show`.
+fn packages(show: &str) -> Vec<Package> {
+    let field = |stanza: &str, name: &str| {
+        let mut lines = stanza.lines();
+        lines.find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+    };
+    let package = |stanza| {
+        let (name, version) = (field(stanza, "Package:")?, field(stanza, "Version:")?);
+        Some(Package { name, version })
+    };
+    show.split("\n\n").filter_map(package).collect()
+}
+
+/// `<uri> <label>` of every list that this machine's apt uses.
+fn configured() -> Result<String> {
+    output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(LABEL)",
+        "Created-By: Packages",
+    ]))
+}
+
+/// A sources.list with all suites, from the URIs of the suites that the machine uses.
+fn sources(configured: &str) -> Result<String> {
+    let mut list = String::new();
+    for (label, suites) in [("Debian", SUITES), ("Debian-Security", SECURITY_SUITES)] {
+        let uri = configured
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .find_map(|(uri, of)| (of == label).then_some(uri));
+        let Some(uri) = uri else {
+            bail!("apt is not set up with an archive labelled {label}");
+        };
+        for suite in suites {
+            writeln!(list, "deb {uri} {suite} main")?;
+        }
+    }
+    Ok(list)
+}
+
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir)?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let mut sum = String::new();
+    for byte in Sha256::digest(bytes) {
+        _ = write!(sum, "{byte:02x}");
+    }
+    sum
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().display().to_string();
+    let output = command.output().with_context(|| program.clone())?;
+    ensure!(
+        output.status.success(),
+        "{program}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOW: &str = "\
+Package: linux-image-6.12.9+deb13-cloud-amd64\nVersion: 6.12.9-1\nSection: kernel\n
+Package: linux-image-6.12.107+deb13-cloud-amd64\nVersion: 6.12.107-1\n
+Package: linux-image-6.1.0-56-cloud-amd64\nVersion: 6.1.192-2\n
+Package: linux-image-7.2.13+deb14-cloud-amd64\nVersion: 7.2.13-1\n
+Package: linux-binary-7.2.13+deb14-cloud-amd64\nVersion: 7.2.13-1\n";
+
+    #[test]
+    fn a_series_is_its_newest_package_and_a_version_is_itself() {
+        let packages = packages(SHOW);
+        let newest = |wanted| newest(&packages, wanted).map(|package| package.name);
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            newest("6.12"),
+            name("linux-image-6.12.107+deb13-cloud-amd64")
+        );
+        assert_eq!(
+            newest("6.12.9"),
+            name("linux-image-6.12.9+deb13-cloud-amd64")
+        );
+        assert_eq!(newest("6.1"), name("linux-image-6.1.0-56-cloud-amd64"));
+        assert_eq!(newest("7.2"), name("linux-binary-7.2.13+deb14-cloud-amd64"));
+        assert_eq!(newest("5.10"), None);
+    }
+
+    #[test]
+    fn sources_come_from_the_mirror_that_is_set_up() {
+        let list = sources("m:/debian/ Debian\nm:/sec/ Debian-Security\nx:/y/ Other").unwrap();
+        assert!(list.contains("deb m:/debian/ trixie-backports main\n"));
+        assert!(list.contains("deb m:/sec/ bullseye-security main\n"));
+        assert!(!list.contains("x:/y/"));
+        assert!(sources("x:/y/ Other").is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! One boot of a guest in QEMU, without acceleration: any machine can do it.
+//!
+//! Takes a kernel, an initramfs and a command for its first process; emits what the serial console
+//! said and the command's exit code. Refuses to wait longer than the deadline.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead as _, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// What `vm-init` prints before it powers the machine off.
+const EXIT: &str = "vm-init: exit ";
+
+/// What to boot.
+pub(crate) struct Guest<'a> {
+    /// The kernel image.
+    pub(crate) vmlinuz: &'a Path,
+    /// The cpio archive.
+    pub(crate) initramfs: &'a Path,
+    /// More words for the kernel's command line.
+    pub(crate) append: &'a str,
+    /// The command that the first process runs.
+    pub(crate) command: &'a [String],
+    /// MiB.
+    pub(crate) memory: u32,
+    /// From power on to power off.
+    pub(crate) timeout: Duration,
+}
+
+/// How a guest ended.
+pub(crate) struct Outcome {
+    /// The command's exit code; `None` if the guest died or was still running at its deadline.
+    pub(crate) exit: Option<i32>,
+    /// Whether the deadline ended it.
+    pub(crate) timed_out: bool,
+}
+
+/// Boots the guest; every line of its console goes to `on_line`.
+pub(crate) fn boot(guest: &Guest<'_>, mut on_line: impl FnMut(&str)) -> Result<Outcome> {
+    let deadline = Instant::now() + guest.timeout;
+    let mut qemu = Qemu::start(guest)?;
+    let lines = lines(qemu.0.stdout.take().context("no stdout")?);
+    let mut outcome = Outcome {
+        exit: None,
+        timed_out: false,
+    };
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                if let Some(code) = line.strip_prefix(EXIT) {
+                    outcome.exit = Some(code.parse().with_context(|| line.clone())?);
+                } else {
+                    on_line(&line);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                outcome.timed_out = true;
+                return Ok(outcome);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let status = qemu.0.wait()?;
+    ensure!(status.success(), "{QEMU}: {status}");
+    Ok(outcome)
+}
+
+/// A running QEMU; killed when dropped.
+struct Qemu(Child);
+
+impl Qemu {
+    fn start(guest: &Guest<'_>) -> Result<Self> {
+        let command_line = command_line(guest.append, guest.command)?;
+        let child = Command::new(QEMU)
+            .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m"])
+            .arg(guest.memory.to_string())
+            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .args(["-nic", "none", "-no-reboot"])
+            .args([OsStr::new("-kernel"), guest.vmlinuz.as_os_str()])
+            .args([OsStr::new("-initrd"), guest.initramfs.as_os_str()])
+            .args(["-append", &command_line])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{QEMU} (Debian: apt-get install qemu-system-x86)"))?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The kernel's command line; what stands behind `--` becomes the arguments of the first process.
+fn command_line(append: &str, command: &[String]) -> Result<String> {
+    /// `COMMAND_LINE_SIZE` of x86, and the kernel's bound on arguments of the first process.
+    const MAX_LEN: usize = 2048;
+    const MAX_ARGS: usize = 32;
+    // A panic reboots at once, and `-no-reboot` turns that into an end.
+    let mut words = vec![format!(
+        "console=ttyS0 quiet panic=-1 rdinit=/init {append} --"
+    )];
+    for arg in command {
+        ensure!(
+            !arg.contains(['"', '\n']),
+            "the kernel cannot pass on {arg:?}"
+        );
+        let quoted = arg.is_empty() || arg.contains(' ');
+        words.push(if quoted {
+            format!("\"{arg}\"")
+        } else {
+            arg.clone()
+        });
+    }
+    let line = words.join(" ");
+    ensure!(
+        line.len() < MAX_LEN,
+        "the command line has {} bytes",
+        line.len()
+    );
+    ensure!(
+        command.len() < MAX_ARGS,
+        "the command has {} words",
+        command.len()
+    );
+    Ok(line)
+}
+
+/// The console line by line; closed when QEMU ends.
+fn lines(console: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (to, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let mut console = BufReader::new(console);
+        let mut line = Vec::new();
+        while console
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|len| len > 0)
+        {
+            let text = String::from_utf8_lossy(&line);
+            if to
+                .send(text.trim_end_matches(['\r', '\n']).to_owned())
+                .is_err()
+            {
+                return;
+            }
+            line.clear();
+        }
+    });
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_stands_behind_the_dashes_as_the_kernel_reads_it() {
+        let words =
+            |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.to_owned()).collect() };
+        let line = command_line("quiet", &words(&["/bin/sh", "-c", "echo a=b"])).unwrap();
+        assert!(line.ends_with("quiet -- /bin/sh -c \"echo a=b\""), "{line}");
+        assert!(command_line("", &words(&["say \"hi\""])).is_err());
+        assert!(command_line("", &words(&["x".repeat(2048).as_str()])).is_err());
+        assert!(command_line("", &words(&["x"; 32])).is_err());
+    }
+}
