@@ -1,1 +1,400 @@
-//! Placeholder.
+//! The real agent as a child process: its events, its log, its end.
+//!
+//! Starts `oom-agent run --output json`, waits until it says `READY=1`, collects the JSON lines of
+//! its stdout and the lines of its stderr. Refuses to wait without a deadline.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt::{self, Display},
+    io::{BufRead as _, BufReader, Read},
+    os::linux::net::SocketAddrExt as _,
+    os::unix::net::{SocketAddr, UnixDatagram},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::machine;
+
+/// Nothing that a test waits for takes longer, even on a slow machine.
+pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// How to start the agent.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    args: Vec<OsString>,
+    /// Empty for the agent itself.
+    program: Vec<OsString>,
+    output: Output,
+}
+
+/// What becomes of the agent's stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Read as it comes.
+    Read,
+    /// Nobody reads, and the pipe stays open: it fills up.
+    Ignored,
+    /// The reading end is closed once the agent is ready.
+    Closed,
+}
+
+impl Launch {
+    /// `oom-agent run --output json` and these arguments.
+    #[must_use]
+    pub fn run(args: &[&str]) -> Self {
+        let args = ["run", "--output", "json"].iter().chain(args);
+        Self {
+            args: args.map(OsString::from).collect(),
+            program: Vec::new(),
+            output: Output::Read,
+        }
+    }
+
+    /// Another program, and what precedes its arguments: `setpriv …` and a copy of the agent.
+    #[must_use]
+    pub fn program(mut self, words: &[String]) -> Self {
+        self.program = words.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// What becomes of stdout.
+    #[must_use]
+    pub fn output(mut self, output: Output) -> Self {
+        self.output = output;
+        self
+    }
+
+    /// Starts it without waiting for anything.
+    fn spawn(&self, notify_socket: &str) -> Result<Agent> {
+        let mut words = self.program.clone();
+        if words.is_empty() {
+            words.push(machine::agent_binary()?.into());
+        }
+        words.extend(self.args.iter().cloned());
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
+            .env("NOTIFY_SOCKET", notify_socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {words:?}"))?;
+        let (events, log) = (Lines::default(), Lines::default());
+        let stdout = child.stdout.take().context("stdout")?;
+        let stderr = child.stderr.take().context("stderr")?;
+        let mut readers = vec![log.collect(stderr)];
+        let unread = match self.output {
+            Output::Read => {
+                readers.push(events.collect(stdout));
+                None
+            }
+            Output::Ignored | Output::Closed => Some(stdout),
+        };
+        Ok(Agent {
+            child,
+            events,
+            log,
+            readers,
+            unread,
+        })
+    }
+
+    /// Starts it and waits until it is armed.
+    pub fn start(&self) -> Result<Agent> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // An abstract socket: no file that another user could not reach.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("oom-tests-{}-{number}", std::process::id());
+        let ready = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        ready.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let mut agent = self.spawn(&format!("@{name}"))?;
+        let end = Instant::now() + DEADLINE;
+        let mut datagram = [0; 512];
+        loop {
+            if let Ok(n) = ready.recv(&mut datagram)
+                && datagram[..n]
+                    .split(|&b| b == b'\n')
+                    .any(|line| line == b"READY=1")
+            {
+                break;
+            }
+            if let Some(status) = agent.child.try_wait()? {
+                agent.join();
+                bail!(
+                    "the agent ended with {status} before it was ready:\n{}",
+                    agent.log
+                );
+            }
+            ensure!(
+                Instant::now() < end,
+                "the agent is not ready:\n{}",
+                agent.log
+            );
+        }
+        if self.output == Output::Closed {
+            agent.unread = None;
+        }
+        Ok(agent)
+    }
+
+    /// Runs it to its own end.
+    pub fn finish(&self) -> Result<Finished> {
+        self.spawn("")?.ended()
+    }
+}
+
+/// The running agent; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    events: Lines,
+    log: Lines,
+    readers: Vec<JoinHandle<()>>,
+    unread: Option<ChildStdout>,
+}
+
+impl Agent {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.pid().cast_signed()).context("pid")?;
+        kill_process(pid, signal).context("signal the agent")
+    }
+
+    /// Waits until `found` finds what it looks for among the events.
+    pub fn wait_for<T>(&self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> Result<T> {
+        // Every line is parsed once, however often `found` is asked.
+        let mut events = Vec::new();
+        let end = Instant::now() + DEADLINE;
+        loop {
+            for line in self.events.after(events.len()) {
+                events.push(parse(&line)?);
+            }
+            if let Some(value) = found(&events) {
+                return Ok(value);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            ensure!(
+                !left.is_zero(),
+                "no {what} among {} events; the agent says:\n{}",
+                events.len(),
+                self.log
+            );
+            self.events
+                .wait(left, |state| state.lines.len() > events.len());
+        }
+    }
+
+    /// Waits for the `OomInstance` with this victim and returns it with its `OomKill`.
+    pub fn wait_for_death(&self, tid: u32) -> Result<(Value, Value)> {
+        self.wait_for(&format!("kill and instance of thread {tid}"), |events| {
+            let kill = events
+                .iter()
+                .find(|e| is_kill(e) && e["victim"]["tid"] == tid)?;
+            let instance = events
+                .iter()
+                .find(|e| !is_kill(e) && e["id"] == kill["instance_id"])?;
+            Some((kill.clone(), instance.clone()))
+        })
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn stop(self, signal: Signal) -> Result<Finished> {
+        self.signal(signal)?;
+        self.ended()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) -> Result<Finished> {
+        // Its stderr closes when it ends; only then can the status be awaited without a deadline.
+        let ended = self.log.wait(DEADLINE, |state| state.closed);
+        ensure!(ended, "the agent does not end:\n{}", self.log);
+        let status = self.child.wait()?;
+        self.unread = None;
+        self.join();
+        let events = self.events.after(0);
+        Ok(Finished {
+            status,
+            events: events
+                .iter()
+                .map(|line| parse(line))
+                .collect::<Result<_>>()?,
+            log: self.log.after(0),
+        })
+    }
+
+    fn join(&mut self) {
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("the agent said:\n{}", self.log);
+        }
+    }
+}
+
+/// How the agent ended and all that it said.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// All its events.
+    pub events: Vec<Value>,
+    /// All lines of its stderr.
+    pub log: Vec<String>,
+}
+
+impl Finished {
+    /// The `OomKill` events.
+    pub fn kills(&self) -> impl Iterator<Item = &Value> {
+        self.events.iter().filter(|event| is_kill(event))
+    }
+
+    /// The `OomInstance` events.
+    pub fn instances(&self) -> impl Iterator<Item = &Value> {
+        self.events.iter().filter(|event| !is_kill(event))
+    }
+
+    /// The numbers of its last line, `summary: name=number …`.
+    pub fn summary(&self) -> Result<Summary> {
+        ensure!(
+            self.status.success(),
+            "the agent ended with {}:\n{}",
+            self.status,
+            self.log.join("\n")
+        );
+        self.log
+            .last()
+            .and_then(|line| line.strip_prefix("summary: "))
+            .map(|line| line.split(' ').filter_map(|word| word.split_once('=')))
+            .map(|words| Summary(words.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()))
+            .with_context(|| format!("no summary at the end of:\n{}", self.log.join("\n")))
+    }
+
+    /// Fails unless one line of the log holds all these words.
+    pub fn says(&self, words: &[&str]) -> Result<()> {
+        let hit = |line: &String| words.iter().all(|word| line.contains(word));
+        ensure!(
+            self.log.iter().any(hit),
+            "no line says {words:?} in:\n{}",
+            self.log.join("\n")
+        );
+        Ok(())
+    }
+}
+
+/// What the agent counted.
+#[derive(Clone, Debug)]
+pub struct Summary(BTreeMap<String, String>);
+
+impl Summary {
+    /// One of its numbers.
+    pub fn get(&self, name: &str) -> Result<i64> {
+        self.0
+            .get(name)
+            .with_context(|| format!("{name} is not in {self:?}"))?
+            .parse()
+            .with_context(|| format!("{name} in {self:?}"))
+    }
+}
+
+/// Whether this is an `OomKill` (else an `OomInstance`).
+#[must_use]
+pub fn is_kill(event: &Value) -> bool {
+    event["kind"] == "OomKill"
+}
+
+fn parse(line: &str) -> Result<Value> {
+    ensure!(line.starts_with("{\"kind\":\"Oom"), "not an event: {line}");
+    serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))
+}
+
+/// The lines of a pipe, as another thread reads them.
+#[derive(Clone, Debug, Default)]
+struct Lines(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<String>,
+    closed: bool,
+}
+
+impl Lines {
+    fn collect(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
+        let shared = Arc::clone(&self.0);
+        thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            loop {
+                let mut line = Vec::new();
+                let read = pipe.read_until(b'\n', &mut line);
+                let mut state = shared.lock();
+                if matches!(read, Ok(0) | Err(_)) {
+                    state.closed = true;
+                } else {
+                    let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                    state.lines.push(line);
+                }
+                shared.changed.notify_all();
+                if state.closed {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// The lines from number `n` on.
+    fn after(&self, n: usize) -> Vec<String> {
+        self.0.lock().lines[n..].to_vec()
+    }
+
+    /// Waits for a condition; false if it did not come true in time.
+    fn wait(&self, timeout: Duration, met: impl Fn(&State) -> bool) -> bool {
+        let (_state, result) = self
+            .0
+            .changed
+            .wait_timeout_while(self.0.lock(), timeout, |state| !met(state))
+            .unwrap_or_else(PoisonError::into_inner);
+        !result.timed_out()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Display for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.after(0).join("\n"))
+    }
+}

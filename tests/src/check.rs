@@ -1,1 +1,176 @@
-//! Placeholder.
+//! Compares what the agent said with the truth.
+//!
+//! Reads two JSON events and a [`Truth`]; emits every difference at once. What a source cannot know
+//! may be null, but nothing may be wrong.
+
+use std::{fmt, ops::RangeInclusive};
+
+use anyhow::{Result, bail};
+use oom_agent::text::Comm;
+use serde_json::{Value, json};
+
+use crate::scene::{Place, Truth};
+
+/// How much the evidence lets the agent know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// BPF read it from the kernel: every value must be there.
+    Everything,
+    /// Only the log spoke: a value may be null.
+    WhatTheLogHolds,
+}
+
+/// The kill and its instance against the truth.
+pub fn death(kill: &Value, instance: &Value, truth: &Truth, known: Known) -> Result<()> {
+    let mut differences = Differences {
+        known,
+        list: Vec::new(),
+    };
+    differences.kill(kill, truth);
+    // The report's copy is the final one; it may know more, and nothing else.
+    match instance["kills"].as_array().map(Vec::as_slice) {
+        Some([last]) => differences.kill(last, truth),
+        other => differences.add("kills", &json!(other), "one kill"),
+    }
+    differences.instance(instance, truth);
+    if differences.list.is_empty() {
+        return Ok(());
+    }
+    bail!("{differences}\nkill: {kill:#}\ninstance: {instance:#}\ntruth: {truth:#?}")
+}
+
+/// Everything that was found to differ.
+#[derive(Debug)]
+struct Differences {
+    known: Known,
+    list: Vec<String>,
+}
+
+impl Differences {
+    fn kill(&mut self, kill: &Value, truth: &Truth) {
+        let (victim, memory) = (&kill["victim"], &kill["memory"]);
+        let pid = truth.victim.pid;
+        self.must("schema", &kill["schema"], &json!(1));
+        self.must("victim.tid", &victim["tid"], &json!(truth.tid));
+        self.same("victim.pid", &victim["pid"], &json!(pid));
+        self.same("victim.ppid", &victim["ppid"], &json!(std::process::id()));
+        let comm = json!(Comm::new(&truth.victim.comm));
+        self.must("victim.comm", &victim["comm"], &comm);
+        self.same("victim.uid", &victim["uid"], &json!(0));
+        let score = json!(truth.victim.oom_score_adj);
+        self.same("victim.oom_score_adj", &victim["oom_score_adj"], &score);
+        self.within("victim.threads", &victim["threads"], &(1..=2));
+        self.lived("victim.start_time", &victim["start_time"], truth);
+        self.lived("time", &kill["time"], truth);
+        self.within(
+            "memory.anon_bytes",
+            &memory["anon_bytes"],
+            &truth.anon_bytes,
+        );
+        let mapped = *truth.anon_bytes.start()..=1 << 40;
+        self.within("memory.total_vm_bytes", &memory["total_vm_bytes"], &mapped);
+        let tables = 4096..=16 << 20;
+        self.within("memory.pgtables_bytes", &memory["pgtables_bytes"], &tables);
+        self.same("memory.swap_bytes", &memory["swap_bytes"], &json!(0));
+        self.place("cgroup", &kill["cgroup"], &truth.victim.cgroup);
+        self.must("role", &kill["role"], &json!("chosen"));
+    }
+
+    fn instance(&mut self, instance: &Value, truth: &Truth) {
+        self.must("outcome", &instance["outcome"], &json!("killed"));
+        self.same("scope", &instance["scope"], &json!("memcg"));
+        let constraint = json!("CONSTRAINT_MEMCG");
+        self.log_or_decision("constraint", &instance["constraint"], &constraint);
+        let trigger = &instance["trigger"];
+        let asker = if truth.trigger.pid == truth.victim.pid {
+            truth.tid
+        } else {
+            truth.trigger.pid
+        };
+        self.same("trigger.tid", &trigger["tid"], &json!(asker));
+        // The log names the thread only.
+        self.same("trigger.pid", &trigger["pid"], &json!(truth.trigger.pid));
+        let comm = json!(Comm::new(&truth.trigger.comm));
+        self.same("trigger.comm", &trigger["comm"], &comm);
+        let path = json!(truth.trigger.cgroup.path);
+        self.same("trigger.cgroup", &trigger["cgroup"], &path);
+        self.log_or_decision("trigger.order", &trigger["order"], &json!(0));
+        let limit = &instance["limit"];
+        self.place("limit.cgroup", &limit["cgroup"], &truth.limit);
+        self.same(
+            "limit.limit_bytes",
+            &limit["limit_bytes"],
+            &json!(truth.limit_bytes),
+        );
+        // Charges are batched per CPU, so the usage may stand a little below the limit.
+        let full = truth.limit_bytes - truth.limit_bytes / 4..=truth.limit_bytes;
+        self.within("limit.usage_bytes", &limit["usage_bytes"], &full);
+        self.must(
+            "crosscheck.mismatches",
+            &instance["crosscheck"]["mismatches"],
+            &json!([]),
+        );
+    }
+
+    /// A cgroup: each of its fields right, or null where that is allowed.
+    fn place(&mut self, name: &str, found: &Value, truth: &Place) {
+        self.same(&format!("{name}.path"), &found["path"], &json!(truth.path));
+        self.same(&format!("{name}.id"), &found["id"], &json!(truth.id));
+        self.same(
+            &format!("{name}.version"),
+            &found["version"],
+            &json!(truth.version),
+        );
+    }
+
+    fn must(&mut self, name: &str, found: &Value, truth: &Value) {
+        if found != truth {
+            self.add(name, found, truth);
+        }
+    }
+
+    fn same(&mut self, name: &str, found: &Value, truth: &Value) {
+        if !self.may_be_null(found) {
+            self.must(name, found, truth);
+        }
+    }
+
+    /// Known from the log's report or from `oom_control`; the kernel may have suppressed the one and
+    /// refused the other.
+    fn log_or_decision(&mut self, name: &str, found: &Value, truth: &Value) {
+        if !found.is_null() {
+            self.must(name, found, truth);
+        }
+    }
+
+    fn within(&mut self, name: &str, found: &Value, range: &RangeInclusive<u64>) {
+        if !self.may_be_null(found) && !found.as_u64().is_some_and(|n| range.contains(&n)) {
+            self.add(name, found, format!("{range:?}"));
+        }
+    }
+
+    /// Within the victim's life.
+    fn lived(&mut self, name: &str, found: &Value, truth: &Truth) {
+        // RFC 3339 in UTC with nine digits sorts as text.
+        let within =
+            |time: &str| (truth.lived.start().as_str()..=truth.lived.end()).contains(&time);
+        if !self.may_be_null(found) && !found.as_str().is_some_and(within) {
+            self.add(name, found, format!("{:?}", truth.lived));
+        }
+    }
+
+    fn may_be_null(&self, found: &Value) -> bool {
+        self.known == Known::WhatTheLogHolds && found.is_null()
+    }
+
+    fn add(&mut self, name: &str, found: &Value, truth: impl fmt::Display) {
+        self.list
+            .push(format!("{name}: found {found}, truth {truth}"));
+    }
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.list.join("\n"))
+    }
+}

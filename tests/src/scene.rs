@@ -11,14 +11,16 @@ use std::{
     os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
     process::{Child, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::SystemTime,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use oom_agent::trigger::{
-    TriggerOptions,
-    hierarchy::Hierarchy,
-    scratch::{PREFIX, ScratchCgroup, Settings},
+use oom_agent::{
+    clock::Now,
+    trigger::{
+        TriggerOptions,
+        hierarchy::Hierarchy,
+        scratch::{PREFIX, ScratchCgroup, Settings},
+    },
 };
 use rustix::process::Signal;
 
@@ -41,8 +43,8 @@ pub struct Truth {
     pub limit_bytes: u64,
     /// What the victim held when it died.
     pub anon_bytes: RangeInclusive<u64>,
-    /// Just before the victim was started, and after it was seen dead.
-    pub lived: RangeInclusive<SystemTime>,
+    /// Just before the victim was started until it was seen dead, as events write times.
+    pub lived: RangeInclusive<String>,
 }
 
 /// A process of a scene.
@@ -113,7 +115,7 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
         top.child("big", Settings::default())?,
         top.child("small", Settings::default())?,
     );
-    let born = SystemTime::now();
+    let born = Birth::now();
     let mut big = Actor::start("holder", b"big", 0, &big_home, &["--bytes", "25165824"])?;
     ensure!(
         big.says()? == "held",
@@ -121,7 +123,7 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
     );
     let mut small = Actor::start("holder", b"small", 0, &small_home, &["--bytes", "12582912"])?;
     big.killed()?;
-    let dead = SystemTime::now();
+    let lived = born.until_now();
     ensure!(small.says()? == "held", "the small process did not survive");
     Ok(Truth {
         tid: big.process.pid,
@@ -130,7 +132,7 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
         limit: Place::of(&top)?,
         limit_bytes: top.limit_bytes().context("limit")?,
         anon_bytes: 24 * MIB..=26 * MIB,
-        lived: born..=dead,
+        lived,
     })
 }
 
@@ -145,7 +147,7 @@ pub fn trigger_options(limit_bytes: u64) -> Result<TriggerOptions> {
 
 /// A process that exceeds a limit and is killed for it.
 fn suicide(part: &str, comm: &[u8], home: &ScratchCgroup, limit: &ScratchCgroup) -> Result<Truth> {
-    let born = SystemTime::now();
+    let born = Birth::now();
     let mut actor = Actor::start(part, comm, 1000, home, &[])?;
     let tid = match part {
         "leaderless" => {
@@ -166,8 +168,25 @@ fn suicide(part: &str, comm: &[u8], home: &ScratchCgroup, limit: &ScratchCgroup)
         limit_bytes,
         // What it held before it entered the cgroup is charged elsewhere, so a little more is right.
         anon_bytes: limit_bytes / 2..=limit_bytes + MIB,
-        lived: born..=SystemTime::now(),
+        lived: born.until_now(),
     })
+}
+
+/// Before a victim was started.
+struct Birth(Now);
+
+impl Birth {
+    fn now() -> Self {
+        Self(Now::read())
+    }
+
+    /// The kernel's clocks may differ from each other by some ticks.
+    fn until_now(&self) -> RangeInclusive<String> {
+        const TICKS_NS: u64 = 20_000_000;
+        let now = Now::read();
+        self.0.wall(self.0.monotonic_ns - TICKS_NS).to_string()
+            ..=now.wall(now.monotonic_ns + TICKS_NS).to_string()
+    }
 }
 
 fn scratch(hierarchy: &Hierarchy, suffix: &str, bytes: Option<u64>) -> Result<ScratchCgroup> {

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! `cargo xtask COMMAND`: build, run, test and measure oom-agent.
 //!
 //! Only the dispatch is here; each command is a file. Refuses nothing: every command says for
@@ -12,6 +11,7 @@ mod project;
 mod run;
 mod test;
 mod tool;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ enum Command {
     BuildEbpf(build_ebpf::Args),
     Run(run::Args),
     Test(test::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -33,33 +34,10 @@ fn main() -> ExitCode {
         Command::BuildEbpf(args) => build_ebpf::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
+        Command::Vm(args) => vm::run(&args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
-=======
-//! Development commands, one file each: `cargo xtask --help`.
-
-mod btf_extract;
-mod vm;
-
-use anyhow::Result;
-use clap::Parser;
-
-/// Development commands of oom-agent.
-#[derive(Parser)]
-enum Command {
-    /// Cut a kernel's BTF down to what the agent asks it: the fixtures of the layout tests.
-    BtfExtract(btf_extract::Args),
-    /// Run a command under another kernel, in QEMU.
-    Vm(vm::Args),
-}
-
-fn main() -> Result<()> {
-    match Command::parse() {
-        Command::BtfExtract(args) => btf_extract::run(&args),
-        Command::Vm(args) => vm::run(&args),
-    }
->>>>>>> btf
 }

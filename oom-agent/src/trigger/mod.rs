@@ -110,6 +110,17 @@ pub enum TriggerError {
         /// What it said.
         message: String,
     },
+    /// A storm ended before its time.
+    #[error("only {made} of {count} kills were made")]
+    Storm {
+        /// How many were made.
+        made: usize,
+        /// How many were asked for.
+        count: u32,
+        /// What ended it.
+        #[source]
+        error: Box<TriggerError>,
+    },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Cancelled,

@@ -1,7 +1,7 @@
 //! Many kills, as fast as the machine makes them, each in a cgroup of its own.
 //!
-//! Emits one report per kill and every failure; nothing is tried twice. Refuses nothing that one
-//! kill does not refuse.
+//! Emits one report per kill; nothing is tried twice. Refuses to call a storm with a failure a
+//! success.
 
 use std::{
     num::NonZero,
@@ -19,8 +19,8 @@ use crate::trigger::{
     scratch,
 };
 
-/// Workers per CPU: one starts its next process while the other's is being killed.
-const WORKERS_PER_CPU: usize = 2;
+/// Workers per CPU: most of a kill is waiting, for the kernel to move a process into a cgroup.
+const WORKERS_PER_CPU: usize = 4;
 
 /// What a storm did.
 #[derive(Debug, Serialize)]
@@ -31,10 +31,6 @@ pub struct StormReport {
     pub started_ns: u64,
     /// `CLOCK_MONOTONIC` after the last death.
     pub ended_ns: u64,
-    /// What went wrong, one entry per kill that did not happen; a storm ends at its first failure
-    /// of each worker.
-    #[serde(skip)]
-    pub failures: Vec<TriggerError>,
 }
 
 impl StormReport {
@@ -47,37 +43,46 @@ impl StormReport {
     }
 }
 
-/// Makes `count` real OOM kills, several at a time.
+/// Makes `count` real OOM kills, several at a time. The first failure ends the storm.
 pub fn storm(options: &TriggerOptions, count: u32) -> Result<StormReport, TriggerError> {
     let hierarchy = Hierarchy::find()?;
     scratch::remove_stale(&hierarchy)?;
     let workers = thread::available_parallelism().map_or(1, NonZero::get) * WORKERS_PER_CPU;
     let next = AtomicU32::new(0);
-    let done = Mutex::new((Vec::with_capacity(count as usize), Vec::new()));
+    let done = Mutex::new((Vec::with_capacity(count as usize), None));
     let started_ns = monotonic_ns();
+    let work = || {
+        while next.fetch_add(1, Ordering::Relaxed) < count {
+            let result = kill_in(&hierarchy, options);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok(report) => done.0.push(report),
+                Err(error) => {
+                    done.1.get_or_insert(error);
+                }
+            }
+            if done.1.is_some() {
+                return;
+            }
+        }
+    };
     thread::scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(|| {
-                while next.fetch_add(1, Ordering::Relaxed) < count {
-                    let result = kill_in(&hierarchy, options);
-                    let failed = result.is_err();
-                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                    match result {
-                        Ok(report) => done.0.push(report),
-                        Err(error) => done.1.push(error),
-                    }
-                    if failed {
-                        break;
-                    }
-                }
-            });
+            scope.spawn(work);
         }
     });
-    let (kills, failures) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(StormReport {
-        kills,
-        started_ns,
-        ended_ns: monotonic_ns(),
-        failures,
-    })
+    let ended_ns = monotonic_ns();
+    let (kills, failure) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match failure {
+        None => Ok(StormReport {
+            kills,
+            started_ns,
+            ended_ns,
+        }),
+        Some(error) => Err(TriggerError::Storm {
+            made: kills.len(),
+            count,
+            error: Box::new(error),
+        }),
+    }
 }

@@ -10,21 +10,23 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser as _;
 use oom_agent::source::bpf::{
     btf::{Btf, Kind, RawMember, Type},
     layout::{self, Found},
 };
 
-/// `btf-extract`
-#[derive(clap::Args)]
-pub(crate) struct Args {
+/// Cuts a kernel's BTF down to what the agent asks it: the data of the layout tests.
+#[derive(clap::Parser)]
+struct Args {
     /// The kernel's BTF, as in /sys/kernel/btf/vmlinux.
     from: PathBuf,
     /// Where to write the extract.
     to: PathBuf,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+fn main() -> Result<()> {
+    let args = Args::parse();
     let whole = read(&args.from)?;
     let cut = extract(&whole).with_context(|| format!("cutting {}", args.from.display()))?;
     fs::write(&args.to, &cut).with_context(|| format!("writing {}", args.to.display()))?;
