@@ -19,7 +19,7 @@ use crate::{
     evidence::Evidence,
     host,
     hub::Hub,
-    realtime,
+    notify, realtime,
     sink::stdout::{self, Format},
     source::{
         audit::{OomKillCounter, VMSTAT},
@@ -217,7 +217,7 @@ fn wait_for_the_end(once: &Notify) -> Result<(), RunError> {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
             // Signals are caught from here on: only now is it safe to say that we are ready.
-            if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            if let Err(error) = notify::ready() {
                 tracing::warn!("cannot tell the service manager that we are ready: {error}");
             }
             tracing::info!("watching");

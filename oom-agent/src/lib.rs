@@ -18,6 +18,7 @@ pub mod event;
 pub mod evidence;
 pub mod host;
 pub mod hub;
+pub mod notify;
 pub mod realtime;
 pub mod sink;
 pub mod source;
