@@ -19,7 +19,7 @@ use crate::{
     evidence::Evidence,
     host,
     hub::Hub,
-    realtime,
+    notify, realtime,
     sink::stdout::{self, Format},
     source::{
         audit::{OomKillCounter, VMSTAT},
@@ -150,6 +150,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let core = Core::new(correlator, bpf.ok(), counter, hub);
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
+    // In this order: what is locked cannot be given back.
+    load::release_memory();
     for note in notes.into_iter().chain(realtime::lock_memory().err()) {
         tracing::info!("slower than it could be: {note}");
     }
@@ -158,7 +160,6 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .map(|reader| KmsgThread::start(reader, detector.inbox(), options));
     let kmsg = kmsg.transpose().map_err(system("cannot start a thread"))?;
 
-    load::release_memory();
     wait_for_the_end(&once)?;
     tracing::debug!("draining");
     detector.settle(DRAIN);
@@ -217,7 +218,7 @@ fn wait_for_the_end(once: &Notify) -> Result<(), RunError> {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
             // Signals are caught from here on: only now is it safe to say that we are ready.
-            if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            if let Err(error) = notify::ready() {
                 tracing::warn!("cannot tell the service manager that we are ready: {error}");
             }
             tracing::info!("watching");

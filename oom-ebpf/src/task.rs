@@ -110,7 +110,18 @@ unsafe fn memory(record: &mut Record, task: *const u8) {
         out.hiwater_rss = field(mm, layout!(mm_hiwater_rss)).unwrap_or(0);
         out.pgtables_bytes = field(mm, layout!(mm_pgtables_bytes)).unwrap_or(0);
         let (first, stride) = (layout!(mm_rss_count), layout!(mm_rss_stride));
-        if first != ABSENT && stride != ABSENT {
+        if first == ABSENT || stride == ABSENT {
+            return;
+        }
+        // The verifier of 5.10 does not follow a typed load into an array of `atomic_long_t`.
+        if layout!(probe_read) == 1 {
+            let mut probe = Probe::new();
+            out.rss[0] = probe.get(mm, first);
+            out.rss[1] = probe.get(mm, first + stride);
+            out.rss[2] = probe.get(mm, first + 2 * stride);
+            out.rss[3] = probe.get(mm, first + 3 * stride);
+            probe.finish();
+        } else {
             out.rss[0] = field(mm, first).unwrap_or(0);
             out.rss[1] = field(mm, first + stride).unwrap_or(0);
             out.rss[2] = field(mm, first + 2 * stride).unwrap_or(0);

@@ -96,7 +96,6 @@ pub enum LoadError {
         /// Its name.
         program: &'static str,
         /// What the kernel said.
-        #[source]
         error: Box<ProgramError>,
     },
     /// A map is not there or not what it should be.
@@ -122,20 +121,29 @@ pub enum LoadError {
     Format(#[from] FormatError),
 }
 
-/// The verifier's log follows in the source chain; people need the first line.
+/// What the kernel said, on one line. The verifier's whole log goes to the debug log: its complaint is
+/// the last line that is no statistics.
 fn first_line(error: &ProgramError) -> String {
+    const STATISTICS: [&str; 4] = [
+        "processed ",
+        "stack depth",
+        "verification time",
+        "max_states",
+    ];
     match error {
         ProgramError::LoadError {
             io_error,
             verifier_log,
         } => {
             let log = verifier_log.to_string();
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| !line.starts_with("processed "))
-                .unwrap_or("");
-            format!("{io_error} {last}").trim_end().to_owned()
+            tracing::debug!("verifier: {log}");
+            let complaint = log.lines().rev().find(|line| {
+                !line.is_empty() && !STATISTICS.iter().any(|word| line.starts_with(word))
+            });
+            match complaint {
+                Some(complaint) => format!("{io_error}: {complaint}"),
+                None => io_error.to_string(),
+            }
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
         other => other.to_string(),

@@ -90,10 +90,11 @@ fn compare(seen: &Mark, adj: &str, names: bool) -> Result<(), SelfCheckError> {
     let show = |value: Option<u32>| value.map_or_else(|| "nothing".to_owned(), |it| it.to_string());
 
     check("tgid", &show(victim.pid), &std::process::id().to_string())?;
+    // /proc/self is the process, whichever of its threads asks: the task is the main thread.
     check(
         "tid",
         &victim.tid.to_string(),
-        &rustix::thread::gettid().as_raw_nonzero().to_string(),
+        &std::process::id().to_string(),
     )?;
     check("ppid", &show(victim.ppid), &field("PPid"))?;
     check(
