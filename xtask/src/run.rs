@@ -53,8 +53,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
-    let binary = agent::build(args.debug)?;
+    // Before the long part: who has no way to root need not wait for it.
     agent::authenticate()?;
+    let binary = agent::build(args.debug)?;
     let ready = ReadySocket::bind()?;
     let mut command = agent::as_root(&binary, &[("NOTIFY_SOCKET", ready.path())])?;
     command.args(["run", "--output", if args.json { "json" } else { "text" }]);

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{trigger::hog, trigger::hog::HogArgs};
 
+mod doctor;
 mod run;
 mod trigger;
 
@@ -32,6 +33,9 @@ pub struct Cli {
 enum Command {
     /// Watch for OOM kills and report them until a signal comes.
     Run(run::RunArgs),
+    /// Tell what this node allows: each capability, feature and permission, what its absence costs and
+    /// how to get it.
+    Doctor(doctor::DoctorArgs),
     /// Make one real OOM kill in a scratch cgroup, to prove the whole way of an alert.
     Trigger(trigger::TriggerArgs),
     /// Print the JSON Schema of the events.
@@ -46,6 +50,7 @@ enum Command {
 pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::main(args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Trigger(args) => trigger::main(&args),
         Command::Schema => schema(),
         Command::TriggerHog(args) => match hog::run(&args) {

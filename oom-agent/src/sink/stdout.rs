@@ -5,10 +5,11 @@
 
 use std::{
     io::{self, IsTerminal},
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     thread::{self, JoinHandle},
 };
 
+use super::text::{self, TextStyle};
 use crate::{event::Event, hub::Subscription};
 
 /// How events are written.
@@ -28,10 +29,13 @@ pub fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("stdout".into()).spawn(move || {
         let mut line = Vec::with_capacity(4096);
-        let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let style = TextStyle {
+            colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            ..TextStyle::default()
+        };
         while let Ok(event) = subscription.events.recv() {
             line.clear();
-            render(&event, format, colour, &mut line);
+            render(&event, format, style, &mut line);
             if let Err(error) = write_all(&line) {
                 tracing::warn!(
                     "standard output is gone ({error}); events are no longer written there"
@@ -49,10 +53,18 @@ pub fn spawn(
     })
 }
 
-fn render(event: &Arc<Event>, format: Format, _colour: bool, line: &mut Vec<u8>) {
+fn render(event: &Event, format: Format, style: TextStyle, line: &mut Vec<u8>) {
     match format {
-        Format::Json | Format::Text => {
-            if let Err(error) = serde_json::to_writer(&mut *line, &**event) {
+        Format::Text => {
+            let mut text = String::new();
+            match event {
+                Event::OomKill(kill) => text::kill(kill, style, &mut text),
+                Event::OomInstance(instance) => text::instance(instance, style, &mut text),
+            }
+            line.extend_from_slice(text.as_bytes());
+        }
+        Format::Json => {
+            if let Err(error) = serde_json::to_writer(&mut *line, event) {
                 tracing::error!("cannot write an event as JSON: {error}");
                 line.clear();
                 return;

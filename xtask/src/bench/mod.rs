@@ -6,6 +6,7 @@
 
 mod bpf_stats;
 mod process;
+mod reader;
 mod report;
 mod summary;
 mod watched;

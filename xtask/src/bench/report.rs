@@ -229,12 +229,13 @@ impl Unit {
     }
 }
 
-/// How many times as long the log takes; nothing where it says nothing.
-#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+/// How many times as much the log takes; nothing for plain numbers.
+#[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
 fn ratio(unit: Unit, bpf: Option<u64>, kmsg: Option<u64>) -> String {
     match (unit, bpf, kmsg) {
         (Unit::Nanoseconds | Unit::Bytes, Some(bpf), Some(kmsg)) if bpf > 0 => {
-            format!("{:.1}", kmsg as f64 / bpf as f64)
+            let ratio = kmsg as f64 / bpf as f64;
+            format!("{ratio:.*}", if ratio < 1.0 { 3 } else { 1 })
         }
         _ => String::new(),
     }

@@ -1,41 +1,28 @@
 //! An agent under observation: its events, each with the moment at which a reader had it.
 //!
-//! Reads the agent's stdout as any consumer would; emits [`Kill`]s. The reader only stamps and
-//! keeps; decoding waits until the clock no longer matters. The agent's own log goes to
-//! `target/bench-SOURCE.log`.
+//! Reads the agent's stdout as any consumer would; emits [`Kill`]s. Refuses lines that are no
+//! `OomKill`. The agent's own log goes to `target/bench-SOURCE.log`.
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, ChildStdout, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    thread,
+    process::{Child, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::{
-    process::Signal,
-    time::{ClockId, clock_gettime},
-};
+use rustix::process::Signal;
 use serde::Deserialize;
-use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
 
-use super::{PATIENCE, agent_command};
+use super::{
+    PATIENCE, agent_command,
+    reader::{self, Line},
+};
 use crate::{
     agent::{self, ReadySocket, Start},
     project,
 };
-
-/// One line of the agent's stdout and when it was read, on `CLOCK_MONOTONIC`.
-struct Line {
-    seen_ns: u64,
-    text: String,
-}
 
 /// An `OomKill` as a consumer saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +58,7 @@ impl Watched {
             .spawn()
             .context("cannot start the agent")?;
         let stdout = child.stdout.take().context("no stdout")?;
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || read(stdout, &sender));
+        let lines = reader::spawn(stdout)?;
         match ready.wait(&mut child, PATIENCE)? {
             Start::Ready => Ok(Self {
                 source,
@@ -94,7 +80,7 @@ impl Watched {
         let mut kills = Vec::with_capacity(expected);
         while kills.len() < expected {
             match self.lines.recv_timeout(quiet) {
-                Ok(line) => kills.extend(line.kill()),
+                Ok(line) => kills.extend(kill(&line)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -112,55 +98,29 @@ impl Watched {
     }
 }
 
-/// Stamps every line. In real time where allowed: the reader's own waiting is not the agent's.
-fn read(stdout: ChildStdout, lines: &Sender<Line>) {
-    let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-    if let Err(error) =
-        set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, fifo)
-    {
-        eprintln!(
-            "bench: the reader has no real-time priority, figures include its own waiting: {error:?}"
-        );
+/// The kill that a line tells of, if it does.
+fn kill(line: &Line) -> Option<Kill> {
+    #[derive(Deserialize)]
+    struct Event {
+        kind: String,
+        monotonic_ns: Option<u64>,
+        victim: Option<Victim>,
+        detection_latency_ns: Option<u64>,
     }
-    for text in BufReader::new(stdout).lines().map_while(Result::ok) {
-        let line = Line {
-            seen_ns: monotonic_ns(),
-            text,
-        };
-        if lines.send(line).is_err() {
-            break;
-        }
+    #[derive(Deserialize)]
+    struct Victim {
+        tid: u32,
     }
-}
-
-impl Line {
-    fn kill(&self) -> Option<Kill> {
-        #[derive(Deserialize)]
-        struct Event {
-            kind: String,
-            monotonic_ns: Option<u64>,
-            victim: Option<Victim>,
-            detection_latency_ns: Option<u64>,
-        }
-        #[derive(Deserialize)]
-        struct Victim {
-            tid: u32,
-        }
-        let event: Event = serde_json::from_str(&self.text)
-            .ok()
-            .filter(|event: &Event| event.kind == "OomKill")?;
-        Some(Kill {
-            tid: event.victim?.tid,
-            monotonic_ns: event.monotonic_ns?,
-            seen_ns: self.seen_ns,
-            detection_latency_ns: event.detection_latency_ns,
-        })
+    let event: Event = serde_json::from_slice(&line.text).ok()?;
+    if event.kind != "OomKill" {
+        return None;
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+    Some(Kill {
+        tid: event.victim?.tid,
+        monotonic_ns: event.monotonic_ns?,
+        seen_ns: line.seen_ns,
+        detection_latency_ns: event.detection_latency_ns,
+    })
 }
 
 #[cfg(test)]
@@ -170,11 +130,8 @@ mod tests {
     #[test]
     fn only_kills_are_taken() {
         let line = |text: &str| {
-            Line {
-                seen_ns: 9,
-                text: text.into(),
-            }
-            .kill()
+            let text = text.into();
+            kill(&Line { seen_ns: 9, text })
         };
         let kill = line(
             r#"{"kind":"OomKill","monotonic_ns":5,"victim":{"pid":null,"tid":3},"detection_latency_ns":2}"#,

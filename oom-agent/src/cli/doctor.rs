@@ -1,0 +1,44 @@
+//! `oom-agent doctor`.
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
+
+use clap::Args;
+
+use super::{EXIT_FAILED, fail};
+use crate::{
+    doctor::{self, render},
+    sink::text::TextStyle,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: &DoctorArgs) -> ExitCode {
+    let report = doctor::run();
+    if args.json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(json) => println!("{json}"),
+            Err(error) => return fail(&error),
+        }
+    } else {
+        let style = TextStyle {
+            colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            ..TextStyle::default()
+        };
+        let mut text = String::new();
+        render::text(&report, style, &mut text);
+        print!("{text}");
+    }
+    if report.usable {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_FAILED)
+    }
+}
