@@ -26,6 +26,7 @@ use crate::{
         bpf::{
             load::{self, LoadError},
             ring::BpfSource,
+            stack::Symbols,
         },
         kmsg::{self, KmsgReader, Position},
     },
@@ -184,6 +185,7 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
     if options.sources == Sources::Kmsg {
         return Err("not asked for (--source kmsg)".to_owned());
     }
+    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
     let wanted = load::Options {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
@@ -196,7 +198,7 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
     }
-    BpfSource::new(loaded).map_err(|error| error.to_string())
+    Ok(BpfSource::new(loaded, symbols))
 }
 
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
