@@ -152,8 +152,6 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let core = Core::new(correlator, bpf.ok(), counter, hub);
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
-    // In this order: what is locked cannot be given back.
-    load::release_memory();
     for note in notes.into_iter().chain(realtime::lock_memory().err()) {
         tracing::info!("slower than it could be: {note}");
     }
@@ -191,7 +189,10 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
     };
-    let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error))?;
+    let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error));
+    // Before anything else settles in it, and before memory is locked.
+    load::release_memory();
+    let loaded = loaded?;
     tracing::info!("tier: {}", loaded.tier.describe());
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
