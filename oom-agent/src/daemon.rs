@@ -35,7 +35,7 @@ use crate::{
 const KMSG: &str = "/dev/kmsg";
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
-const DRAIN: Duration = Duration::from_millis(1000);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,6 +50,7 @@ pub enum Sources {
 
 /// What the daemon is asked to do.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     /// Sources to use.
     pub sources: Sources,
@@ -204,7 +205,7 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
     match (bpf, kmsg) {
         (Err(reason), _) => {
-            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}")
+            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}");
         }
         (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
         (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),

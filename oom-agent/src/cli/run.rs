@@ -12,6 +12,10 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one for each switch of the command line"
+)]
 pub(super) struct RunArgs {
     /// Where evidence may come from.
     #[arg(long, value_enum, default_value = "auto")]

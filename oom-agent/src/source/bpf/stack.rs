@@ -16,7 +16,7 @@ use crate::{
     evidence::{Mark, Verdict},
 };
 
-/// What a frame tells. Functions by name: mm/oom_kill.c, mm/memcontrol.c, mm/memory.c and others.
+/// What a frame tells. Functions by name: `mm/oom_kill.c`, `mm/memcontrol.c`, `mm/memory.c` and others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     Mark,
