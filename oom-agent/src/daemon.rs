@@ -131,12 +131,13 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let mut hub = Hub::default();
     let once = Arc::new(Notify::new());
     let (first, wanted) = (once.clone(), options.once);
-    let writer = stdout::spawn(hub.subscribe(), options.output, move || {
+    let (output, writer) = stdout::spawn(options.output, move || {
         if wanted {
             first.notify_one();
         }
     })
     .map_err(system("cannot start a thread"))?;
+    hub.add(output);
 
     let mut correlator = Correlator::new(host, options.timing);
     let mut events = Vec::new();

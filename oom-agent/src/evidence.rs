@@ -71,7 +71,7 @@ impl Mark {
     /// The memory cgroup that the victim was charged to.
     #[must_use]
     pub fn memcg(&self) -> Option<&Level> {
-        self.levels.iter().find(|level| level.charge.is_some())
+        self.levels.iter().find(|level| level.memcg)
     }
 }
 
@@ -94,7 +94,9 @@ pub struct Level {
     pub id: u64,
     /// Path from the root of the hierarchy; `None` if its name could not be read.
     pub path: Option<String>,
-    /// The memory controller's counters; `None` where it is not enabled on this level.
+    /// Whether the memory controller is enabled on this level.
+    pub memcg: bool,
+    /// Its counters; `None` where it is not enabled or they could not be read.
     pub charge: Option<Charge>,
 }
 

@@ -48,6 +48,8 @@ pub mod level_flags {
     pub const OOM_GROUP: u64 = 1 << 1;
     /// Whether `memory.oom.group` is set is known.
     pub const OOM_GROUP_KNOWN: u64 = 1 << 2;
+    /// The memory controller is enabled here, but its counters could not be read.
+    pub const COUNTERS_UNKNOWN: u64 = 1 << 3;
 }
 
 /// Indices of the per-CPU counters of the kernel side.

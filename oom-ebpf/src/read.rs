@@ -1,9 +1,10 @@
 //! Reading kernel memory at offsets that user space found in the running kernel's BTF.
 //!
-//! Two ways. [`field`] is a plain load: in BTF-typed programs the verifier knows the pointer's type
-//! and allows it, also under `lockdown=confidentiality`. [`Probe`] copies from any address and works
-//! only where the helper is allowed. Offsets are frozen constants for the verifier, so a branch on an
-//! absent field is pruned before it is checked.
+//! [`Reader`] copies with `bpf_probe_read_kernel`. Where that helper is forbidden
+//! (`lockdown=confidentiality`) it loads through pointers whose type the verifier knows: always
+//! allowed, but the verifier searches the kernel's whole BTF for every such step, which makes loading
+//! ten times slower. Offsets are frozen constants for the verifier, so the way that is not taken, and
+//! every read of an absent field, is pruned before it is checked.
 
 use core::ptr;
 
@@ -31,12 +32,12 @@ pub(crate) fn word(offset: usize) -> u32 {
     unsafe { ptr::read_volatile((&raw const LAYOUT).byte_add(offset).cast::<u32>()) }
 }
 
-/// Loads a field through a pointer whose type the verifier knows.
+/// Loads a field through a pointer whose type the verifier knows; `None` where it is absent.
 ///
 /// # Safety
 /// `base` must point to the structure that `offset` belongs to; the verifier checks it.
 #[inline(always)]
-pub(crate) unsafe fn field<T: Copy>(base: *const u8, offset: u32) -> Option<T> {
+pub(crate) unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> Option<T> {
     if offset == ABSENT || base.is_null() {
         return None;
     }
@@ -44,39 +45,32 @@ pub(crate) unsafe fn field<T: Copy>(base: *const u8, offset: u32) -> Option<T> {
     Some(unsafe { ptr::read_volatile(base.byte_add(offset as usize).cast::<T>()) })
 }
 
-/// [`field`] of a pointer type; null counts as absent.
-///
-/// # Safety
-/// As for [`field`].
-#[inline(always)]
-pub(crate) unsafe fn pointer(base: *const u8, offset: u32) -> Option<*const u8> {
-    // SAFETY: the caller's promise.
-    let pointer: *const u8 = unsafe { field(base, offset) }?;
-    if pointer.is_null() {
-        None
-    } else {
-        Some(pointer)
-    }
-}
-
-/// Reads from any kernel address. A failed read gives zero and is counted, without a branch: a
-/// branch for each read would multiply the paths that the verifier has to walk.
-pub(crate) struct Probe {
+/// Reads kernel structures. A failed read gives zero and is counted, without a branch: a branch for
+/// each read would multiply the paths that the verifier has to walk.
+pub(crate) struct Reader {
     failed: u64,
 }
 
-impl Probe {
+impl Reader {
     #[inline(always)]
     pub(crate) fn new() -> Self {
         Self { failed: 0 }
     }
 
-    /// Copies the value at `base + offset`; zero where the field is absent or cannot be read.
+    /// The value at `base + offset`; zero where the field is absent or cannot be read.
+    ///
+    /// # Safety
+    /// `base` must be a pointer to the structure that `offset` belongs to, reached from an argument
+    /// of the program by this reader alone: then the verifier knows its type.
     #[inline(always)]
-    pub(crate) fn get<T: Copy + Default>(&mut self, base: *const u8, offset: u32) -> T {
+    pub(crate) unsafe fn get<T: Copy + Default>(&mut self, base: *const u8, offset: u32) -> T {
         let mut value = T::default();
-        if layout!(probe_read) == 0 || offset == ABSENT {
+        if offset == ABSENT {
             return value;
+        }
+        if layout!(probe_read) != 1 {
+            // SAFETY: the caller's promise.
+            return unsafe { load(base, offset) }.unwrap_or(value);
         }
         // SAFETY: the destination is a local of the right size; the helper checks the source and
         // fills the destination with zeros where it fails.
@@ -92,13 +86,21 @@ impl Probe {
     }
 
     /// [`Self::get`] of a pointer; null where it cannot be read.
+    ///
+    /// # Safety
+    /// As for [`Self::get`].
     #[inline(always)]
-    pub(crate) fn pointer(&mut self, base: *const u8, offset: u32) -> *const u8 {
-        ptr::with_exposed_provenance(self.get::<usize>(base, offset))
+    pub(crate) unsafe fn pointer(&mut self, base: *const u8, offset: u32) -> *const u8 {
+        if layout!(probe_read) != 1 {
+            // SAFETY: the caller's promise. Loaded as a pointer, it keeps its type.
+            return unsafe { load::<*const u8>(base, offset) }.unwrap_or(ptr::null());
+        }
+        // SAFETY: the caller's promise.
+        ptr::with_exposed_provenance(unsafe { self.get::<usize>(base, offset) })
     }
 
     /// Copies a string with its NUL to `to`, which has room for [`NAME_LEN`]; gives its length, 0
-    /// where it failed.
+    /// where it failed. Only where probe reads are allowed.
     ///
     /// # Safety
     /// `to` must point to [`NAME_LEN`] writable bytes; the verifier checks it.

@@ -7,7 +7,7 @@ use oom_common::kind;
 
 use crate::{
     mark,
-    read::{field, layout},
+    read::{layout, load},
     ring, task,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) fn self_check(ctx: BtfTracePointContext) -> i32 {
     let this: *const u8 = ctx.arg(0);
     // SAFETY: the tracepoint's only argument is a `task_struct`.
-    let tgid: u32 = unsafe { field(this, layout!(task_tgid)) }.unwrap_or(0);
+    let tgid: u32 = unsafe { load(this, layout!(task_tgid)) }.unwrap_or(0);
     if tgid != layout!(self_tgid) {
         return 0;
     }

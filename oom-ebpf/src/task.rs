@@ -4,22 +4,24 @@ use oom_common::{ABSENT, COMM_LEN, Record, flags};
 
 use crate::{
     cgroup,
-    read::{Probe, field, layout, pointer},
+    read::{Reader, layout},
 };
 
-/// Fills `record.task` and `record.levels` from a task whose pointer the verifier knows.
+/// Fills `record.task` and `record.levels` from a task.
 ///
 /// # Safety
-/// `task` must be a `struct task_struct *`; the verifier checks it.
+/// `task` must be a `struct task_struct *` that the verifier knows.
 #[inline(always)]
 pub(crate) unsafe fn fill(record: &mut Record, task: *const u8) {
-    // SAFETY: all loads follow typed pointers from `task`, at offsets from the kernel's own BTF.
+    let mut reader = Reader::new();
+    record.flags |= flags::TASK;
+    // SAFETY: every step follows the kernel's own structures from `task`.
     unsafe {
-        record.flags |= flags::TASK;
-        identity(record, task);
-        memory(record, task);
-        cgroup::of_task(record, task);
+        identity(&mut reader, record, task);
+        memory(&mut reader, record, task);
+        cgroup::of_task(&mut reader, record, task);
     }
+    reader.finish();
 }
 
 /// Zeroes `record.task`, for records that have no task pointer.
@@ -44,102 +46,84 @@ pub(crate) fn clear(record: &mut Record, tid: u32) {
 }
 
 #[inline(always)]
-unsafe fn identity(record: &mut Record, task: *const u8) {
+unsafe fn identity(reader: &mut Reader, record: &mut Record, task: *const u8) {
     // SAFETY: see `fill`.
     unsafe {
-        let tid = field(task, layout!(task_pid)).unwrap_or(0);
+        let tid = reader.get(task, layout!(task_pid));
         clear(record, tid);
         let out = &mut record.task;
-        out.tgid = field(task, layout!(task_tgid)).unwrap_or(0);
-        out.comm = comm(task);
-        if let Some(leader) = pointer(task, layout!(task_group_leader)) {
-            out.start_boottime_ns = field(leader, layout!(task_start_boottime)).unwrap_or(0);
-        }
-        if let Some(parent) = pointer(task, layout!(task_real_parent)) {
-            out.ppid = field(parent, layout!(task_tgid)).unwrap_or(0);
-            out.parent_comm = comm(parent);
-        }
-        if let Some(signal) = pointer(task, layout!(task_signal)) {
-            let adj: i16 = field(signal, layout!(signal_oom_score_adj)).unwrap_or(0);
-            out.oom_score_adj = i32::from(adj);
-            out.threads = field(signal, layout!(signal_nr_threads)).unwrap_or(0);
-        }
-        if let Some(cred) = pointer(task, layout!(task_cred)) {
-            out.uid = field(cred, layout!(cred_uid)).unwrap_or(0);
-        }
-        if let Some(pid) = pointer(task, layout!(task_thread_pid)) {
-            ns_pid(record, pid);
-        }
+        out.tgid = reader.get(task, layout!(task_tgid));
+        out.comm = comm(reader, task);
+        let leader = reader.pointer(task, layout!(task_group_leader));
+        out.start_boottime_ns = reader.get(leader, layout!(task_start_boottime));
+        let parent = reader.pointer(task, layout!(task_real_parent));
+        out.ppid = reader.get(parent, layout!(task_tgid));
+        out.parent_comm = comm(reader, parent);
+        let signal = reader.pointer(task, layout!(task_signal));
+        out.oom_score_adj = i32::from(reader.get::<i16>(signal, layout!(signal_oom_score_adj)));
+        out.threads = reader.get(signal, layout!(signal_nr_threads));
+        let cred = reader.pointer(task, layout!(task_cred));
+        out.uid = reader.get(cred, layout!(cred_uid));
+        ns_pid(reader, record, task);
     }
 }
 
 /// The pid in the innermost namespace: `pid.numbers[pid.level].nr`, an index that a typed load
 /// cannot take.
 #[inline(always)]
-unsafe fn ns_pid(record: &mut Record, pid: *const u8) {
+unsafe fn ns_pid(reader: &mut Reader, record: &mut Record, task: *const u8) {
     let (size, nr) = (layout!(upid_size), layout!(pid_numbers_nr));
-    if size == ABSENT || nr == ABSENT {
+    if layout!(probe_read) != 1 || size == ABSENT || nr == ABSENT {
         return;
     }
-    // SAFETY: a typed load of an integer.
-    let Some(level) = (unsafe { field::<u32>(pid, layout!(pid_level)) }) else {
-        return;
-    };
-    // MAX_PID_NS_LEVEL (include/linux/pid_namespace.h).
-    if level > 32 {
-        return;
+    // SAFETY: see `fill`.
+    unsafe {
+        let pid = reader.pointer(task, layout!(task_thread_pid));
+        let level: u32 = reader.get(pid, layout!(pid_level));
+        // MAX_PID_NS_LEVEL (include/linux/pid_namespace.h).
+        if level > 32 {
+            return;
+        }
+        record.task.ns_pid = reader.get(pid, nr + level * size);
     }
-    let mut probe = Probe::new();
-    record.task.ns_pid = probe.get(pid, nr + level * size);
     if record.task.ns_pid != 0 {
         record.flags |= flags::NS_PID;
     }
-    probe.finish();
 }
 
 #[inline(always)]
-unsafe fn memory(record: &mut Record, task: *const u8) {
+unsafe fn memory(reader: &mut Reader, record: &mut Record, task: *const u8) {
     // SAFETY: see `fill`.
     unsafe {
-        let Some(mm) = pointer(task, layout!(task_mm)) else {
-            return;
-        };
-        record.flags |= flags::MM;
-        let out = &mut record.task;
-        out.total_vm = field(mm, layout!(mm_total_vm)).unwrap_or(0);
-        out.hiwater_rss = field(mm, layout!(mm_hiwater_rss)).unwrap_or(0);
-        out.pgtables_bytes = field(mm, layout!(mm_pgtables_bytes)).unwrap_or(0);
-        let (first, stride) = (layout!(mm_rss_count), layout!(mm_rss_stride));
-        if first == ABSENT || stride == ABSENT {
+        let mm = reader.pointer(task, layout!(task_mm));
+        if mm.is_null() {
             return;
         }
-        // The verifier of 5.10 does not follow a typed load into an array of `atomic_long_t`.
-        if layout!(probe_read) == 1 {
-            let mut probe = Probe::new();
-            out.rss[0] = probe.get(mm, first);
-            out.rss[1] = probe.get(mm, first + stride);
-            out.rss[2] = probe.get(mm, first + 2 * stride);
-            out.rss[3] = probe.get(mm, first + 3 * stride);
-            probe.finish();
-        } else {
-            out.rss[0] = field(mm, first).unwrap_or(0);
-            out.rss[1] = field(mm, first + stride).unwrap_or(0);
-            out.rss[2] = field(mm, first + 2 * stride).unwrap_or(0);
-            out.rss[3] = field(mm, first + 3 * stride).unwrap_or(0);
+        record.flags |= flags::MM;
+        let out = &mut record.task;
+        out.total_vm = reader.get(mm, layout!(mm_total_vm));
+        out.hiwater_rss = reader.get(mm, layout!(mm_hiwater_rss));
+        out.pgtables_bytes = reader.get(mm, layout!(mm_pgtables_bytes));
+        let (first, stride) = (layout!(mm_rss_count), layout!(mm_rss_stride));
+        if first != ABSENT && stride != ABSENT {
+            out.rss[0] = reader.get(mm, first);
+            out.rss[1] = reader.get(mm, first + stride);
+            out.rss[2] = reader.get(mm, first + 2 * stride);
+            out.rss[3] = reader.get(mm, first + 3 * stride);
         }
     }
 }
 
 #[inline(always)]
-unsafe fn comm(task: *const u8) -> [u8; COMM_LEN] {
+unsafe fn comm(reader: &mut Reader, task: *const u8) -> [u8; COMM_LEN] {
     let offset = layout!(task_comm);
     if offset == ABSENT {
         return [0; COMM_LEN];
     }
-    // SAFETY: two loads within `comm[16]`.
+    // SAFETY: two reads within `comm[16]`.
     unsafe {
-        let low: u64 = field(task, offset).unwrap_or(0);
-        let high: u64 = field(task, offset + 8).unwrap_or(0);
+        let low: u64 = reader.get(task, offset);
+        let high: u64 = reader.get(task, offset + 8);
         let mut comm = [0; COMM_LEN];
         comm.as_mut_ptr().cast::<u64>().write_unaligned(low);
         comm.as_mut_ptr().add(8).cast::<u64>().write_unaligned(high);

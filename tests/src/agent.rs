@@ -5,16 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fmt::{self, Display},
+    fs::{self, Permissions},
     io::{BufRead as _, BufReader, Read},
-    os::linux::net::SocketAddrExt as _,
-    os::unix::net::{SocketAddr, UnixDatagram},
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -75,7 +72,7 @@ impl Launch {
     }
 
     /// Starts it without waiting for anything.
-    fn spawn(&self, notify_socket: &str) -> Result<Agent> {
+    fn spawn(&self, notify_socket: &OsStr) -> Result<Agent> {
         let mut words = self.program.clone();
         if words.is_empty() {
             words.push(machine::agent_binary()?.into());
@@ -111,13 +108,19 @@ impl Launch {
 
     /// Starts it and waits until it is armed.
     pub fn start(&self) -> Result<Agent> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        // An abstract socket: no file that another user could not reach.
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("oom-tests-{}-{number}", std::process::id());
-        let ready = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        // Open to every user, for the agent may run as one that owns nothing.
+        let dir = tempfile::tempdir()?;
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
+        let path = dir.path().join("notify");
+        let ready = UnixDatagram::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o777))?;
+        self.start_with(&ready, path.as_os_str())
+    }
+
+    /// The same with a notify socket of the test's choice.
+    pub fn start_with(&self, ready: &UnixDatagram, name: &OsStr) -> Result<Agent> {
         ready.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let mut agent = self.spawn(&format!("@{name}"))?;
+        let mut agent = self.spawn(name)?;
         let end = Instant::now() + DEADLINE;
         let mut datagram = [0; 512];
         loop {
@@ -149,7 +152,7 @@ impl Launch {
 
     /// Runs it to its own end.
     pub fn finish(&self) -> Result<Finished> {
-        self.spawn("")?.ended()
+        self.spawn(OsStr::new(""))?.ended()
     }
 }
 

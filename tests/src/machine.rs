@@ -75,19 +75,21 @@ pub fn vmstat_oom_kill() -> Result<u64> {
         .context("oom_kill")
 }
 
-/// The directory that holds this build's programs.
+/// The directory that holds this build's programs: beside the test, or above cargo's `deps`.
 pub fn build_dir() -> Result<PathBuf> {
     let test = env::current_exe()?;
-    let deps = test.parent().context("test binary")?;
-    let dir = if deps.ends_with("deps") {
-        deps.parent().context("target directory")?
-    } else {
-        deps
-    };
-    Ok(dir.to_owned())
+    let dir = test.parent().context("test binary")?;
+    let dir = if by_cargo()? { dir.parent() } else { Some(dir) };
+    Ok(dir.context("target directory")?.to_owned())
 }
 
-/// The agent under test: `OOM_AGENT_BIN`, or built here, once.
+/// Whether this test lies where cargo put it, and not in a guest or a package.
+fn by_cargo() -> Result<bool> {
+    let test = env::current_exe()?;
+    Ok(test.parent().is_some_and(|dir| dir.ends_with("deps")))
+}
+
+/// The agent under test: `OOM_AGENT_BIN`, or the one beside the test, built here, once.
 pub fn agent_binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BINARY.get_or_init(|| {
@@ -100,6 +102,10 @@ pub fn agent_binary() -> Result<&'static Path> {
 
 fn build_agent() -> Result<PathBuf> {
     let dir = build_dir()?;
+    let agent = dir.join("oom-agent");
+    if !by_cargo()? {
+        return Ok(agent);
+    }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut build = Command::new(cargo);
     build
@@ -122,5 +128,5 @@ fn build_agent() -> Result<PathBuf> {
         build.status().context("cargo build")?.success(),
         "cargo build failed"
     );
-    Ok(dir.join("oom-agent"))
+    Ok(agent)
 }

@@ -136,6 +136,46 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
     })
 }
 
+/// What a group kill did.
+#[derive(Clone, Debug)]
+pub struct GroupTruth {
+    /// Who was chosen: the biggest.
+    pub chosen: Process,
+    /// Who died with it.
+    pub members: Vec<Process>,
+    /// The cgroup that died as one.
+    pub cgroup: Place,
+}
+
+/// Three processes share a cgroup with `memory.oom.group`; one of them exceeds its limit. cgroup v2
+/// only.
+pub fn group(hierarchy: &Hierarchy) -> Result<GroupTruth> {
+    let settings = Settings {
+        limit_bytes: Some(16 * MIB),
+        oom_group: true,
+    };
+    let cgroup = scratch_with(hierarchy, "", settings)?;
+    let mut members = Vec::new();
+    for comm in [b"member-a", b"member-b"] {
+        let mut member = Actor::start("holder", comm, 0, &cgroup, &["--bytes", "1048576"])?;
+        ensure!(member.says()? == "held", "a member did not get its memory");
+        members.push(member);
+    }
+    let mut chosen = Actor::start("hog", b"chosen", 0, &cgroup, &[])?;
+    chosen.killed()?;
+    for member in &mut members {
+        member.killed()?;
+    }
+    Ok(GroupTruth {
+        chosen: chosen.process.clone(),
+        members: members
+            .iter()
+            .map(|member| member.process.clone())
+            .collect(),
+        cgroup: Place::of(&cgroup)?,
+    })
+}
+
 /// How the trigger starts this crate's hog.
 pub fn trigger_options(limit_bytes: u64) -> Result<TriggerOptions> {
     Ok(TriggerOptions {
@@ -190,10 +230,14 @@ impl Birth {
 }
 
 fn scratch(hierarchy: &Hierarchy, suffix: &str, bytes: Option<u64>) -> Result<ScratchCgroup> {
+    scratch_with(hierarchy, suffix, limit(bytes))
+}
+
+fn scratch_with(hierarchy: &Hierarchy, suffix: &str, settings: Settings) -> Result<ScratchCgroup> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("{PREFIX}{}-scene{number}{suffix}", std::process::id());
-    Ok(ScratchCgroup::create(hierarchy, &name, limit(bytes))?)
+    Ok(ScratchCgroup::create(hierarchy, &name, settings)?)
 }
 
 fn limit(limit_bytes: Option<u64>) -> Settings {

@@ -1,7 +1,14 @@
 //! The agent as a process: how it ends, what a bad reader of its stdout does to it, and its other
 //! commands.
 
-use std::process::Command;
+use std::{
+    ffi::OsString,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::trigger;
@@ -46,6 +53,18 @@ fn sigterm_drains() -> Result<()> {
 #[test]
 fn sigint_drains() -> Result<()> {
     ends_well(Signal::INT)
+}
+
+#[test]
+fn it_is_ready_on_an_abstract_socket_too() -> Result<()> {
+    let Some(_machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    let name = format!("oom-tests-{}", std::process::id());
+    let ready = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+    let socket = OsString::from(format!("@{name}"));
+    let agent = Launch::run(&[]).start_with(&ready, &socket)?;
+    agent.stop(Signal::TERM)?.summary().map(drop)
 }
 
 /// Whatever becomes of its stdout, the agent counts every kill and ends when told to.

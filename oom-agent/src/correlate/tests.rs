@@ -119,16 +119,19 @@ fn mark(ms: u64, tid: u32) -> Mark {
             Level {
                 id: 12,
                 path: Some("/a/b".into()),
+                memcg: true,
                 charge: Some(charge(None)),
             },
             Level {
                 id: 11,
                 path: Some("/a".into()),
+                memcg: true,
                 charge: Some(charge(Some(4 << 20))),
             },
             Level {
                 id: 1,
                 path: Some("/".into()),
+                memcg: true,
                 charge: Some(charge(None)),
             },
         ],

@@ -122,10 +122,11 @@ impl Core {
         self.correlator.is_quiet()
     }
 
-    /// Takes evidence of other sources. The ring is looked at first: a mark precedes its log line.
+    /// Takes evidence of other sources. The ring is looked at before each: a mark precedes its log
+    /// line, and an alert does not wait for a backlog of the log.
     pub(super) fn take(&mut self, evidence: impl IntoIterator<Item = Evidence>) {
-        self.drain_ring();
         for evidence in evidence {
+            self.drain_ring();
             self.observe(evidence);
         }
     }

@@ -1,16 +1,30 @@
 //! Events on standard output: one JSON object per line, or text for people.
 //!
-//! Runs on a thread of its own: a reader that does not read holds up this thread and nothing else.
-//! A reader that has gone is said once; detection goes on.
+//! Two lanes. An event that a pipe can take at once, whole, is written by the detection thread
+//! itself: waking another thread costs more than the write, and in a storm that thread may find its
+//! CPU held by the task that kills. Everything else goes through a queue to a thread that may wait: a
+//! reader that does not read holds up that thread and nothing else. A reader that has gone is said
+//! once; detection goes on.
 
 use std::{
-    io::{self, IsTerminal},
-    sync::atomic::Ordering,
+    io::{self, IoSlice, IsTerminal},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
+use rustix::io::{Errno, ReadWriteFlags};
+
 use super::text::{self, TextStyle};
-use crate::{event::Event, hub::Subscription};
+use crate::{
+    event::Event,
+    hub::{Output, Pushed, Queue, Queued, queue},
+};
+
+/// A pipe takes this much whole or not at all (`PIPE_BUF`, pipe(7)).
+const PIPE_BUF: usize = 4096;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -21,55 +35,150 @@ pub enum Format {
     Json,
 }
 
-/// Starts writing; `on_instance` is called after each report that was written.
+/// The detection threads' end.
+struct Lane {
+    renderer: Renderer,
+    line: Vec<u8>,
+    queue: Queue,
+    /// Events in the queue or being written from it: while there are any, nothing may overtake them.
+    pending: Arc<AtomicUsize>,
+    /// Whether the descriptor can be asked to take a write at once or refuse it.
+    direct: bool,
+    on_instance: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Starts the output; `on_instance` is called after each report that was written.
 pub fn spawn(
-    subscription: Subscription,
     format: Format,
-    mut on_instance: impl FnMut() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("stdout".into()).spawn(move || {
-        let mut line = Vec::with_capacity(4096);
-        let style = TextStyle {
+    on_instance: impl Fn() + Send + Sync + 'static,
+) -> io::Result<(impl Output + 'static, JoinHandle<()>)> {
+    let (sender, receiver) = queue();
+    let renderer = Renderer {
+        format,
+        style: TextStyle {
             colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
             ..TextStyle::default()
-        };
-        while let Ok(event) = subscription.events.recv() {
-            line.clear();
-            render(&event, format, style, &mut line);
-            if let Err(error) = write_all(&line) {
-                tracing::warn!(
-                    "standard output is gone ({error}); events are no longer written there"
-                );
-                break;
-            }
-            if matches!(*event, Event::OomInstance(_)) {
-                on_instance();
+        },
+    };
+    let lane = Lane {
+        renderer,
+        line: Vec::with_capacity(2 * PIPE_BUF),
+        queue: sender,
+        pending: Arc::new(AtomicUsize::new(0)),
+        direct: is_pipe(),
+        on_instance: Arc::new(on_instance),
+    };
+    let (pending, on_instance) = (lane.pending.clone(), lane.on_instance.clone());
+    let writer = thread::Builder::new()
+        .name("stdout".into())
+        .spawn(move || {
+            write_queued(&receiver, renderer, &pending, &*on_instance);
+        })?;
+    Ok((lane, writer))
+}
+
+impl Output for Lane {
+    fn offer(&mut self, event: &Arc<Event>) -> bool {
+        if self.direct && self.pending.load(Ordering::Acquire) == 0 {
+            self.line.clear();
+            self.renderer.render(event, &mut self.line);
+            if self.line.len() <= PIPE_BUF && self.write_at_once() {
+                if matches!(**event, Event::OomInstance(_)) {
+                    (self.on_instance)();
+                }
+                return true;
             }
         }
-        let missed = subscription.missed.load(Ordering::Relaxed);
-        if missed > 0 {
-            tracing::warn!("standard output was too slow: {missed} events were not written there");
+        self.pending.fetch_add(1, Ordering::AcqRel);
+        let pushed = self.queue.push(event);
+        if pushed != Pushed::Taken {
+            self.pending.fetch_sub(1, Ordering::AcqRel);
         }
+        pushed != Pushed::Gone
+    }
+}
+
+impl Lane {
+    /// True if the whole line has been taken. Whatever else there is to say, the queue's thread says.
+    fn write_at_once(&mut self) -> bool {
+        let line = [IoSlice::new(&self.line)];
+        // An offset of -1 means the current position: a pipe has no other.
+        let written = rustix::io::pwritev2(
+            rustix::stdio::stdout(),
+            &line,
+            u64::MAX,
+            ReadWriteFlags::NOWAIT,
+        );
+        match written {
+            Ok(written) => written == self.line.len(),
+            Err(Errno::AGAIN | Errno::INTR) => false,
+            Err(_) => {
+                self.direct = false;
+                false
+            }
+        }
+    }
+}
+
+fn is_pipe() -> bool {
+    rustix::fs::fstat(rustix::stdio::stdout()).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
     })
 }
 
-fn render(event: &Event, format: Format, style: TextStyle, line: &mut Vec<u8>) {
-    match format {
-        Format::Text => {
-            let mut text = String::new();
-            match event {
-                Event::OomKill(kill) => text::kill(kill, style, &mut text),
-                Event::OomInstance(instance) => text::instance(instance, style, &mut text),
-            }
-            line.extend_from_slice(text.as_bytes());
+fn write_queued(
+    queued: &Queued,
+    renderer: Renderer,
+    pending: &AtomicUsize,
+    on_instance: &(dyn Fn() + Send + Sync),
+) {
+    let mut line = Vec::with_capacity(2 * PIPE_BUF);
+    while let Ok(event) = queued.events.recv() {
+        line.clear();
+        renderer.render(&event, &mut line);
+        if let Err(error) = write_all(&line) {
+            tracing::warn!("standard output is gone ({error}); events are no longer written there");
+            break;
         }
-        Format::Json => {
-            if let Err(error) = serde_json::to_writer(&mut *line, event) {
-                tracing::error!("cannot write an event as JSON: {error}");
-                line.clear();
-                return;
+        pending.fetch_sub(1, Ordering::AcqRel);
+        if matches!(*event, Event::OomInstance(_)) {
+            on_instance();
+        }
+    }
+    if queued.missed() > 0 {
+        tracing::warn!(
+            "standard output was too slow: {} events were not written there",
+            queued.missed()
+        );
+    }
+}
+
+/// Events to bytes.
+#[derive(Clone, Copy)]
+struct Renderer {
+    format: Format,
+    style: TextStyle,
+}
+
+impl Renderer {
+    fn render(self, event: &Event, line: &mut Vec<u8>) {
+        match self.format {
+            Format::Text => {
+                let mut text = String::new();
+                match event {
+                    Event::OomKill(kill) => text::kill(kill, self.style, &mut text),
+                    Event::OomInstance(report) => text::instance(report, self.style, &mut text),
+                }
+                line.extend_from_slice(text.as_bytes());
             }
-            line.push(b'\n');
+            Format::Json => {
+                if let Err(error) = serde_json::to_writer(&mut *line, event) {
+                    tracing::error!("cannot write an event as JSON: {error}");
+                    line.clear();
+                    return;
+                }
+                line.push(b'\n');
+            }
         }
     }
 }
@@ -79,8 +188,8 @@ fn write_all(mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(rustix::stdio::stdout(), bytes) {
             Ok(written) => bytes = &bytes[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => wait_writable()?,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait_writable()?,
             Err(error) => return Err(error),
         }
     }
@@ -92,7 +201,7 @@ fn wait_writable() -> rustix::io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
     let stdout = rustix::stdio::stdout();
     match poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error),
     }
 }

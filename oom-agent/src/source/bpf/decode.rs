@@ -235,7 +235,10 @@ impl Wire<'_> {
                 Level {
                     id: self.u64(at + offset_of!(WireLevel, id)),
                     path: paths.as_ref().and_then(|paths| paths.get(index).cloned()),
-                    charge: (bits & level_flags::MEMCG != 0).then_some(charge),
+                    memcg: bits & level_flags::MEMCG != 0,
+                    charge: (bits & (level_flags::MEMCG | level_flags::COUNTERS_UNKNOWN)
+                        == level_flags::MEMCG)
+                        .then_some(charge),
                 }
             })
             .collect()
