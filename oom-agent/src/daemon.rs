@@ -26,6 +26,7 @@ use crate::{
         bpf::{
             load::{self, LoadError},
             ring::BpfSource,
+            stack::Symbols,
         },
         kmsg::{self, KmsgReader, Position},
     },
@@ -34,7 +35,7 @@ use crate::{
 const KMSG: &str = "/dev/kmsg";
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
-const DRAIN: Duration = Duration::from_millis(1000);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -49,6 +50,7 @@ pub enum Sources {
 
 /// What the daemon is asked to do.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     /// Sources to use.
     pub sources: Sources,
@@ -153,8 +155,6 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let core = Core::new(correlator, bpf.ok(), counter, hub);
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
-    // In this order: what is locked cannot be given back.
-    load::release_memory();
     for note in notes.into_iter().chain(realtime::lock_memory().err()) {
         tracing::info!("slower than it could be: {note}");
     }
@@ -188,23 +188,27 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
     if options.sources == Sources::Kmsg {
         return Err("not asked for (--source kmsg)".to_owned());
     }
+    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
     let wanted = load::Options {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
         by_format: options.bpf_by_format,
     };
-    let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error))?;
+    let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error));
+    // Before anything else settles in it, and before memory is locked.
+    load::release_memory();
+    let loaded = loaded?;
     tracing::info!("tier: {}", loaded.tier.describe());
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
     }
-    BpfSource::new(loaded).map_err(|error| error.to_string())
+    Ok(BpfSource::new(loaded, symbols))
 }
 
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
     match (bpf, kmsg) {
         (Err(reason), _) => {
-            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}")
+            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}");
         }
         (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
         (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),

@@ -1,6 +1,6 @@
 //! The public events: `OomKill` (the alert) and `OomInstance` (the report), schema version 1.
 //!
-//! Reads nothing; these types *are* the contract. Serialised as snake_case JSON, one object per
+//! Reads nothing; these types *are* the contract. Serialised as `snake_case` JSON, one object per
 //! line. Sizes are bytes, durations nanoseconds, times RFC 3339 UTC. A value that is not known is
 //! `null`, never 0 or a guess; a value that was inferred says so. Within a schema version fields are
 //! only added.
@@ -107,10 +107,11 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Resident memory, if every part is known.
+    /// Resident memory, if every part is known and their sum is a number of bytes.
     #[must_use]
     pub fn rss_bytes(&self) -> Option<u64> {
-        Some(self.anon_bytes? + self.file_bytes? + self.shmem_bytes?)
+        let parts = [self.anon_bytes?, self.file_bytes?, self.shmem_bytes?];
+        parts.into_iter().try_fold(0, u64::checked_add)
     }
 }
 

@@ -191,7 +191,7 @@ pub enum KmsgEvidence {
         /// The report it closes, if there was one.
         report: Option<Arc<KmsgReport>>,
     },
-    /// "compulsory / system-wide panic_on_oom is enabled".
+    /// `compulsory` or `system-wide panic_on_oom is enabled`.
     Panic {
         /// Sequence number of the record.
         seq: u64,
@@ -200,7 +200,7 @@ pub enum KmsgEvidence {
         /// The report it closes, if there was one.
         report: Option<Arc<KmsgReport>>,
     },
-    /// "oom_reaper: reaped process" / "unable to reap".
+    /// `oom_reaper: reaped process` or `unable to reap`.
     Reaped {
         /// `CLOCK_MONOTONIC`.
         monotonic_ns: u64,
@@ -209,7 +209,7 @@ pub enum KmsgEvidence {
         /// Whether its memory was taken back.
         reaped: bool,
     },
-    /// "oom_kill_process: N callbacks suppressed": the kernel swallowed N reports.
+    /// `oom_kill_process: N callbacks suppressed`: the kernel swallowed N reports.
     Suppressed {
         /// How many.
         reports: u64,

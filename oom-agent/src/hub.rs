@@ -96,6 +96,7 @@ pub enum Pushed {
 
 impl Queue {
     /// Puts an event into the queue, if there is room.
+    #[must_use]
     pub fn push(&self, event: &Arc<Event>) -> Pushed {
         match self.sender.try_send(event.clone()) {
             Ok(()) => Pushed::Taken,

@@ -40,7 +40,7 @@ pub fn two_cpus() -> Vec<usize> {
         return Vec::new();
     };
     let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
-    let (first, last) = (cpus.next(), cpus.last());
+    let (first, last) = (cpus.next(), cpus.next_back());
     first.into_iter().chain(last).collect()
 }
 

@@ -4,7 +4,10 @@
 //! UTF-8 are written as `\xNN`, the way `/dev/kmsg` writes them. Refuses nothing: a hostile name is
 //! still a name.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
@@ -83,7 +86,7 @@ pub fn printable(raw: &[u8]) -> Cow<'_, str> {
     for chunk in raw.utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            let _ = write!(text, "\\x{byte:02x}");
         }
     }
     Cow::Owned(text)

@@ -6,6 +6,18 @@
 //! space to say.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "a call takes stack, of which a program has 512 bytes, and loses the pointer types that the verifier follows"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "pointers have 64 bits here, and what is narrowed is bounded or the half that is meant"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the program macros hand over the context by value"
+)]
 
 mod cgroup;
 mod classic;

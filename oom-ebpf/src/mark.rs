@@ -58,5 +58,5 @@ pub(crate) fn stack<C: EbpfContext>(ctx: &C, record: &mut Record) {
             0,
         )
     };
-    record.stack_len = if len > 0 { len as u32 } else { 0 };
+    record.stack_len = len.max(0).cast_unsigned() as u32;
 }

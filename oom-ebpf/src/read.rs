@@ -81,7 +81,7 @@ impl Reader {
                 base.wrapping_byte_add(offset as usize).cast(),
             )
         };
-        self.failed += result as u64 >> 63;
+        self.failed += result.cast_unsigned() >> 63;
         value
     }
 
@@ -108,11 +108,11 @@ impl Reader {
     pub(crate) unsafe fn name(&mut self, to: *mut u8, from: *const u8) -> usize {
         // SAFETY: the caller's promise; the helper checks the source.
         let copied = unsafe { bpf_probe_read_kernel_str(to.cast(), NAME_LEN as u32, from.cast()) };
-        if copied > 0 && copied <= NAME_LEN as i64 {
-            return copied as usize;
-        }
-        self.failed += 1;
-        0
+        let Ok(len @ 1..=NAME_LEN) = usize::try_from(copied) else {
+            self.failed += 1;
+            return 0;
+        };
+        len
     }
 
     /// Adds the failures to the kernel side's counters.

@@ -12,6 +12,10 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one for each switch of the command line"
+)]
 pub(super) struct RunArgs {
     /// Where evidence may come from.
     #[arg(long, value_enum, default_value = "auto")]
@@ -26,7 +30,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     once: bool,
     /// Size of the ring buffer in bytes; rounded up to a power of two of at least a page.
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 19, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     ring_bytes: u32,
     /// Name of this node in the events, instead of the host's name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]

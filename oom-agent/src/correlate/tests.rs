@@ -254,6 +254,7 @@ fn decision(ms: u64, chosen: &Mark) -> Evidence {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn orders_and_losses() {
     type Steps = Vec<(u64, Evidence)>;
     let both = (true, true);

@@ -41,6 +41,10 @@ pub enum DecodeError {
 
 /// A decoded record.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, and a box would allocate on the way of every kill"
+)]
 pub enum Decoded {
     /// A mark, without what the stack tells; the stack itself beside it.
     Mark(Box<Mark>, Stack),
@@ -190,15 +194,15 @@ impl Wire<'_> {
             swap_bytes: pages(count(2)),
             shmem_bytes: pages(count(3)),
             pgtables_bytes: Some(self.u64(task + offset_of!(Task, pgtables_bytes))),
-            peak_rss_bytes: self.peak(count(0) + count(1) + count(3)),
+            peak_rss_bytes: Some(self.peak(count(0) + count(1) + count(3))),
         }
     }
 
     /// The kernel records the high-water mark only when memory is given back: until then it stands
     /// below what is resident, and what is resident is the peak.
-    fn peak(&self, resident_pages: u64) -> Option<u64> {
+    fn peak(&self, resident_pages: u64) -> u64 {
         let recorded = self.u64(offset_of!(Record, task) + offset_of!(Task, hiwater_rss));
-        Some(recorded.max(resident_pages).saturating_mul(self.page_size))
+        recorded.max(resident_pages).saturating_mul(self.page_size)
     }
 
     fn charge(&self, usage: usize, max: usize, failcnt: usize) -> Charge {
@@ -210,7 +214,7 @@ impl Wire<'_> {
         }
     }
 
-    /// `PAGE_COUNTER_MAX` is `LONG_MAX / PAGE_SIZE`: no limit (include/linux/page_counter.h).
+    /// `PAGE_COUNTER_MAX` is `LONG_MAX / PAGE_SIZE`: no limit (`include/linux/page_counter.h`).
     fn limit(&self, pages: u64) -> Option<u64> {
         let none = i64::MAX.unsigned_abs() / self.page_size.max(1);
         (pages < none).then(|| pages * self.page_size)

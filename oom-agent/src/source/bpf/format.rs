@@ -35,7 +35,7 @@ pub fn read(layout: &mut Layout) -> Result<(), FormatError> {
     Err(FormatError::Unreadable(last))
 }
 
-/// `	field:int pid;	offset:8;	size:4;	signed:1;`
+/// Lines like `field:int pid; offset:8; size:4; signed:1;`, with tabs between.
 fn parse(format: &str, layout: &mut Layout) -> Result<(), FormatError> {
     for line in format.lines() {
         let Some((declaration, rest)) = line

@@ -1,11 +1,8 @@
 //! The ring as a source: records → evidence, gaps in their numbers → losses.
 
 use std::{
-    fs::File,
-    io::{self, BufReader},
     os::fd::{AsFd, BorrowedFd},
     sync::{Arc, OnceLock},
-    thread,
 };
 
 use aya::{
@@ -51,27 +48,16 @@ pub struct KernelStats {
 }
 
 impl BpfSource {
-    /// Takes over what was loaded. The kernel's symbols are read on a thread of their own: marks wait
-    /// for them in the ring.
-    pub fn new(loaded: Loaded) -> io::Result<Self> {
-        let symbols = Arc::new(OnceLock::new());
-        let slot = symbols.clone();
-        thread::Builder::new().name("kallsyms".into()).spawn(move || {
-            let read = File::open("/proc/kallsyms")
-                .and_then(|file| Symbols::read(BufReader::with_capacity(64 * 1024, file)));
-            let found = read.unwrap_or_else(|error| {
-                tracing::warn!("cannot read /proc/kallsyms: {error}");
-                Symbols::default()
-            });
-            if !found.usable() {
-                tracing::warn!(
-                    "kernel symbols are hidden (needs CAP_SYSLOG and kernel.kptr_restrict < 2): \
-                     a mark is alerted only when the log or the counter says that it is a kill"
-                );
-            }
-            let _ = slot.set(found);
-        })?;
-        Ok(Self {
+    /// Takes over what was loaded. Waits for the symbols: from here on an alert waits for nothing.
+    #[must_use]
+    pub fn new(loaded: Loaded, symbols: Arc<OnceLock<Symbols>>) -> Self {
+        if !symbols.wait().usable() {
+            tracing::warn!(
+                "kernel symbols are hidden (needs CAP_SYSLOG and kernel.kptr_restrict < 2): a mark \
+                 is alerted only when the log or the counter says that it is a kill"
+            );
+        }
+        Self {
             _ebpf: loaded.ebpf,
             ring: loaded.ring,
             stats: loaded.stats,
@@ -82,7 +68,7 @@ impl BpfSource {
             last_seq: loaded.last_seq,
             lost: 0,
             refused: 0,
-        })
+        }
     }
 
     /// What there is to wait on.

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    io::{self, BufRead},
+    fs::File,
+    io::{self, BufRead, BufReader},
+    sync::{Arc, OnceLock},
+    thread,
 };
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     evidence::{Mark, Verdict},
 };
 
-/// What a frame tells. Functions by name: mm/oom_kill.c, mm/memcontrol.c, mm/memory.c and others.
+/// What a frame tells. Functions by name: `mm/oom_kill.c`, `mm/memcontrol.c`, `mm/memory.c` and others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     Mark,
@@ -159,6 +162,24 @@ pub struct Symbols {
 }
 
 impl Symbols {
+    /// Reads `/proc/kallsyms` on a thread of its own, for it takes as long as loading the programs.
+    pub fn spawn() -> io::Result<Arc<OnceLock<Self>>> {
+        let symbols = Arc::new(OnceLock::new());
+        let slot = symbols.clone();
+        thread::Builder::new()
+            .name("kallsyms".into())
+            .spawn(move || {
+                let read = File::open("/proc/kallsyms")
+                    .and_then(|file| Self::read(BufReader::with_capacity(64 * 1024, file)));
+                let found = read.unwrap_or_else(|error| {
+                    tracing::warn!("cannot read /proc/kallsyms: {error}");
+                    Self::default()
+                });
+                let _ = slot.set(found);
+            })?;
+        Ok(symbols)
+    }
+
     /// Reads `/proc/kallsyms`. Without `CAP_SYSLOG` every address there is 0: then nothing is known.
     pub fn read(kallsyms: impl BufRead) -> io::Result<Self> {
         let wanted: HashMap<&[u8], Meaning> = FRAMES
@@ -175,6 +196,13 @@ impl Symbols {
         let mut line = Vec::with_capacity(256);
         while kallsyms.read_until(b'\n', &mut line)? > 0 {
             if let Some((address, name)) = symbol(&line) {
+                // Behind it come data, start-up code and modules: half of the file, none of it ours.
+                if name == b"_etext" && address != 0 {
+                    for (start, meaning) in open.drain(..) {
+                        found.ranges.push((start, address, meaning));
+                    }
+                    break;
+                }
                 if open.first().is_some_and(|&(start, _)| start < address) {
                     for (start, meaning) in open.drain(..) {
                         found.ranges.push((start, address, meaning));
