@@ -16,7 +16,7 @@ use crate::scene::{Place, Truth};
 pub enum Known {
     /// BPF read it from the kernel: every value must be there.
     Everything,
-    /// All but what the victim held: the tracepoint carries only a pid, and the decision's task may have
+    /// All but what the victim held, and the name of a thread that is not the main one: the tracepoint carries only a pid, and the decision's task may have
     /// no memory of its own any more.
     ButForSizes,
     /// Lockdown: all but sizes and the trigger's cgroup, which would have to be copied from kernel
@@ -61,7 +61,11 @@ impl Differences {
         self.same("victim.pid", &victim["pid"], &json!(pid));
         self.same("victim.ppid", &victim["ppid"], &json!(std::process::id()));
         let comm = json!(Comm::new(&truth.victim.comm));
-        self.must("victim.comm", &victim["comm"], &comm);
+        // By pid, only the decision's own thread is sure to be named.
+        let by_pid = self.known == Known::ButForSizes && truth.tid != pid;
+        if !by_pid || !victim["comm"].is_null() {
+            self.same("victim.comm", &victim["comm"], &comm);
+        }
         self.same("victim.uid", &victim["uid"], &json!(0));
         let score = json!(truth.victim.oom_score_adj);
         self.same("victim.oom_score_adj", &victim["oom_score_adj"], &score);

@@ -139,12 +139,12 @@ fn archive(args: &Args) -> Result<Vec<u8>> {
     archive.finish()
 }
 
-/// Builds the programs statically, optimised because QEMU without KVM is slow; their names and where
-/// cargo put them.
+/// Builds the programs statically, a little optimised because QEMU without KVM is slow; their names
+/// and where cargo put them.
 fn programs(tests: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "--target", TARGET])
+        .args(["build", "--quiet", "--profile", "guest", "--target", TARGET])
         .args(["--package", "oom-agent", "--package", "oom-tests", "--bins"])
         .args(tests.iter().flat_map(|test| ["--test", test]))
         .arg("--message-format=json-render-diagnostics")

@@ -307,7 +307,7 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     layout.mark_has_task = 0;
     layout.self_tgid = 0;
     layout.debug_log = 0;
-    layout.probe_read = 0;
+    layout.probe_read = 1;
     format::read(&mut layout)?;
     let mut ebpf = object(&layout, options)?;
     let name = "mark_victim_classic";
