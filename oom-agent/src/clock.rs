@@ -6,6 +6,9 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::event::Timestamp;
 
+/// `USER_HZ`: the unit of times in `/proc`, on every architecture that this agent runs on.
+pub const TICK_NS: u64 = 10_000_000;
+
 /// One moment, and how the other clocks stood at it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {

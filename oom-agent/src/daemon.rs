@@ -24,6 +24,7 @@ use crate::{
     source::{
         audit::{OomKillCounter, VMSTAT},
         bpf::{
+            debug,
             load::{self, LoadError},
             ring::BpfSource,
             stack::Symbols,
@@ -64,6 +65,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Let the kernel side log.
     pub debug_bpf: bool,
+    /// Use the classic tracepoint whatever else there is (tests).
+    pub bpf_by_format: bool,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
     /// Node name instead of the host's.
@@ -188,11 +191,17 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
     let wanted = load::Options {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
+        by_format: options.bpf_by_format,
     };
     let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error));
     // Before anything else settles in it, and before memory is locked.
     load::release_memory();
-    let loaded = loaded?;
+    let mut loaded = loaded?;
+    if options.debug_bpf
+        && let Err(error) = debug::spawn(&mut loaded.ebpf)
+    {
+        tracing::warn!("no debug lines from the kernel side: {error}");
+    }
     tracing::info!("tier: {}", loaded.tier.describe());
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");

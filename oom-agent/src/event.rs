@@ -70,7 +70,9 @@ pub struct Victim {
     pub ns_pid: Option<u32>,
     /// Parent process (tgid).
     pub ppid: Option<u32>,
-    /// Process name.
+    /// Name of the thread; absent where it could not be read, or is empty.
+    #[serde(skip_serializing_if = "Comm::is_empty")]
+    #[schemars(default)]
     pub comm: Comm,
     /// Name of the parent.
     pub parent_comm: Option<Comm>,

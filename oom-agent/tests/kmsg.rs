@@ -20,7 +20,7 @@ fn every_log_tells_what_is_expected() {
         let mut decoder = Decoder::new(4096, false);
         let mut evidence = Vec::new();
         for record in records {
-            decoder.push(&record, &mut evidence);
+            decoder.push(&record, u64::MAX, &mut evidence);
         }
         let mut told = String::new();
         for piece in evidence {

@@ -88,7 +88,7 @@ fn log(records: &[Vec<u8>]) -> Vec<KmsgEvidence> {
     let mut decoder = Decoder::new(4096, false);
     let mut evidence = Vec::new();
     for record in records {
-        decoder.push(record, &mut evidence);
+        decoder.push(record, u64::MAX, &mut evidence);
     }
     evidence
 }

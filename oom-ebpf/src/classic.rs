@@ -8,7 +8,7 @@ use oom_common::{ABSENT, COMM_LEN, flags, kind};
 
 use crate::{
     mark,
-    read::{layout, load},
+    read::{Reader, layout},
     ring, task,
 };
 
@@ -18,31 +18,31 @@ pub(crate) fn mark_victim_classic(ctx: TracePointContext) -> u32 {
         return 0;
     };
     let base: *const u8 = ctx.as_ptr().cast();
-    // SAFETY: loads from the tracepoint's own record, at the offsets that `format` gives.
+    // By the helper, for the verifier refuses a load through a context pointer that was moved.
+    let mut reader = Reader::new();
+    // SAFETY: reads of the tracepoint's own record, at the offsets that `format` gives.
     unsafe {
-        task::clear(record, load(base, layout!(classic_pid)).unwrap_or(0));
+        task::clear(record, reader.get(base, layout!(classic_pid)));
         if layout!(classic_total_vm) != ABSENT {
             record.flags |= flags::CLASSIC;
             let out = &mut record.task;
-            out.total_vm = load(base, layout!(classic_total_vm)).unwrap_or(0);
-            out.rss[0] = load(base, layout!(classic_file_rss)).unwrap_or(0);
-            out.rss[1] = load(base, layout!(classic_anon_rss)).unwrap_or(0);
-            out.rss[3] = load(base, layout!(classic_shmem_rss)).unwrap_or(0);
-            out.pgtables_bytes = load(base, layout!(classic_pgtables)).unwrap_or(0);
-            out.uid = load(base, layout!(classic_uid)).unwrap_or(0);
-            let adj: i16 = load(base, layout!(classic_oom_score_adj)).unwrap_or(0);
+            out.total_vm = reader.get(base, layout!(classic_total_vm));
+            out.rss[0] = reader.get(base, layout!(classic_file_rss));
+            out.rss[1] = reader.get(base, layout!(classic_anon_rss));
+            out.rss[3] = reader.get(base, layout!(classic_shmem_rss));
+            out.pgtables_bytes = reader.get(base, layout!(classic_pgtables));
+            out.uid = reader.get(base, layout!(classic_uid));
+            let adj: i16 = reader.get(base, layout!(classic_oom_score_adj));
             out.oom_score_adj = i32::from(adj);
-            if layout!(probe_read) == 1 {
-                let at: u32 = load(base, layout!(classic_comm)).unwrap_or(0);
-                let _ = generated::bpf_probe_read_kernel_str(
-                    out.comm.as_mut_ptr().cast(),
-                    COMM_LEN as u32,
-                    base.wrapping_byte_add((at & 0xffff) as usize).cast(),
-                );
-            }
+            let at: u32 = reader.get(base, layout!(classic_comm));
+            let _ = generated::bpf_probe_read_kernel_str(
+                out.comm.as_mut_ptr().cast(),
+                COMM_LEN as u32,
+                base.wrapping_byte_add((at & 0xffff) as usize).cast(),
+            );
         }
     }
-    mark::asker(record);
+    reader.finish();
     mark::stack(&ctx, record);
     ring::send(record);
     0

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     ffi::{OsStr, OsString},
     fmt::{self, Display},
     fs::{self, Permissions},
@@ -20,7 +21,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::machine;
+use crate::{check::Known, machine};
 
 /// Nothing that a test waits for takes longer, even on a slow machine.
 pub const DEADLINE: Duration = Duration::from_mins(1);
@@ -179,6 +180,32 @@ impl Agent {
         kill_process(pid, signal).context("signal the agent")
     }
 
+    /// What it says of its tier, and why that is not a better one: all of it before it is ready.
+    /// `OOM_TESTS_TIER` names a word that must be there when the agent chose for itself: a guest's
+    /// kernel is known beforehand.
+    pub fn tier(&self) -> Result<Tier> {
+        let log = self.log.to_string();
+        let line = log.lines().find(|line| line.contains("tier: "));
+        let line = line.with_context(|| format!("no tier in:\n{log}"))?;
+        let told_to = line.contains("tier: kmsg") || line.contains("by format");
+        if let Ok(wanted) = env::var("OOM_TESTS_TIER") {
+            ensure!(
+                told_to || line.contains(&wanted),
+                "OOM_TESTS_TIER={wanted}, but the agent says:\n{log}"
+            );
+        }
+        Ok(Tier {
+            full: line.contains("bpf, full"),
+            known: match () {
+                () if line.contains("tier: kmsg") => Known::WhatTheLogHolds,
+                () if line.contains("by format") => Known::WhatTheLogHolds,
+                () if log.contains("locked down") => Known::ButForNamesAndCounters,
+                () if line.contains("by pid") => Known::ButForSizes,
+                () => Known::Everything,
+            },
+        })
+    }
+
     /// Waits until `found` finds what it looks for among the events.
     pub fn wait_for<T>(&self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> Result<T> {
         // Every line is parsed once, however often `found` is asked.
@@ -257,6 +284,15 @@ impl Drop for Agent {
             eprintln!("the agent said:\n{}", self.log);
         }
     }
+}
+
+/// How much the running agent can know.
+#[derive(Clone, Copy, Debug)]
+pub struct Tier {
+    /// Whether it reads the kernel's decision.
+    pub full: bool,
+    /// What of a kill must be there.
+    pub known: Known,
 }
 
 /// How the agent ended and all that it said.

@@ -15,7 +15,9 @@ fn one_report_for_all(args: &[&str]) -> Result<()> {
         return Ok(());
     };
     if machine.hierarchy.version == CgroupVersion::V1 {
-        machine::say_skipped("memory.oom.group needs the memory controller on cgroup v2");
+        machine::say_skipped(
+            "this kernel has its memory controller on cgroup v1: no memory.oom.group",
+        );
         return Ok(());
     }
     let agent = Launch::run(args).start()?;

@@ -41,6 +41,9 @@ pub(super) struct RunArgs {
     /// Let the kernel side write debug lines into the agent's log.
     #[arg(long)]
     debug_bpf: bool,
+    /// Use the classic tracepoint even where the kernel offers better. For tests only.
+    #[arg(long, hide = true)]
+    bpf_by_format: bool,
     /// Take log records that the kernel did not write for the kernel's. For tests only.
     #[arg(long, hide = true)]
     accept_forged_kmsg: bool,
@@ -56,6 +59,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         once: args.once,
         ring_bytes: args.ring_bytes,
         debug_bpf: args.debug_bpf,
+        bpf_by_format: args.bpf_by_format,
         accept_forged: args.accept_forged_kmsg,
         node: args.node,
         timing: Timing {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Host, InstanceKey, instance::Instance};
 use crate::{
-    clock::Now,
+    clock::{Now, TICK_NS},
     event::{Cgroup, Memory, Mismatch, OomKill, Role, SCHEMA, Source, Timestamp, Victim},
     evidence::{KmsgKill, Mark},
 };
@@ -103,7 +103,7 @@ impl Kill {
             Some(own) => {
                 own.victim.pid.unwrap_or(own.victim.tid)
                     == mark.victim.pid.unwrap_or(mark.victim.tid)
-                    && own.start_boottime_ns == mark.start_boottime_ns
+                    && same_start(own.start_boottime_ns, mark.start_boottime_ns)
             }
             None => self.line.as_ref().is_some_and(|line| {
                 Some(line.tid) == mark.victim.pid || line.tid == mark.victim.tid
@@ -234,6 +234,15 @@ impl Kill {
         );
         compare(&mut found, "cgroup.path", own, self.reported_cgroup());
         found
+    }
+}
+
+/// One reading of the two may come from `/proc`, which counts in ticks; no pid is given to a second
+/// process within one.
+fn same_start(a: Option<u64>, b: Option<u64>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.abs_diff(b) < TICK_NS,
+        (a, b) => a == b,
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn try_load() -> Result<Reached, Refused> {
     match load::load(Options {
         ring_bytes: RING_BYTES,
         debug_log: false,
+        by_format: false,
     }) {
         Ok(loaded) => Ok(Reached {
             tier: loaded.tier,

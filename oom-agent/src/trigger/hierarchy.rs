@@ -95,6 +95,17 @@ impl Hierarchy {
         })
     }
 
+    /// The directory of a cgroup path, the reverse of [`Self::path_of`]; `None` where it is not below
+    /// the mount.
+    #[must_use]
+    pub fn dir_of(&self, path: &str) -> Option<PathBuf> {
+        let relative = path.strip_prefix(self.root.trim_end_matches('/'))?;
+        if relative.is_empty() {
+            return Some(self.mount.clone());
+        }
+        Some(self.mount.join(relative.strip_prefix('/')?))
+    }
+
     /// The smallest memory limit from `dir` up to the mount; `None` where no level has one.
     pub fn effective_limit(&self, dir: &Path) -> Result<Option<u64>, ScratchError> {
         let mut smallest = None;
@@ -235,6 +246,12 @@ mod tests {
         hierarchy.root = "/pod".into();
         assert_eq!(path(&hierarchy, "/sys/fs/cgroup").unwrap(), "/pod");
         assert_eq!(path(&hierarchy, "/sys/fs/cgroup/a").unwrap(), "/pod/a");
+        for dir in ["/sys/fs/cgroup", "/sys/fs/cgroup/a, b/c"] {
+            let path = path(&hierarchy, dir).unwrap();
+            assert_eq!(hierarchy.dir_of(&path).unwrap(), Path::new(dir));
+        }
+        assert_eq!(hierarchy.dir_of("/pods/a"), None);
+        assert_eq!(hierarchy.dir_of("/"), None);
     }
 
     #[test]

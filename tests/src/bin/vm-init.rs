@@ -1,12 +1,12 @@
 //! The first process of a test guest: `cargo xtask vm` boots a kernel into it.
 //!
-//! Reads its arguments (what stands behind `--` on the kernel's command line) and runs them as a
-//! command, after mounting what the agent needs. Emits `vm-init: exit N` on the console and powers
+//! Reads its arguments (what stands behind `--` on the kernel's command line) and runs them as
+//! commands, a `;` between them, after mounting what the agent needs. Emits `vm-init: exit N` on the console and powers
 //! the machine off. Refuses to run as anything but process 1.
 
 use std::{
     env,
-    ffi::CStr,
+    ffi::{CStr, OsString},
     fs,
     os::unix::process::ExitStatusExt as _,
     process::{Command, ExitCode},
@@ -59,14 +59,20 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs the command; its exit code as a shell would give it.
+/// Runs the commands, all of them; the exit code of the first that failed.
 fn run() -> i32 {
-    let mut args = env::args_os().skip(1);
-    let Some(program) = args.next() else {
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
+    let codes: Vec<i32> = args.split(|word| word == ";").map(run_one).collect();
+    codes.into_iter().find(|&code| code != 0).unwrap_or(0)
+}
+
+/// Runs a command; its exit code as a shell would give it.
+fn run_one(words: &[OsString]) -> i32 {
+    let Some((program, args)) = words.split_first() else {
         eprintln!("vm-init: no command");
         return 127;
     };
-    let status = Command::new(&program)
+    let status = Command::new(program)
         .args(args)
         .env("PATH", "/bin")
         .env("HOME", "/tmp")

@@ -10,7 +10,7 @@ mod qemu;
 
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -19,6 +19,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use initramfs::Initramfs;
 use qemu::Guest;
+
+use crate::project;
 
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
@@ -36,6 +38,9 @@ pub(crate) struct Args {
     /// v1.
     #[arg(long, default_value = "")]
     append: String,
+    /// A test program of the tests crate for the guest's /bin: single, group.
+    #[arg(long)]
+    test: Vec<String>,
     /// One more file for the guest's /bin.
     #[arg(long)]
     file: Vec<PathBuf>,
@@ -45,16 +50,45 @@ pub(crate) struct Args {
     /// Seconds from power on to power off.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// The command, by its path in the guest: /bin/oom-agent doctor.
+    /// The command, by its path in the guest: /bin/oom-agent doctor. Several, with a `;` of its own
+    /// between them, run one after the other.
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
 
+impl Args {
+    /// These test programs, one after the other, in one guest for each kernel.
+    pub(crate) fn tests(kernels: &[&str], tests: &[&str]) -> Self {
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let command = |test: &&str| [format!("/bin/{test}"), "--show-output".to_owned()];
+        let commands: Vec<_> = tests.iter().map(command).collect();
+        Self {
+            kernel: owned(kernels),
+            append: "OOM_AGENT_BIN=/bin/oom-agent".to_owned(),
+            test: owned(tests),
+            file: Vec::new(),
+            memory: 1024,
+            timeout: 300,
+            command: commands.join(&";".to_owned()),
+        }
+    }
+}
+
+/// Whether guests can be run here at all.
+pub(crate) fn available() -> bool {
+    qemu::version().is_ok()
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let cache = target_dir().join("vm-cache");
+    boot(args, |line| println!("{line}"))
+}
+
+/// Boots one guest for each kernel; every line of their consoles goes to `on_line`.
+pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
+    let cache = project::target().join("vm-cache");
     fs::create_dir_all(&cache)?;
     let initramfs = tempfile::NamedTempFile::new_in(&cache)?;
-    fs::write(&initramfs, archive(&args.file)?)?;
+    fs::write(&initramfs, archive(args)?)?;
 
     let mut failed = Vec::new();
     for kernel in &args.kernel {
@@ -67,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             memory: args.memory,
             timeout: Duration::from_secs(args.timeout),
         };
-        let outcome = qemu::boot(&guest, |line| println!("{line}"))?;
+        let outcome = qemu::boot(&guest, &mut on_line)?;
         let end = match outcome.exit {
             Some(code) => format!("exit {code}"),
             None if outcome.timed_out => format!("no end in {} s", args.timeout),
@@ -86,40 +120,35 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The initramfs: every program of the agent and of the tests in /bin, one of them as /init.
-fn archive(more: &[PathBuf]) -> Result<Vec<u8>> {
+fn archive(args: &Args) -> Result<Vec<u8>> {
     let mut archive = Initramfs::new()?;
-    for program in programs()?.iter().chain(more) {
-        let name = program
-            .file_name()
-            .context("no file name")?
-            .to_string_lossy();
-        let contents = fs::read(program).with_context(|| program.display().to_string())?;
-        let path = if name == INIT {
+    let mut programs = programs(&args.test)?;
+    for file in &args.file {
+        let name = file.file_name().context("no file name")?;
+        programs.push((name.to_string_lossy().into_owned(), file.clone()));
+    }
+    for (name, path) in programs {
+        let contents = fs::read(&path).with_context(|| path.display().to_string())?;
+        let place = if name == INIT {
             "init".to_owned()
         } else {
             format!("bin/{name}")
         };
-        archive.file(&path, &contents)?;
+        archive.file(&place, &contents)?;
     }
     archive.finish()
 }
 
-/// Builds the programs statically; where cargo put them.
-fn programs() -> Result<Vec<PathBuf>> {
+/// Builds the programs statically, a little optimised because QEMU without KVM is slow; their names
+/// and where cargo put them.
+fn programs(tests: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = Command::new(cargo)
-        .args([
-            "build",
-            "--target",
-            TARGET,
-            "--bins",
-            "--package",
-            "oom-agent",
-            "--package",
-            "oom-tests",
-        ])
+        .args(["build", "--quiet", "--profile", "guest", "--target", TARGET])
+        .args(["--package", "oom-agent", "--package", "oom-tests", "--bins"])
+        .args(tests.iter().flat_map(|test| ["--test", test]))
         .arg("--message-format=json-render-diagnostics")
-        .current_dir(workspace())
+        .current_dir(project::root())
         .stderr(Stdio::inherit())
         .output()?;
     if !build.status.success() {
@@ -132,16 +161,10 @@ fn programs() -> Result<Vec<PathBuf>> {
         .filter(|line| !line.is_empty())
     {
         let message: serde_json::Value = serde_json::from_slice(line)?;
-        programs.extend(message["executable"].as_str().map(PathBuf::from));
+        let (name, path) = (&message["target"]["name"], &message["executable"]);
+        if let (Some(name), Some(path)) = (name.as_str(), path.as_str()) {
+            programs.push((name.to_owned(), path.into()));
+        }
     }
     Ok(programs)
-}
-
-fn workspace() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
-}
-
-fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

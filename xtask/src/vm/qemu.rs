@@ -44,6 +44,16 @@ pub(crate) struct Outcome {
     pub(crate) timed_out: bool,
 }
 
+/// Fails where there is no QEMU.
+pub(crate) fn version() -> Result<()> {
+    let version = Command::new(QEMU)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()?;
+    ensure!(version.success(), "{QEMU}: {version}");
+    Ok(())
+}
+
 /// Boots the guest; every line of its console goes to `on_line`.
 pub(crate) fn boot(guest: &Guest<'_>, mut on_line: impl FnMut(&str)) -> Result<Outcome> {
     let deadline = Instant::now() + guest.timeout;

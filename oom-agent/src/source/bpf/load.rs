@@ -36,6 +36,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Let the kernel side write debug lines for aya-log.
     pub debug_log: bool,
+    /// Use the classic tracepoint even where a better one is there.
+    pub by_format: bool,
 }
 
 /// How much the running kernel allows.
@@ -152,6 +154,9 @@ fn first_line(error: &ProgramError) -> String {
 
 /// Loads and attaches the best that the kernel allows.
 pub fn load(options: Options) -> Result<Loaded, LoadError> {
+    if options.by_format {
+        return by_format(options);
+    }
     match with_btf(options) {
         Ok(loaded) => Ok(loaded),
         Err(error @ LoadError::NotPermitted(_)) => Err(error),
@@ -302,7 +307,7 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     layout.mark_has_task = 0;
     layout.self_tgid = 0;
     layout.debug_log = 0;
-    layout.probe_read = 0;
+    layout.probe_read = 1;
     format::read(&mut layout)?;
     let mut ebpf = object(&layout, options)?;
     let name = "mark_victim_classic";

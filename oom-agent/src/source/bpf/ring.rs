@@ -12,8 +12,9 @@ use aya::{
 use oom_common::stat;
 
 use super::{
+    complete::Completer,
     decode::{Decoded, decode},
-    load::Loaded,
+    load::{Loaded, Tier},
     stack::Symbols,
 };
 use crate::evidence::Evidence;
@@ -26,6 +27,9 @@ pub struct BpfSource {
     ring: RingBuf<MapData>,
     stats: PerCpuArray<MapData, u64>,
     symbols: Arc<OnceLock<Symbols>>,
+    completer: Completer,
+    /// Whether marks carry nothing but a thread id.
+    pid_only: bool,
     page_size: u64,
     last_seq: u64,
     lost: u64,
@@ -58,6 +62,8 @@ impl BpfSource {
             ring: loaded.ring,
             stats: loaded.stats,
             symbols,
+            completer: Completer::new(),
+            pid_only: loaded.tier == Tier::Pid,
             page_size: rustix::param::page_size() as u64,
             last_seq: loaded.last_seq,
             lost: 0,
@@ -82,10 +88,12 @@ impl BpfSource {
             Ok(Decoded::Mark(mut mark, stack)) => {
                 self.gap(mark.seq, out);
                 self.symbols.wait().classify(stack.addresses(), &mut mark);
+                self.completer.mark(&mut mark);
                 out.push(Evidence::Mark(mark));
             }
-            Ok(Decoded::Decision(decision)) => {
+            Ok(Decoded::Decision(mut decision)) => {
                 self.gap(decision.seq, out);
+                self.completer.decision(&mut decision, self.pid_only);
                 out.push(Evidence::Decision(decision));
             }
             Ok(Decoded::SelfCheck(own)) => self.gap(own.seq, out),

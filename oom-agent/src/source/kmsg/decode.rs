@@ -25,6 +25,9 @@ pub struct Decoder {
     next_seq: Option<u64>,
     /// Records since the last numbered one whose number could not be read.
     unnumbered: u64,
+    /// How far the log's clock runs ahead of `CLOCK_MONOTONIC` at least: nothing is read before it is
+    /// written. The log stamps with the CPU's raw clock, which nobody steers (`local_clock`).
+    ahead_ns: u64,
     joiner: Joiner,
     assembler: Assembler,
 }
@@ -39,6 +42,7 @@ impl Decoder {
             accept_forged,
             next_seq: None,
             unnumbered: 0,
+            ahead_ns: 0,
             joiner: Joiner::default(),
             assembler: Assembler::new(page_size),
         }
@@ -55,8 +59,9 @@ impl Decoder {
         self.assembler.abandoned()
     }
 
-    /// Takes the next record, and appends what it tells to `out`.
-    pub fn push(&mut self, raw: &[u8], out: &mut Vec<KmsgEvidence>) {
+    /// Takes the next record, read at this moment of `CLOCK_MONOTONIC`, and appends what it tells to
+    /// `out`.
+    pub fn push(&mut self, raw: &[u8], read_ns: u64, out: &mut Vec<KmsgEvidence>) {
         let Ok(record) = Record::parse(raw) else {
             self.unnumbered += 1;
             out.push(KmsgEvidence::Malformed { seq: None });
@@ -65,10 +70,13 @@ impl Decoder {
         if !self.is_new(record.seq, out) {
             return;
         }
+        self.ahead_ns = self
+            .ahead_ns
+            .max(record.monotonic_ns.saturating_sub(read_ns));
         let kernel = record.facility == 0 || self.accept_forged;
         let meta = Meta {
             seq: record.seq,
-            monotonic_ns: record.monotonic_ns,
+            monotonic_ns: record.monotonic_ns.saturating_sub(self.ahead_ns),
             caller: record.caller,
         };
         if kernel

@@ -9,10 +9,13 @@ fn decode(accept_forged: bool, records: &[&[u8]]) -> Vec<KmsgEvidence> {
     let mut decoder = Decoder::new(4096, accept_forged);
     let mut out = Vec::new();
     for record in records {
-        decoder.push(record, &mut out);
+        decoder.push(record, LATER, &mut out);
     }
     out
 }
+
+/// A record is read long after it was written.
+const LATER: u64 = u64::MAX;
 
 const KILLED: &str = "Memory cgroup out of memory: Killed process 7 (hog) total-vm:1kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, UID:0 pgtables:92kB oom_score_adj:0";
 
@@ -55,14 +58,32 @@ fn records_that_are_known_are_skipped() {
     let mut out = Vec::new();
     decoder.skip_through(7);
     for seq in [6, 7] {
-        decoder.push(&killed(3, seq), &mut out);
+        decoder.push(&killed(3, seq), LATER, &mut out);
     }
     assert_eq!(out, []);
-    decoder.push(&killed(3, 10), &mut out);
+    decoder.push(&killed(3, 10), LATER, &mut out);
     assert_eq!(out[0], KmsgEvidence::Lost { records: 2 });
     assert!(
         matches!(&out[1..], [KmsgEvidence::Killed(kill)] if kill.seq == 10 && kill.monotonic_ns == 5000)
     );
+}
+
+#[test]
+fn a_clock_that_runs_ahead_is_set_back() {
+    let mut decoder = Decoder::new(4096, false);
+    let mut out = Vec::new();
+    // Stamped 5 µs, read at 3 µs: two ahead, then and later, until it is seen to be more.
+    for (seq, read_ns) in [(1, 9000), (2, 3000), (3, 9000), (4, 1000)] {
+        decoder.push(&killed(3, seq), read_ns, &mut out);
+    }
+    let times: Vec<_> = out
+        .iter()
+        .map(|evidence| match evidence {
+            KmsgEvidence::Killed(kill) => kill.monotonic_ns,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(times, [5000, 3000, 3000, 1000]);
 }
 
 #[test]
@@ -139,7 +160,7 @@ proptest! {
             let flag = if fragment { 'c' } else { '-' };
             let mut raw = format!("3,{seq},5,{flag};{}", heads[usize::from(head) % heads.len()]).into_bytes();
             raw.extend(tail);
-            decoder.push(&raw, &mut out);
+            decoder.push(&raw, LATER, &mut out);
         }
     }
 }

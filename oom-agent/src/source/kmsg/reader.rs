@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{decode::Decoder, record::Record};
-use crate::evidence::KmsgEvidence;
+use crate::{clock::Now, evidence::KmsgEvidence};
 
 /// What the kernel itself uses at most (`CONSOLE_EXT_LOG_MAX`, later `PRINTK_MESSAGE_MAX`).
 const BUFFER: usize = 8192;
@@ -189,7 +189,11 @@ impl<S: RecordSource> KmsgReader<S> {
                 break;
             }
             match self.read() {
-                Ok(Some(len)) => self.decoder.push(&self.buffer[..len], &mut batch.evidence),
+                Ok(Some(len)) => {
+                    let read_ns = Now::read().monotonic_ns;
+                    let record = &self.buffer[..len];
+                    self.decoder.push(record, read_ns, &mut batch.evidence);
+                }
                 Ok(None) => break,
                 Err(error) => {
                     result = Err(error);
