@@ -62,7 +62,8 @@ pub struct OomKill {
 /// The process that was killed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Victim {
-    /// The process (tgid). Null if only the log spoke and the thread could not be mapped.
+    /// The process (tgid). Null if only the log spoke, which names a thread, or if the tracepoint
+    /// carries only a thread and it was gone.
     pub pid: Option<u32>,
     /// The thread that the kernel names: one that still had the memory.
     pub tid: u32,
