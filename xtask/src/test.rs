@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build_ebpf, project,
+    build_ebpf, guests, project,
     tool::{self, Tool},
 };
 
@@ -33,7 +33,7 @@ const QUICK: &str = "OOM_TESTS_QUICK";
 /// Formatting, lints, licences, the eBPF object, and every test.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leaves out what takes long: licences, rebuilding the eBPF object, storms.
+    /// Leaves out what takes long: licences, rebuilding the eBPF object, storms, guests.
     #[arg(long)]
     quick: bool,
 }
@@ -55,7 +55,11 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     }
     step("tests");
     let required = is_true("CI") || is_true(REQUIRE_PRIVILEGED);
-    let skipped = tests(args.quick, required)?;
+    let mut skipped = tests(args.quick, required)?;
+    if !args.quick {
+        step("tests under other kernels");
+        skipped.extend(guests::run()?);
+    }
     summary(&skipped, start);
     let avoidable = skipped
         .iter()
@@ -69,9 +73,9 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
 
 /// A test that did not run.
 #[derive(Debug, PartialEq, Eq)]
-struct Skip {
-    name: String,
-    reason: String,
+pub(crate) struct Skip {
+    pub(crate) name: String,
+    pub(crate) reason: String,
 }
 
 /// Runs `cargo test`, shows what it says, and returns the tests that were skipped.
@@ -120,7 +124,8 @@ fn lines(pipe: impl Read) -> impl Iterator<Item = String> {
 }
 
 impl Skip {
-    fn in_line(line: &str) -> Option<Self> {
+    /// What a test says that cannot run.
+    pub(crate) fn in_line(line: &str) -> Option<Self> {
         let (name, reason) = line.strip_prefix("skipped: ")?.split_once(": ")?;
         Some(Self {
             name: name.to_owned(),

@@ -57,26 +57,51 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// These test programs, one after the other, in one guest for each kernel.
-    pub(crate) fn tests(kernels: &[&str], tests: &[&str]) -> Self {
-        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        let command = |test: &&str| [format!("/bin/{test}"), "--show-output".to_owned()];
-        let commands: Vec<_> = tests.iter().map(command).collect();
+    /// These test programs, one after the other, under this kernel.
+    pub(crate) fn tests(kernel: &str, tests: &[&str], env: &str) -> Self {
+        let commands: Vec<_> = tests.iter().map(|test| format!("/bin/{test}")).collect();
+        let command = commands.join(" ; ");
         Self {
-            kernel: owned(kernels),
-            append: "OOM_AGENT_BIN=/bin/oom-agent".to_owned(),
-            test: owned(tests),
+            kernel: vec![kernel.to_owned()],
+            // The console is for the tests; the log that the agent reads stays whole.
+            append: format!("loglevel=1 OOM_AGENT_BIN=/bin/oom-agent {env}"),
+            test: tests.iter().map(|&test| test.to_owned()).collect(),
             file: Vec::new(),
             memory: 1024,
             timeout: 300,
-            command: commands.join(&";".to_owned()),
+            command: command.split(' ').map(str::to_owned).collect(),
         }
     }
 }
 
-/// Whether guests can be run here at all.
-pub(crate) fn available() -> bool {
-    qemu::version().is_ok()
+/// What this machine lacks for booting this kernel; downloads it if need be.
+pub(crate) fn lacks(kernel: &str) -> Result<Option<String>> {
+    if qemu::version().is_err() {
+        return Ok(Some(
+            "needs QEMU (apt-get install qemu-system-x86)".to_owned(),
+        ));
+    }
+    if !has_target()? {
+        return Ok(Some(format!("needs `rustup target add {TARGET}`")));
+    }
+    let kernel = kernels::resolve(kernel, &cache()?);
+    Ok(kernel.err().map(|error| format!("no kernel: {error:#}")))
+}
+
+/// Whether the toolchain can build for guests.
+fn has_target() -> Result<bool> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let dir = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(project::root())
+        .output()?;
+    Ok(PathBuf::from(String::from_utf8(dir.stdout)?.trim()).is_dir())
+}
+
+fn cache() -> Result<PathBuf> {
+    let cache = project::target().join("vm-cache");
+    fs::create_dir_all(&cache)?;
+    Ok(cache)
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -85,8 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Boots one guest for each kernel; every line of their consoles goes to `on_line`.
 pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
-    let cache = project::target().join("vm-cache");
-    fs::create_dir_all(&cache)?;
+    let cache = cache()?;
     let initramfs = tempfile::NamedTempFile::new_in(&cache)?;
     fs::write(&initramfs, archive(args)?)?;
 

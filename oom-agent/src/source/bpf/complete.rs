@@ -86,6 +86,9 @@ impl Completer {
         };
         let own = self.hierarchy.as_ref().and_then(|hierarchy| {
             let path = memory_cgroup(found.cgroup.as_deref()?, hierarchy.version)?;
+            // v1 shows every exiting task in the root (`proc_cgroup_show`).
+            let shown = hierarchy.version == CgroupVersion::V2 || path != "/";
+            let path = shown.then_some(path)?;
             Some((charged(hierarchy, path)?, hierarchy.version.number()))
         });
         let (level, version) = own.unzip();
