@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::event::{EventfdFlags, eventfd};
 use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::{
     correlate::{Correlator, Timing},
-    detect::{Core, Detector, Inbox, Summary},
+    detect::{Core, Detector, Summary},
+    error::chain,
     event::{Event, Source},
     evidence::Evidence,
     host,
@@ -29,11 +29,9 @@ use crate::{
             ring::BpfSource,
             stack::Symbols,
         },
-        kmsg::{self, KmsgReader, Position},
+        kmsg::{self, KMSG, KmsgReader, KmsgThread, Position},
     },
 };
-
-const KMSG: &str = "/dev/kmsg";
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -157,10 +155,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     for note in notes.into_iter().chain(realtime::lock_memory().err()) {
         tracing::info!("slower than it could be: {note}");
     }
+    let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
-        .map(|reader| KmsgThread::start(reader, detector.inbox(), options));
-    let kmsg = kmsg.transpose().map_err(system("cannot start a thread"))?;
+        .map(|reader| KmsgThread::start(reader, move |evidence| inbox.submit(evidence)))
+        .transpose()
+        .map_err(system("cannot start a thread"))?;
 
     wait_for_the_end(&once)?;
     tracing::debug!("draining");
@@ -180,7 +180,7 @@ fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {
     let kmsg = kmsg::Options {
         accept_forged: options.accept_forged,
     };
-    KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| load::chain(&error))
+    KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| chain(&error))
 }
 
 fn open_bpf(options: &Options) -> Result<BpfSource, String> {
@@ -193,7 +193,7 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
         debug_log: options.debug_bpf,
         by_format: options.bpf_by_format,
     };
-    let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error));
+    let loaded = load::load(wanted).map_err(|error: LoadError| chain(&error));
     // Before anything else settles in it, and before memory is locked.
     load::release_memory();
     let mut loaded = loaded?;
@@ -255,70 +255,6 @@ impl Output for FirstReport {
         }
         !first
     }
-}
-
-/// The kernel log's reader on its thread, opened again when it fails.
-struct KmsgThread {
-    stop: Arc<rustix::fd::OwnedFd>,
-    thread: JoinHandle<()>,
-}
-
-impl KmsgThread {
-    fn start(reader: KmsgReader, inbox: Inbox, options: &Options) -> io::Result<Self> {
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let (shutdown, accept_forged) = (stop.clone(), options.accept_forged);
-        let thread = thread::Builder::new().name("kmsg".into()).spawn(move || {
-            let mut reader = Ok(reader);
-            loop {
-                let outcome = reader.and_then(|reader: KmsgReader| {
-                    inbox.submit([Evidence::SourceState {
-                        source: Source::Kmsg,
-                        up: true,
-                    }]);
-                    reader.run(&*shutdown, |batch| {
-                        inbox.submit(batch.evidence.drain(..).map(Evidence::Kmsg));
-                    })
-                });
-                let Err(error) = outcome else { return };
-                tracing::error!("kernel log: {}; opening it again", load::chain(&error));
-                inbox.submit([Evidence::SourceState {
-                    source: Source::Kmsg,
-                    up: false,
-                }]);
-                if stopped_within(&shutdown, Duration::from_secs(1)) {
-                    return;
-                }
-                reader = KmsgReader::open(
-                    Path::new(KMSG),
-                    Position::End,
-                    kmsg::Options { accept_forged },
-                );
-            }
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    fn stop(self) {
-        if let Err(error) = rustix::io::write(&*self.stop, &1u64.to_ne_bytes()) {
-            tracing::error!("cannot stop the kernel log's reader: {error}");
-            return;
-        }
-        if self.thread.join().is_err() {
-            tracing::error!("the kernel log's reader had panicked");
-        }
-    }
-}
-
-fn stopped_within(stop: &rustix::fd::OwnedFd, at_most: Duration) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let timeout = Timespec {
-        tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(1),
-        tv_nsec: 0,
-    };
-    matches!(
-        poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&timeout)),
-        Ok(1..)
-    )
 }
 
 /// A reader that does not read must not keep the agent from ending.

@@ -210,6 +210,8 @@ pub struct OomInstance {
     pub kills: Vec<OomKill>,
     /// The process table that the kernel printed, if it did.
     pub tasks: Vec<TaskRow>,
+    /// Rows of that table that are not in `tasks`: too many, or not understood.
+    pub tasks_dropped: u32,
     /// What each source said, and where they differ.
     pub crosscheck: Crosscheck,
     /// From the first evidence until this report was closed.

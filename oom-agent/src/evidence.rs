@@ -214,6 +214,11 @@ pub enum KmsgEvidence {
         /// How many.
         reports: u64,
     },
+    /// Reports that ended without the line that closes them.
+    Abandoned {
+        /// How many.
+        reports: u64,
+    },
     /// Records that were overwritten before they were read.
     Lost {
         /// How many, from the gap in sequence numbers.

@@ -9,12 +9,16 @@
 //! Data flows one way. `source` turns bytes into [`evidence`]; `correlate` is pure and decides;
 //! [`event`] is the public contract.
 
+// One exception, in `source::bpf::load`.
+#![deny(unsafe_code)]
+
 pub mod cli;
 pub mod clock;
 pub mod correlate;
 pub mod daemon;
 pub mod detect;
 pub mod doctor;
+pub mod error;
 pub mod event;
 pub mod evidence;
 pub mod host;

@@ -137,6 +137,7 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
         group_kill: Some(false),
         kills,
         tasks: Vec::new(),
+        tasks_dropped: 0,
         crosscheck: Crosscheck {
             bpf_kills: Some(count),
             kmsg_kills: Some(count),

@@ -78,7 +78,7 @@ fn restricted() -> Result<Option<Machine>> {
     }
     let restrict = fs::read_to_string("/proc/sys/kernel/dmesg_restrict").unwrap_or_default();
     if restrict.trim() != "1" {
-        machine::say_skipped("kernel.dmesg_restrict=0: everybody may read the log here");
+        machine::say_skipped("this kernel lets everybody read the log (kernel.dmesg_restrict=0)");
         return Ok(None);
     }
     Ok(Some(machine))

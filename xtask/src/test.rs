@@ -27,13 +27,11 @@ const CARGO_DENY: Tool = Tool {
 
 /// Tests that need root fail instead of skipping when this is set.
 const REQUIRE_PRIVILEGED: &str = "OOM_TESTS_REQUIRE_PRIVILEGED";
-/// Tests that take long skip when this is set.
-const QUICK: &str = "OOM_TESTS_QUICK";
 
 /// Formatting, lints, licences, the eBPF object, and every test.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leaves out what takes long: licences, rebuilding the eBPF object, storms, guests.
+    /// Leaves out what takes long: licences, rebuilding the eBPF object, other kernels.
     #[arg(long)]
     quick: bool,
 }
@@ -55,7 +53,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     }
     step("tests");
     let required = is_true("CI") || is_true(REQUIRE_PRIVILEGED);
-    let mut skipped = tests(args.quick, required)?;
+    let mut skipped = tests(required)?;
     if !args.quick {
         step("tests under other kernels");
         skipped.extend(guests::run()?);
@@ -79,15 +77,12 @@ pub(crate) struct Skip {
 }
 
 /// Runs `cargo test`, shows what it says, and returns the tests that were skipped.
-fn tests(quick: bool, required: bool) -> Result<Vec<Skip>> {
+fn tests(required: bool) -> Result<Vec<Skip>> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast", "--", "--show-output"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     if io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
-    }
-    if quick {
-        command.env(QUICK, "1");
     }
     if required {
         command.env(REQUIRE_PRIVILEGED, "1");

@@ -71,6 +71,6 @@ fn schema() -> ExitCode {
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("oom-agent: {}", crate::source::bpf::load::chain(error));
+    eprintln!("oom-agent: {}", crate::error::chain(error));
     ExitCode::from(EXIT_FAILED)
 }

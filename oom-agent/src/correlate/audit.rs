@@ -21,6 +21,8 @@ pub struct Counts {
     pub malformed: u64,
     /// Reports that the kernel itself kept out of the log, as it says.
     pub suppressed_reports: u64,
+    /// Reports in the log that ended without a kill line: the rest of them was lost.
+    pub abandoned_reports: u64,
     /// Log lines that came after their instance was closed.
     pub late_lines: u64,
     /// Group kills for which no source could have shown the repeat.

@@ -107,6 +107,10 @@ impl Instance {
                 .report
                 .as_ref()
                 .map_or_else(Vec::new, |report| report.tasks.clone()),
+            tasks_dropped: self
+                .report
+                .as_ref()
+                .map_or(0, |report| report.tasks_dropped),
             crosscheck: Crosscheck {
                 bpf_kills: (bpf_up || by_bpf > 0).then_some(by_bpf),
                 kmsg_kills: (kmsg_up || by_log > 0).then_some(by_log),

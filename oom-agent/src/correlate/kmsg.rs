@@ -45,6 +45,7 @@ impl Correlator {
             }
             KmsgEvidence::Reaped { .. } => {}
             KmsgEvidence::Suppressed { reports } => counts.suppressed_reports += reports,
+            KmsgEvidence::Abandoned { reports } => counts.abandoned_reports += reports,
             KmsgEvidence::Lost { records } => counts.kmsg_lost += records,
             KmsgEvidence::Forged { .. } => counts.forged += 1,
             KmsgEvidence::Malformed { .. } => counts.malformed += 1,

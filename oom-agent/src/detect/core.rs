@@ -14,9 +14,11 @@ use crate::{
     },
 };
 
-/// Without evidence or deadlines the ring is looked at this often. The counter is not read then: only
-/// after a kill has been seen.
+/// Without evidence or deadlines the ring is looked at, and the counter compared, this often.
 const SLOW_TURN_NS: u64 = 10_000_000_000;
+
+/// A difference is looked at again after this long.
+const AUDIT_AGAIN_NS: u64 = 1_000_000_000;
 
 /// Everything between the sources and the hub.
 pub struct Core {
@@ -26,9 +28,11 @@ pub struct Core {
     hub: Hub,
     evidence: Vec<Evidence>,
     events: Vec<Event>,
-    /// Whether a kill has been seen that the audit has not looked at since.
-    unaudited: bool,
-    last_unexplained: i64,
+    /// When the counter is compared next, `CLOCK_MONOTONIC`.
+    audit_at_ns: u64,
+    /// What the last comparison left over, and what of it has been said.
+    unexplained: i64,
+    warned: i64,
 }
 
 impl fmt::Debug for Core {
@@ -76,6 +80,7 @@ impl fmt::Display for Summary {
             ("bare_marks", counts.bare_marks),
             ("late_lines", counts.late_lines),
             ("suppressed_reports", counts.suppressed_reports),
+            ("abandoned_reports", counts.abandoned_reports),
             ("possible_repeats", counts.possible_repeats),
             ("failed_reads", self.kernel.read_failed),
         ] {
@@ -103,8 +108,9 @@ impl Core {
             hub,
             evidence: Vec::with_capacity(256),
             events: Vec::with_capacity(256),
-            unaudited: false,
-            last_unexplained: 0,
+            audit_at_ns: 0,
+            unexplained: 0,
+            warned: 0,
         }
     }
 
@@ -148,7 +154,6 @@ impl Core {
     }
 
     fn observe(&mut self, evidence: Evidence) {
-        self.unaudited |= matches!(evidence, Evidence::Mark(_) | Evidence::Kmsg(_));
         self.correlator
             .observe(evidence, Now::read(), &mut self.events);
         if self.correlator.wants_counter() {
@@ -165,16 +170,16 @@ impl Core {
             self.audit();
         }
         self.publish();
-        if self.unaudited && self.correlator.is_quiet() {
-            self.unaudited = false;
+        if now.monotonic_ns >= self.audit_at_ns && self.correlator.is_quiet() {
             self.audit();
             self.publish();
-            self.report_unexplained();
+            self.audit_at_ns = now.monotonic_ns + self.judge();
         }
         let slow = now.monotonic_ns + SLOW_TURN_NS;
-        self.correlator
-            .next_deadline()
-            .map_or(slow, |deadline| deadline.min(slow))
+        let deadline = self.correlator.next_deadline().unwrap_or(slow);
+        // An audit that is overdue waits for quiet, which comes with a deadline or with evidence.
+        let audit = Some(self.audit_at_ns).filter(|&at| at > now.monotonic_ns);
+        deadline.min(audit.unwrap_or(slow)).min(slow)
     }
 
     fn audit(&mut self) {
@@ -189,17 +194,27 @@ impl Core {
         }
     }
 
-    fn report_unexplained(&mut self) {
-        let Some(unexplained) = self.correlator.audit().unexplained() else {
-            return;
+    /// Says what the counter has and no source has shown; gives the time until the next comparison.
+    /// The kernel counts before it marks, so in a burst the counter is ahead: only what is left over
+    /// twice is said.
+    fn judge(&mut self) -> u64 {
+        let Some(left) = self.correlator.audit().unexplained() else {
+            return SLOW_TURN_NS;
         };
-        if unexplained > self.last_unexplained {
+        let before = std::mem::replace(&mut self.unexplained, left);
+        let confirmed = left.min(before);
+        if confirmed > self.warned {
+            self.warned = confirmed;
             tracing::warn!(
-                "the kernel counts {unexplained} OOM kills that no source has shown \
+                "the kernel counts {confirmed} OOM kills that no source has shown \
                  (/proc/vmstat oom_kill against events and repeats)"
             );
         }
-        self.last_unexplained = unexplained;
+        if left > self.warned {
+            AUDIT_AGAIN_NS
+        } else {
+            SLOW_TURN_NS
+        }
     }
 
     fn publish(&mut self) {

@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use super::{Check, State, setting};
-use crate::source::{
-    bpf::load,
-    kmsg::{KmsgReader, Options, Position},
-};
+use crate::source::kmsg::{KmsgReader, Options, Position};
 
 const KMSG: &str = "/dev/kmsg";
 
@@ -24,7 +21,7 @@ pub(super) fn kmsg() -> Check {
             format!("{KMSG} is readable (dmesg_restrict is {restricted})"),
         ),
         Err(error) => {
-            let error = load::chain(&error);
+            let error = crate::error::chain(&error);
             Check::new(
                 name,
                 State::Missing,

@@ -60,7 +60,7 @@ pub(super) fn try_load() -> Result<Reached, Refused> {
                 LoadError::SelfCheck(_) => "run in the host's pid namespace; else report this",
                 _ => "see the reason; CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and a JIT are needed",
             },
-            reason: load::chain(&error),
+            reason: crate::error::chain(&error),
         }),
     }
 }

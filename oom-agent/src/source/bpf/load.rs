@@ -162,9 +162,10 @@ pub fn load(options: Options) -> Result<Loaded, LoadError> {
         Err(error @ LoadError::NotPermitted(_)) => Err(error),
         Err(first) => match by_format(options) {
             Ok(mut loaded) => {
-                loaded
-                    .notes
-                    .insert(0, format!("no BTF tracepoint: {}", chain(&first)));
+                loaded.notes.insert(
+                    0,
+                    format!("no BTF tracepoint: {}", crate::error::chain(&first)),
+                );
                 Ok(loaded)
             }
             Err(_) => Err(first),
@@ -426,23 +427,11 @@ fn finish(
     })
 }
 
-/// An error and its causes on one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        let next = next.lines().next().unwrap_or_default();
-        if !text.contains(next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// Gives back what loading needed for a moment: the kernel's BTF is several times the agent's size.
+#[expect(
+    unsafe_code,
+    reason = "the C library's allocator has no safe interface"
+)]
 pub fn release_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: `malloc_trim` takes the allocator's own locks and touches only free memory.

@@ -98,6 +98,8 @@ impl BpfSource {
             }
             Ok(Decoded::SelfCheck(own)) => self.gap(own.seq, out),
             Err(error) => {
+                // It has a number, which must not count as lost.
+                self.last_seq += 1;
                 self.refused += 1;
                 tracing::error!("ring record refused: {error}");
             }

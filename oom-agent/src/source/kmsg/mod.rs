@@ -18,6 +18,8 @@ pub mod record;
 pub mod report;
 pub mod summary;
 pub mod table;
+pub mod thread;
 
 pub use decode::Decoder;
 pub use reader::{Batch, KmsgError, KmsgReader, Options, Position, RecordSource};
+pub use thread::{KMSG, KmsgThread};

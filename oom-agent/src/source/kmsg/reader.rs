@@ -103,13 +103,14 @@ pub struct KmsgReader<S = OwnedFd> {
 impl KmsgReader {
     /// Opens the device at `path`.
     pub fn open(path: &Path, position: Position, options: Options) -> Result<Self, KmsgError> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let source =
-            rustix::fs::open(path, flags, Mode::empty()).map_err(|source| KmsgError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
-        Self::new(source, position, options)
+        Self::new(open(path)?, position, options)
+    }
+
+    /// Opens the device once more after a failure. Records that are known are skipped, and what is
+    /// missing after them is counted.
+    pub fn reopen(&mut self, path: &Path) -> Result<(), KmsgError> {
+        self.source = open(path)?;
+        Ok(())
     }
 
     /// Reads and delivers until `shutdown` (an eventfd, or any descriptor) becomes readable, and what
@@ -117,7 +118,7 @@ impl KmsgReader {
     ///
     /// `deliver` may take the evidence out of the batch; what it leaves is dropped.
     pub fn run(
-        mut self,
+        &mut self,
         shutdown: impl AsFd,
         mut deliver: impl FnMut(&mut Batch),
     ) -> Result<(), KmsgError> {
@@ -150,6 +151,14 @@ impl KmsgReader {
             }
         }
     }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, KmsgError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|source| KmsgError::Open {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl<S: RecordSource> KmsgReader<S> {

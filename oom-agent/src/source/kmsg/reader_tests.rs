@@ -153,7 +153,8 @@ fn watch<A>(
     act: impl FnOnce() -> A,
     is_last: impl Fn(&A, &KmsgEvidence) -> bool,
 ) -> (A, Vec<KmsgEvidence>) {
-    let reader = KmsgReader::open(Path::new(DEVICE), Position::End, Options::default()).unwrap();
+    let mut reader =
+        KmsgReader::open(Path::new(DEVICE), Position::End, Options::default()).unwrap();
     let shutdown = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
