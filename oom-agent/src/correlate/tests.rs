@@ -491,6 +491,22 @@ fn the_alert_and_the_report_name_the_kill_alike() {
 }
 
 #[test]
+fn one_start_read_in_two_ways_is_one_process() {
+    let tick = crate::clock::TICK_NS;
+    for (start, kills) in [(7 * tick, 1), (7 * tick + tick - 1, 1), (8 * tick, 2)] {
+        let mut bench = Bench::new(true, false);
+        let at = |ns| {
+            bpf(Mark {
+                start_boottime_ns: Some(ns),
+                ..mark(10, 42)
+            })
+        };
+        bench.at(10, at(7 * tick)).at(10, at(start)).pass(9000);
+        assert_eq!(bench.kills().len(), kills, "{start}");
+    }
+}
+
+#[test]
 fn repeats_are_counted_and_the_audit_adds_up() {
     let mut bench = Bench::new(true, true);
     bench.at(1, bpf(in_group(mark(1, 50), Role::Chosen)));

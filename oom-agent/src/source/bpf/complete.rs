@@ -73,13 +73,13 @@ impl Completer {
                 merge(mark, chosen);
             }
             if mark.victim.pid.is_none() || mark.victim.comm.is_empty() {
-                self.from_proc(mark);
+                self.look_up(mark);
             }
         }
         self.name_levels(mark);
     }
 
-    fn from_proc(&self, mark: &mut Mark) {
+    fn look_up(&self, mark: &mut Mark) {
         let suspended = u64::try_from(Now::read().boot_offset_ns).unwrap_or_default();
         let Some(found) = proc::read(mark.victim.tid, mark.monotonic_ns + suspended) else {
             return;

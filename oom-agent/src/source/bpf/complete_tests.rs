@@ -93,13 +93,13 @@ fn a_mark_is_completed_from_its_own_decision_only() {
     ] {
         let mut completer = Completer::with(None);
         completer.decision(&mut decision(5, NOBODY), true);
-        let mut completed = mark.clone();
-        completer.mark(&mut completed);
-        assert_eq!(completed.victim.pid, pid, "{mark:?}");
-        assert_eq!(completed.victim.comm.to_string(), comm, "{mark:?}");
-        assert_eq!(completed.victim.tid, mark.victim.tid);
-        assert_eq!(completed.memcg().is_some(), pid.is_some(), "{mark:?}");
-        assert_eq!(completed.start_boottime_ns.is_some(), pid.is_some());
+        let mut full = mark.clone();
+        completer.mark(&mut full);
+        assert_eq!(full.victim.pid, pid, "{mark:?}");
+        assert_eq!(full.victim.comm.to_string(), comm, "{mark:?}");
+        assert_eq!(full.victim.tid, mark.victim.tid);
+        assert_eq!(full.memcg().is_some(), pid.is_some(), "{mark:?}");
+        assert_eq!(full.start_boottime_ns.is_some(), pid.is_some());
     }
 }
 
