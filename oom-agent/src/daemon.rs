@@ -15,15 +15,16 @@ use tokio::sync::Notify;
 use crate::{
     correlate::{Correlator, Timing},
     detect::{Core, Detector, Inbox, Summary},
-    event::Source,
+    event::{Event, Source},
     evidence::Evidence,
     host,
-    hub::Hub,
+    hub::{Hub, Output},
     notify, realtime,
     sink::stdout::{self, Format},
     source::{
         audit::{OomKillCounter, VMSTAT},
         bpf::{
+            debug,
             load::{self, LoadError},
             ring::BpfSource,
             stack::Symbols,
@@ -134,14 +135,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
 
     let mut hub = Hub::default();
     let once = Arc::new(Notify::new());
-    let (first, wanted) = (once.clone(), options.once);
-    let (output, writer) = stdout::spawn(options.output, move || {
-        if wanted {
-            first.notify_one();
-        }
-    })
-    .map_err(system("cannot start a thread"))?;
+    let (output, writer) =
+        stdout::spawn(options.output).map_err(system("cannot start a thread"))?;
     hub.add(output);
+    if options.once {
+        hub.add(FirstReport(once.clone()));
+    }
 
     let mut correlator = Correlator::new(host, options.timing);
     let mut events = Vec::new();
@@ -197,7 +196,12 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
     let loaded = load::load(wanted).map_err(|error: LoadError| load::chain(&error));
     // Before anything else settles in it, and before memory is locked.
     load::release_memory();
-    let loaded = loaded?;
+    let mut loaded = loaded?;
+    if options.debug_bpf
+        && let Err(error) = debug::spawn(&mut loaded.ebpf)
+    {
+        tracing::warn!("no debug lines from the kernel side: {error}");
+    }
     tracing::info!("tier: {}", loaded.tier.describe());
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
@@ -238,6 +242,19 @@ fn wait_for_the_end(once: &Notify) -> Result<(), RunError> {
             Ok(())
         })
         .map_err(system("cannot catch signals"))
+}
+
+/// Ends the run with the first report, written or not.
+struct FirstReport(Arc<Notify>);
+
+impl Output for FirstReport {
+    fn offer(&mut self, event: &Arc<Event>) -> bool {
+        let first = matches!(**event, Event::OomInstance(_));
+        if first {
+            self.0.notify_one();
+        }
+        !first
+    }
 }
 
 /// The kernel log's reader on its thread, opened again when it fails.

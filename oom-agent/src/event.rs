@@ -28,11 +28,12 @@ pub enum Event {
 /// The alert: one per killed process.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OomKill {
-    /// Always [`SCHEMA`].
+    /// Version of this contract.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
     /// Deterministic: boot id, tgid and start time; boot id and log sequence if only the log saw it.
     pub id: Arc<str>,
-    /// The [`OomInstance`] that this kill belongs to.
+    /// `id` of the report that this kill belongs to.
     pub instance_id: Arc<str>,
     /// Wall clock at the kernel's mark (or log line).
     pub time: Timestamp,
@@ -61,7 +62,8 @@ pub struct OomKill {
 /// The process that was killed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Victim {
-    /// The process (tgid). Null if only the log spoke and the thread could not be mapped.
+    /// The process (tgid). Null if only the log spoke, which names a thread, or if the tracepoint
+    /// carries only a thread and it was gone.
     pub pid: Option<u32>,
     /// The thread that the kernel names: one that still had the memory.
     pub tid: u32,
@@ -179,9 +181,10 @@ impl fmt::Display for Source {
 /// The report: one per decision of the kernel.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OomInstance {
-    /// Always [`SCHEMA`].
+    /// Version of this contract.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: u32,
-    /// Deterministic; [`OomKill::instance_id`] of its kills.
+    /// Deterministic; `instance_id` of its kills.
     pub id: Arc<str>,
     /// Wall clock of the first evidence.
     pub time: Timestamp,
@@ -473,5 +476,26 @@ impl OomKill {
             evidence: Vec::new(),
             detection_latency_ns: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    #[test]
+    fn resident_memory_is_known_if_its_parts_and_their_sum_are() {
+        let rss = |anon_bytes, file_bytes, shmem_bytes| {
+            let memory = Memory {
+                anon_bytes,
+                file_bytes,
+                shmem_bytes,
+                ..Memory::default()
+            };
+            memory.rss_bytes()
+        };
+        assert_eq!(rss(Some(1), Some(2), Some(4)), Some(7));
+        assert_eq!(rss(Some(1), None, Some(4)), None);
+        assert_eq!(rss(Some(u64::MAX), Some(1), Some(0)), None);
     }
 }

@@ -6,7 +6,7 @@
 use aya_ebpf::{
     EbpfContext, helpers::generated, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
-use aya_log_ebpf::debug;
+use aya_log_ebpf::info;
 use oom_common::{Record, STACK_DEPTH, kind};
 
 use crate::{cgroup, read::layout, ring, task};
@@ -27,7 +27,7 @@ pub(crate) fn mark_victim(ctx: BtfTracePointContext) -> i32 {
     asker(record);
     stack(&ctx, record);
     if layout!(debug_log) == 1 {
-        debug!(
+        info!(
             &ctx,
             "mark_victim seq {} tid {} levels {}", record.seq, record.task.tid, record.level_count
         );

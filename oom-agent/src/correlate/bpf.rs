@@ -34,14 +34,18 @@ impl Correlator {
         }
     }
 
-    /// The kill that this mark's process already died of.
+    /// The kill that this mark's process already died of. A kill that only the log showed has no start
+    /// time to know it by: once its report is closed, the same pid is another process.
     fn known(&self, mark: &Mark) -> Option<u64> {
         let by_pid = mark.victim.pid.and_then(|pid| self.by_tid.get(&pid));
         let key = *by_pid.or_else(|| self.by_tid.get(&mark.victim.tid))?;
-        self.kills
-            .get(&key)
-            .is_some_and(|kill| kill.is(mark))
-            .then_some(key)
+        let kill = self.kills.get(&key)?;
+        let open = || {
+            self.instances
+                .get(&kill.instance)
+                .is_some_and(|instance| !instance.closed)
+        };
+        (kill.is(mark) && (kill.mark.is_some() || open())).then_some(key)
     }
 
     /// The log was first, or the kernel killed another thread of the same process once more.

@@ -50,7 +50,8 @@ pub(super) fn reported(report: &KmsgReport, mark: Option<&Mark>) -> Option<Limit
 }
 
 /// The level that stood at its limit. A charge goes from the cgroup upwards and fails at the first
-/// level without room (`page_counter_try_charge`): of several full levels it is the lowest.
+/// level without room (`page_counter_try_charge`): the fullest
+/// level, and of equally full ones the lowest.
 pub(super) fn inferred(mark: &Mark) -> Option<Limit> {
     let room = |level: &Level| {
         let charge = level.charge?;

@@ -401,6 +401,18 @@ fn orders_and_losses() {
             "K50 K50 I[50] I[50]",
         ),
         (
+            "a pid used again, told by the log and then by BPF",
+            both,
+            vec![
+                (1, log(1, 50)),
+                (300, Evidence::Counter { oom_kill: 1001 }),
+                (2600, Evidence::Counter { oom_kill: 1001 }),
+                (3000, bpf(mark(3000, 50))),
+                (3000, log(3000, 50)),
+            ],
+            "K50 I[50] K50 I[50]",
+        ),
+        (
             "nothing could be killed",
             both,
             vec![(

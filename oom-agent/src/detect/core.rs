@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// Without evidence or deadlines the ring is looked at and the counter read this often.
+/// Without evidence or deadlines the ring is looked at this often. The counter is not read then: only
+/// after a kill has been seen.
 const SLOW_TURN_NS: u64 = 10_000_000_000;
 
 /// Everything between the sources and the hub.

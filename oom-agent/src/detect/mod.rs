@@ -8,7 +8,7 @@
 //! ```
 //! The task that kills stays in the kernel on its CPU for a millisecond or two after it woke us, and
 //! `oom_lock` lets only one CPU kill at a time: with two waiters on two CPUs one of them can always
-//! run. Store, sinks and API live elsewhere and can never hold these threads up.
+//! run. Outputs take what they can at once and can never hold these threads up.
 
 mod core;
 mod waiter;

@@ -44,14 +44,10 @@ struct Lane {
     pending: Arc<AtomicUsize>,
     /// Whether the descriptor can be asked to take a write at once or refuse it.
     direct: bool,
-    on_instance: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Starts the output; `on_instance` is called after each report that was written.
-pub fn spawn(
-    format: Format,
-    on_instance: impl Fn() + Send + Sync + 'static,
-) -> io::Result<(impl Output + 'static, JoinHandle<()>)> {
+/// Starts the output. Its thread ends once the hub has gone and everything is written.
+pub fn spawn(format: Format) -> io::Result<(impl Output + 'static, JoinHandle<()>)> {
     let (sender, receiver) = queue();
     let renderer = Renderer {
         format,
@@ -66,13 +62,12 @@ pub fn spawn(
         queue: sender,
         pending: Arc::new(AtomicUsize::new(0)),
         direct: is_pipe(),
-        on_instance: Arc::new(on_instance),
     };
-    let (pending, on_instance) = (lane.pending.clone(), lane.on_instance.clone());
+    let pending = lane.pending.clone();
     let writer = thread::Builder::new()
         .name("stdout".into())
         .spawn(move || {
-            write_queued(&receiver, renderer, &pending, &*on_instance);
+            write_queued(&receiver, renderer, &pending);
         })?;
     Ok((lane, writer))
 }
@@ -83,9 +78,6 @@ impl Output for Lane {
             self.line.clear();
             self.renderer.render(event, &mut self.line);
             if self.line.len() <= PIPE_BUF && self.write_at_once() {
-                if matches!(**event, Event::OomInstance(_)) {
-                    (self.on_instance)();
-                }
                 return true;
             }
         }
@@ -126,12 +118,7 @@ fn is_pipe() -> bool {
     })
 }
 
-fn write_queued(
-    queued: &Queued,
-    renderer: Renderer,
-    pending: &AtomicUsize,
-    on_instance: &(dyn Fn() + Send + Sync),
-) {
+fn write_queued(queued: &Queued, renderer: Renderer, pending: &AtomicUsize) {
     let mut line = Vec::with_capacity(2 * PIPE_BUF);
     while let Ok(event) = queued.events.recv() {
         line.clear();
@@ -141,9 +128,6 @@ fn write_queued(
             break;
         }
         pending.fetch_sub(1, Ordering::AcqRel);
-        if matches!(*event, Event::OomInstance(_)) {
-            on_instance();
-        }
     }
     if queued.missed() > 0 {
         tracing::warn!(

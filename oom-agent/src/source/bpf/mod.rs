@@ -6,6 +6,7 @@
 
 pub mod btf;
 mod complete;
+pub mod debug;
 pub mod decode;
 pub mod format;
 pub mod layout;
