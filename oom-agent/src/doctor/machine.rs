@@ -111,7 +111,7 @@ fn lockdown(text: Option<&str>, mountinfo: Option<&str>) -> Check {
     match mode {
         Some(mode @ ("none" | "integrity")) => Check::ok(name, mode),
         Some("confidentiality") => Check::new(name, State::Degraded, "confidentiality")
-            .cost("BPF may read only what is typed: no cgroup names, no counters")
+            .cost("BPF may read only what is typed: cgroups by their id, no counters of the levels")
             .fix("boot with lockdown=integrity"),
         _ => Check::new(name, State::Unknown, format!("{LOCKDOWN} says {text:?}")),
     }

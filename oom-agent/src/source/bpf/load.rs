@@ -60,7 +60,9 @@ impl Tier {
         match self {
             Self::Full => "bpf, full (mark_victim + oom_kill_process)",
             Self::Stack => "bpf + stack (mark_victim, decision from the kernel stack)",
-            Self::Pid => "bpf by pid (mark_victim carries only a pid on this kernel)",
+            Self::Pid => {
+                "bpf by pid (mark_victim carries only a pid on this kernel; more from the decision or /proc)"
+            }
             Self::Format => "bpf by format (classic tracepoint)",
         }
     }
@@ -238,8 +240,8 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         Err(first) => {
             layout.probe_read = 0;
             let ebpf = object_with_mark(&layout, options, &kernel.stand_in).map_err(|_| first)?;
-            let note = "the kernel is locked down (confidentiality): no cgroup names and counters \
-                        from BPF";
+            let note = "the kernel is locked down (confidentiality): no counters of cgroup levels; \
+                        names are looked up by id";
             (ebpf, vec![note.to_owned()])
         }
     };
