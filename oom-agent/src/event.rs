@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::text::Comm;
+pub use crate::timestamp::Timestamp;
 
 /// Version of this contract, in every event as `schema`.
 pub const SCHEMA: u32 = 1;
@@ -406,50 +407,6 @@ pub struct Mismatch {
     pub bpf: serde_json::Value,
     /// What the log said.
     pub kmsg: serde_json::Value,
-}
-
-/// A wall-clock time, RFC 3339 UTC with nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(jiff::Timestamp);
-
-impl Timestamp {
-    /// From nanoseconds since the Unix epoch; times outside what RFC 3339 can say are clamped.
-    #[must_use]
-    pub fn from_unix_ns(ns: i128) -> Self {
-        Self(jiff::Timestamp::from_nanosecond(ns).unwrap_or(if ns < 0 {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
-        }))
-    }
-
-    /// Nanoseconds since the Unix epoch.
-    #[must_use]
-    pub fn as_unix_ns(self) -> i128 {
-        self.0.as_nanosecond()
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.9}", self.0)
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for Timestamp {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Timestamp".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "format": "date-time" })
-    }
 }
 
 /// The JSON Schema of [`Event`], generated from these types.

@@ -28,4 +28,5 @@ pub mod realtime;
 pub mod sink;
 pub mod source;
 pub mod text;
+pub mod timestamp;
 pub mod trigger;

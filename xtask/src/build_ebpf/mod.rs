@@ -161,11 +161,18 @@ fn rustflags(toolchain: &Toolchain) -> Result<Vec<String>> {
         Some(dir) => PathBuf::from(dir),
         None => env::home_dir().context("no home directory")?.join(".cargo"),
     };
-    for (dir, name) in [
+    let mut remapped = vec![
         (project::root(), "oom-agent"),
-        (cargo_home, "cargo"),
+        (cargo_home.clone(), "cargo"),
         (toolchain.sysroot()?, "rust"),
-    ] {
+    ];
+    // Below it every registry, a mirror for one, keeps its crates in a directory of its own name.
+    if let Ok(registries) = fs::read_dir(cargo_home.join("registry/src")) {
+        for registry in registries {
+            remapped.push((registry?.path(), "crates"));
+        }
+    }
+    for (dir, name) in remapped {
         flags.push(format!("--remap-path-prefix={}=/{name}", dir.display()));
     }
     Ok(flags)
