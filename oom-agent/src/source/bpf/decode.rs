@@ -175,11 +175,17 @@ impl Wire<'_> {
         let count = |index: usize| u64::try_from(self.i64(rss + 8 * index)).unwrap_or(0);
         if self.has(flags::CLASSIC) {
             return Memory {
-                total_vm_bytes: Some(self.u64(task + offset_of!(Task, total_vm)) * 1024),
-                anon_bytes: Some(count(1) * 1024),
-                file_bytes: Some(count(0) * 1024),
-                shmem_bytes: Some(count(3) * 1024),
-                pgtables_bytes: Some(self.u64(task + offset_of!(Task, pgtables_bytes)) * 1024),
+                total_vm_bytes: Some(
+                    self.u64(task + offset_of!(Task, total_vm))
+                        .saturating_mul(1024),
+                ),
+                anon_bytes: Some(count(1).saturating_mul(1024)),
+                file_bytes: Some(count(0).saturating_mul(1024)),
+                shmem_bytes: Some(count(3).saturating_mul(1024)),
+                pgtables_bytes: Some(
+                    self.u64(task + offset_of!(Task, pgtables_bytes))
+                        .saturating_mul(1024),
+                ),
                 ..Memory::default()
             };
         }
@@ -194,7 +200,9 @@ impl Wire<'_> {
             swap_bytes: pages(count(2)),
             shmem_bytes: pages(count(3)),
             pgtables_bytes: Some(self.u64(task + offset_of!(Task, pgtables_bytes))),
-            peak_rss_bytes: Some(self.peak(count(0) + count(1) + count(3))),
+            peak_rss_bytes: Some(
+                self.peak(count(0).saturating_add(count(1)).saturating_add(count(3))),
+            ),
         }
     }
 
@@ -355,3 +363,7 @@ fn paths(names: &[&[u8]]) -> Vec<String> {
 fn small(value: i32) -> i16 {
     i16::try_from(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -168,3 +168,31 @@ fn proc(file: &'static str) -> Result<String, SelfCheckError> {
     fs::read_to_string(format!("/proc/self/{file}"))
         .map_err(|error| SelfCheckError::Proc { file, error })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Victim;
+
+    #[test]
+    fn a_field_that_is_not_what_proc_says_is_named() {
+        let somebody_else = Mark {
+            victim: Victim {
+                pid: Some(std::process::id() + 1),
+                ..Victim::default()
+            },
+            ..Mark::default()
+        };
+        let error = compare(&somebody_else, "0", false).unwrap_err();
+        assert!(matches!(error, SelfCheckError::Wrong { field: "tgid", .. }));
+        let wrong_thread = Mark {
+            victim: Victim {
+                pid: Some(std::process::id()),
+                ..Victim::default()
+            },
+            ..Mark::default()
+        };
+        let error = compare(&wrong_thread, "0", false).unwrap_err();
+        assert!(matches!(error, SelfCheckError::Wrong { field: "tid", .. }));
+    }
+}
