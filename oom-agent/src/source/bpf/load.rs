@@ -430,9 +430,12 @@ fn finish(
 }
 
 /// Gives back what loading needed for a moment: the kernel's BTF is several times the agent's size.
-#[expect(
-    unsafe_code,
-    reason = "the C library's allocator has no safe interface"
+#[cfg_attr(
+    target_env = "gnu",
+    expect(
+        unsafe_code,
+        reason = "the C library's allocator has no safe interface"
+    )
 )]
 pub fn release_memory() {
     #[cfg(target_env = "gnu")]
