@@ -54,6 +54,7 @@ fn main() -> ExitCode {
             fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory"),
         );
     }
+    println!("\nvm-init: up");
     println!("\nvm-init: exit {}", run());
     report("power off", reboot(RebootCommand::PowerOff));
     ExitCode::FAILURE

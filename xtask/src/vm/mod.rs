@@ -24,6 +24,10 @@ use crate::project;
 
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
+/// QEMU without KVM now and then trips over a kernel that patches itself while it boots. What died
+/// before any of our code ran is booted again this often.
+const BOOT_AGAIN: u32 = 2;
+
 /// The test program that is the guest's first process.
 const INIT: &str = "vm-init";
 
@@ -125,7 +129,14 @@ pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
             memory: args.memory,
             timeout: Duration::from_secs(args.timeout),
         };
-        let outcome = qemu::boot(&guest, &mut on_line)?;
+        let mut outcome = qemu::boot(&guest, &mut on_line)?;
+        for _ in 0..BOOT_AGAIN {
+            if outcome.up || outcome.timed_out {
+                break;
+            }
+            eprintln!("vm: {kernel}: died before its first process; booting it once more");
+            outcome = qemu::boot(&guest, &mut on_line)?;
+        }
         let end = match outcome.exit {
             Some(code) => format!("exit {code}"),
             None if outcome.timed_out => format!("no end in {} s", args.timeout),

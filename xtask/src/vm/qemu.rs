@@ -17,6 +17,9 @@ use anyhow::{Context as _, Result, ensure};
 
 const QEMU: &str = "qemu-system-x86_64";
 
+/// The first words of the first process.
+const UP: &str = "vm-init: up";
+
 /// What `vm-init` prints before it powers the machine off.
 const EXIT: &str = "vm-init: exit ";
 
@@ -38,6 +41,8 @@ pub(crate) struct Guest<'a> {
 
 /// How a guest ended.
 pub(crate) struct Outcome {
+    /// Whether the guest got as far as its first process.
+    pub(crate) up: bool,
     /// The command's exit code; `None` if the guest died or was still running at its deadline.
     pub(crate) exit: Option<i32>,
     /// Whether the deadline ended it.
@@ -60,13 +65,16 @@ pub(crate) fn boot(guest: &Guest<'_>, mut on_line: impl FnMut(&str)) -> Result<O
     let mut qemu = Qemu::start(guest)?;
     let lines = lines(qemu.0.stdout.take().context("no stdout")?);
     let mut outcome = Outcome {
+        up: false,
         exit: None,
         timed_out: false,
     };
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                if let Some(code) = line.strip_prefix(EXIT) {
+                if line == UP {
+                    outcome.up = true;
+                } else if let Some(code) = line.strip_prefix(EXIT) {
                     outcome.exit = Some(code.parse().with_context(|| line.clone())?);
                 } else {
                     on_line(&line);
