@@ -270,7 +270,7 @@ pub struct KmsgReport {
     pub seq: u64,
     /// `CLOCK_MONOTONIC` of that line.
     pub monotonic_ns: u64,
-    /// Whether both the header and the summary were seen.
+    /// Whether both the header and the summary (before 5.0, the line of the choice) were seen.
     pub complete: bool,
     /// Name of the task that asked.
     pub trigger_comm: Option<Comm>,

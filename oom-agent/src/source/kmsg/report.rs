@@ -293,6 +293,8 @@ impl Assembler {
             drop(open);
             self.abandoned += 1;
         } else if let Some(open) = &mut stream.open {
+            // Before 5.0 there is no summary: the report ends with the choice.
+            open.report.complete = open.has_header;
             open.report.victim_tid.get_or_insert(tid);
             open.report.victim_comm.get_or_insert(comm);
         }
