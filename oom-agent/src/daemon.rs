@@ -1,12 +1,6 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -35,6 +29,9 @@ use crate::{
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// At the end, a reader of standard output may take this long.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -168,8 +165,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     if let Some(kmsg) = kmsg {
         kmsg.stop();
     }
-    let summary = detector.stop();
-    join_within(writer, Duration::from_secs(2));
+    let mut summary = detector.stop();
+    summary.unwritten = writer.finish(FLUSH);
     Ok(summary)
 }
 
@@ -254,22 +251,5 @@ impl Output for FirstReport {
             self.0.notify_one();
         }
         !first
-    }
-}
-
-/// A reader that does not read must not keep the agent from ending.
-fn join_within(writer: JoinHandle<()>, at_most: Duration) {
-    let deadline = std::time::Instant::now() + at_most;
-    while !writer.is_finished() {
-        if std::time::Instant::now() >= deadline {
-            tracing::warn!(
-                "standard output is not being read: the last events were not written there"
-            );
-            return;
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    if writer.join().is_err() {
-        tracing::error!("the output thread had panicked");
     }
 }

@@ -67,7 +67,8 @@ fn it_is_ready_on_an_abstract_socket_too() -> Result<()> {
     agent.stop(Signal::TERM)?.summary().map(drop)
 }
 
-/// Whatever becomes of its stdout, the agent counts every kill and ends when told to.
+/// Whatever becomes of its stdout, the agent counts every kill, and every event that was not written,
+/// and ends when told to.
 fn detects_with(output: Output, kills: u32) -> Result<()> {
     let Some(_machine) = Machine::alone()? else {
         return Ok(());
@@ -82,6 +83,13 @@ fn detects_with(output: Output, kills: u32) -> Result<()> {
         "{summary:?}, the kernel counted {counted}"
     );
     ensure!(summary.get("unexplained")? == 0, "{summary:?}");
+    let events = summary.get("kills")? + summary.get("instances")?;
+    let unwritten = summary.get("unwritten")?;
+    match output {
+        Output::Closed => ensure!(unwritten == events, "{summary:?}"),
+        Output::Ignored => ensure!((1..events).contains(&unwritten), "{summary:?}"),
+        Output::Read => ensure!(unwritten == 0, "{summary:?}"),
+    }
     Ok(())
 }
 

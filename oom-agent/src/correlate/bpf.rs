@@ -80,18 +80,8 @@ impl Correlator {
             .map(|at| self.waiting_lines.remove(at).1);
         let instance = self.instance_of_mark(&mark, now);
         let role = mark.role.unwrap_or_else(|| self.role_in(instance));
-        let key = self.key();
         let kill = Kill::from_mark(&self.host.boot, instance, role, mark, now);
-        for tid in kill.tids() {
-            self.by_tid.insert(tid, key);
-        }
-        self.kills.insert(key, kill);
-        if let Some(open) = self.instances.get_mut(&instance) {
-            open.kills.push(key);
-            open.active_ns = now.monotonic_ns;
-            open.outcome = Outcome::Killed;
-        }
-        self.touched.push(instance);
+        let key = self.admit(kill, now);
         self.emit_kill(key, now, out);
         if let Some(line) = line {
             self.confirm(key, line, now);

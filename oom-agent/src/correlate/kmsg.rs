@@ -173,17 +173,11 @@ impl Correlator {
             let id = format!("oom-{}-kmsg{}", self.host.boot, line.seq);
             self.open(Instance::new(id, line.monotonic_ns, now))
         });
-        let key = self.key();
         let report = line.report.clone();
         let in_group = line.group.is_some();
         let kill = Kill::from_line(&self.host.boot, instance, line, now);
-        for tid in kill.tids() {
-            self.by_tid.insert(tid, key);
-        }
-        self.kills.insert(key, kill);
+        let key = self.admit(kill, now);
         if let Some(open) = self.instances.get_mut(&instance) {
-            open.kills.push(key);
-            open.active_ns = now.monotonic_ns;
             open.group_notice |= in_group;
             if open.report.is_none() {
                 open.report = report;

@@ -25,7 +25,7 @@ use kill::Kill;
 
 use crate::{
     clock::Now,
-    event::{Event, Source},
+    event::{Event, Outcome, Source},
     evidence::{Evidence, KmsgKill, Mark},
 };
 
@@ -227,6 +227,22 @@ impl Correlator {
     fn key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
+    }
+
+    /// A kill takes its place: in its instance, and under every id that may name it.
+    fn admit(&mut self, kill: Kill, now: Now) -> KillKey {
+        let (key, instance) = (self.key(), kill.instance);
+        for tid in kill.tids() {
+            self.by_tid.insert(tid, key);
+        }
+        self.kills.insert(key, kill);
+        if let Some(open) = self.instances.get_mut(&instance) {
+            open.kills.push(key);
+            open.active_ns = now.monotonic_ns;
+            open.outcome = Outcome::Killed;
+        }
+        self.touched.push(instance);
+        key
     }
 
     fn emit_kill(&mut self, key: KillKey, now: Now, out: &mut Vec<Event>) {

@@ -54,6 +54,8 @@ pub struct Summary {
     pub unexplained: Option<i64>,
     /// Ring records that could not be decoded.
     pub refused: u64,
+    /// Events that standard output did not take.
+    pub unwritten: u64,
 }
 
 impl fmt::Display for Summary {
@@ -83,6 +85,7 @@ impl fmt::Display for Summary {
             ("abandoned_reports", counts.abandoned_reports),
             ("possible_repeats", counts.possible_repeats),
             ("failed_reads", self.kernel.read_failed),
+            ("unwritten", self.unwritten),
         ] {
             if value > 0 {
                 write!(f, " {name}={value}")?;
@@ -246,6 +249,7 @@ impl Core {
                 .unwrap_or_default(),
             unexplained: self.correlator.audit().unexplained(),
             refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
+            unwritten: 0,
         }
     }
 }

@@ -10,9 +10,10 @@ use std::{
     io::{self, IoSlice, IsTerminal},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rustix::io::{Errno, ReadWriteFlags};
@@ -40,14 +41,48 @@ struct Lane {
     renderer: Renderer,
     line: Vec<u8>,
     queue: Queue,
-    /// Events in the queue or being written from it: while there are any, nothing may overtake them.
-    pending: Arc<AtomicUsize>,
+    backlog: Arc<Backlog>,
     /// Whether the descriptor can be asked to take a write at once or refuse it.
     direct: bool,
 }
 
+/// What has not been written.
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Events in the queue or being written from it: while there are any, nothing may overtake them.
+    pending: AtomicU64,
+    /// Events that will never be written: no room in the queue, or the reader has gone.
+    lost: AtomicU64,
+}
+
+/// The thread that may wait.
+#[derive(Debug)]
+pub struct Writer {
+    thread: JoinHandle<()>,
+    backlog: Arc<Backlog>,
+}
+
+impl Writer {
+    /// Waits until everything is written, at most this long: a reader that does not read must not keep
+    /// the agent from ending. Gives the number of events that were not written.
+    #[must_use]
+    pub fn finish(self, at_most: Duration) -> u64 {
+        let deadline = Instant::now() + at_most;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let backlog = &self.backlog;
+        let unwritten =
+            backlog.lost.load(Ordering::Acquire) + backlog.pending.load(Ordering::Acquire);
+        if self.thread.is_finished() && self.thread.join().is_err() {
+            tracing::error!("the output thread had panicked");
+        }
+        unwritten
+    }
+}
+
 /// Starts the output. Its thread ends once the hub has gone and everything is written.
-pub fn spawn(format: Format) -> io::Result<(impl Output + 'static, JoinHandle<()>)> {
+pub fn spawn(format: Format) -> io::Result<(impl Output + 'static, Writer)> {
     let (sender, receiver) = queue();
     let renderer = Renderer {
         format,
@@ -60,38 +95,43 @@ pub fn spawn(format: Format) -> io::Result<(impl Output + 'static, JoinHandle<()
         renderer,
         line: Vec::with_capacity(2 * PIPE_BUF),
         queue: sender,
-        pending: Arc::new(AtomicUsize::new(0)),
+        backlog: Arc::default(),
         direct: is_pipe(),
     };
-    let pending = lane.pending.clone();
-    let writer = thread::Builder::new()
+    let (backlog, of_thread) = (lane.backlog.clone(), lane.backlog.clone());
+    let thread = thread::Builder::new()
         .name("stdout".into())
-        .spawn(move || {
-            write_queued(&receiver, renderer, &pending);
-        })?;
-    Ok((lane, writer))
+        .spawn(move || write_queued(&receiver, renderer, &of_thread))?;
+    Ok((lane, Writer { thread, backlog }))
 }
 
 impl Output for Lane {
     fn offer(&mut self, event: &Arc<Event>) -> bool {
-        if self.direct && self.pending.load(Ordering::Acquire) == 0 {
+        if self.direct && self.backlog.pending.load(Ordering::Acquire) == 0 {
             self.line.clear();
             self.renderer.render(event, &mut self.line);
             if self.line.len() <= PIPE_BUF && self.write_at_once() {
                 return true;
             }
         }
-        self.pending.fetch_add(1, Ordering::AcqRel);
-        let pushed = self.queue.push(event);
-        if pushed != Pushed::Taken {
-            self.pending.fetch_sub(1, Ordering::AcqRel);
+        self.backlog.pending.fetch_add(1, Ordering::AcqRel);
+        if self.queue.push(event) != Pushed::Taken {
+            self.backlog.lose_one();
         }
-        pushed != Pushed::Gone
+        // Never gone: what is not written is counted to the end.
+        true
+    }
+}
+
+impl Backlog {
+    fn lose_one(&self) {
+        self.lost.fetch_add(1, Ordering::AcqRel);
+        self.pending.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 impl Lane {
-    /// True if the whole line has been taken. Whatever else there is to say, the queue's thread says.
+    /// True if the whole line has been taken. A reader that has gone is left to the queue's thread.
     fn write_at_once(&mut self) -> bool {
         let line = [IoSlice::new(&self.line)];
         // An offset of -1 means the current position: a pipe has no other.
@@ -118,22 +158,28 @@ fn is_pipe() -> bool {
     })
 }
 
-fn write_queued(queued: &Queued, renderer: Renderer, pending: &AtomicUsize) {
+fn write_queued(queued: &Queued, renderer: Renderer, backlog: &Backlog) {
     let mut line = Vec::with_capacity(2 * PIPE_BUF);
+    let mut gone = false;
     while let Ok(event) = queued.events.recv() {
+        if gone {
+            backlog.lose_one();
+            continue;
+        }
         line.clear();
         renderer.render(&event, &mut line);
-        if let Err(error) = write_all(&line) {
-            tracing::warn!("standard output is gone ({error}); events are no longer written there");
-            break;
+        match write_all(&line) {
+            Ok(()) => {
+                backlog.pending.fetch_sub(1, Ordering::AcqRel);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "standard output is gone ({error}); events are no longer written there"
+                );
+                gone = true;
+                backlog.lose_one();
+            }
         }
-        pending.fetch_sub(1, Ordering::AcqRel);
-    }
-    if queued.missed() > 0 {
-        tracing::warn!(
-            "standard output was too slow: {} events were not written there",
-            queued.missed()
-        );
     }
 }
 
