@@ -36,14 +36,17 @@ pub struct OomKill {
     pub id: Arc<str>,
     /// `id` of the report that this kill belongs to.
     pub instance_id: Arc<str>,
-    /// Wall clock at the kernel's mark (or log line).
-    pub time: Timestamp,
-    /// The same moment on `CLOCK_MONOTONIC`.
-    pub monotonic_ns: u64,
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: Arc<str>,
-    /// Node name.
-    pub node: Arc<str>,
+    /// Wall clock at the kernel's mark (or log line). Null only for a kill from a log that does not
+    /// tell it.
+    pub time: Option<Timestamp>,
+    /// Where `time` is from; null with it.
+    pub time_source: Option<TimeSource>,
+    /// The same moment on `CLOCK_MONOTONIC`. Null only for a kill from a log that does not tell it.
+    pub monotonic_ns: Option<u64>,
+    /// `/proc/sys/kernel/random/boot_id`. Null only for a kill from a log that does not tell it.
+    pub boot_id: Option<Arc<str>>,
+    /// Node name. Null only for a kill from a log that does not tell it.
+    pub node: Option<Arc<str>>,
     /// Who died.
     pub victim: Victim,
     /// What the victim held.
@@ -58,6 +61,31 @@ pub struct OomKill {
     pub evidence: Vec<Source>,
     /// From the kernel's mark (or log line) until the event was handed to the outputs.
     pub detection_latency_ns: Option<u64>,
+    /// What the `oom_reaper` said of the victim's memory. Null if it had not spoken when the event was
+    /// made; it is needed only where the victim does not end by itself.
+    pub reaper: Option<Reaper>,
+}
+
+/// Where the wall-clock time of an event is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeSource {
+    /// The kernel's own clock, converted on the node while it ran.
+    Kernel,
+    /// Whoever wrote the log noted it: later than the kill, and as exact as that logger writes.
+    Logger,
+    /// The log leaves out the year or the time zone; they were assumed.
+    Assumed,
+}
+
+/// What the `oom_reaper` (4.6+) did with the memory of a victim that had not ended yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaper {
+    /// It took the memory back.
+    Reaped,
+    /// It could not, and gave up.
+    Unable,
 }
 
 /// The process that was killed.
@@ -187,14 +215,18 @@ pub struct OomInstance {
     pub schema: u32,
     /// Deterministic; `instance_id` of its kills.
     pub id: Arc<str>,
-    /// Wall clock of the first evidence.
-    pub time: Timestamp,
-    /// The same moment on `CLOCK_MONOTONIC`.
-    pub monotonic_ns: u64,
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: Arc<str>,
-    /// Node name.
-    pub node: Arc<str>,
+    /// Wall clock of the first evidence. Null only for a report from a log that does not tell it.
+    pub time: Option<Timestamp>,
+    /// Where `time` is from; null with it.
+    pub time_source: Option<TimeSource>,
+    /// The same moment on `CLOCK_MONOTONIC`. Null only for a report from a log that does not tell it.
+    pub monotonic_ns: Option<u64>,
+    /// `/proc/sys/kernel/random/boot_id`. Null only for a report from a log that does not tell it.
+    pub boot_id: Option<Arc<str>>,
+    /// Node name. Null only for a report from a log that does not tell it.
+    pub node: Option<Arc<str>>,
+    /// Release of the kernel, as its report names it (`6.12.9+deb13-cloud-amd64`).
+    pub kernel: Option<String>,
     /// What ran out. Null where no source could tell.
     pub scope: Option<Scope>,
     /// The kernel's `enum oom_constraint` by name.
@@ -209,14 +241,20 @@ pub struct OomInstance {
     pub group_kill: Option<bool>,
     /// Every process that was killed, final.
     pub kills: Vec<OomKill>,
+    /// What the cgroup whose limit was hit held, with all below it. Null if nobody told.
+    pub limit_memory: Option<CgroupMemory>,
+    /// What the whole machine held. Null if nobody told; the kernel prints it when the machine, or
+    /// some of its nodes, ran out.
+    pub system_memory: Option<SystemMemory>,
     /// The process table that the kernel printed, if it did.
     pub tasks: Vec<TaskRow>,
     /// Rows of that table that are not in `tasks`: too many, or not understood.
     pub tasks_dropped: u32,
     /// What each source said, and where they differ.
     pub crosscheck: Crosscheck,
-    /// From the first evidence until this report was closed.
-    pub open_for_ns: u64,
+    /// From the first evidence until this report was closed. Null for a report from a log that was read
+    /// afterwards.
+    pub open_for_ns: Option<u64>,
 }
 
 /// What ran out of memory.
@@ -273,6 +311,11 @@ pub struct Trigger {
     pub oom_score_adj: Option<i16>,
     /// What was being allocated, from the kernel stack.
     pub allocation: Option<Allocation>,
+    /// The CPU that it ran on.
+    pub cpu: Option<u32>,
+    /// Functions of its kernel stack as the log names them, the innermost first; empty if the log has
+    /// none.
+    pub call_trace: Vec<String>,
 }
 
 /// What was being allocated when memory ran out, named from the kernel stack.
@@ -320,6 +363,141 @@ pub struct Limit {
     pub failcnt: Option<u64>,
     /// How this is known.
     pub source: LimitSource,
+}
+
+/// What a memory cgroup held, with all below it, and against which limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CgroupMemory {
+    /// Memory (`memory.max`, v1 `memory.limit_in_bytes`).
+    pub memory: Option<Counter>,
+    /// Swap (v2).
+    pub swap: Option<Counter>,
+    /// Memory and swap together (v1).
+    pub memsw: Option<Counter>,
+    /// Kernel memory (v1).
+    pub kmem: Option<Counter>,
+    /// What it was made of.
+    pub stat: MemoryStat,
+}
+
+/// A `page_counter` as the log prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Counter {
+    /// Charged.
+    pub usage_bytes: u64,
+    /// Limit; null where there is none.
+    pub limit_bytes: Option<u64>,
+    /// Times the limit was hit.
+    pub failcnt: Option<u64>,
+}
+
+/// What the memory of a cgroup was made of: `memory.stat`, under the names of cgroup v2. What a
+/// hierarchy of version 1 calls `cache`, `rss`, `mapped_file` is `file`, `anon`, `file_mapped` here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct MemoryStat {
+    /// Anonymous memory.
+    pub anon_bytes: Option<u64>,
+    /// Page cache, tmpfs and shared memory included.
+    pub file_bytes: Option<u64>,
+    /// tmpfs and shared memory.
+    pub shmem_bytes: Option<u64>,
+    /// Page cache that is mapped.
+    pub file_mapped_bytes: Option<u64>,
+    /// Page cache not yet written to disk.
+    pub file_dirty_bytes: Option<u64>,
+    /// Page cache being written to disk.
+    pub file_writeback_bytes: Option<u64>,
+    /// Swapped out.
+    pub swap_bytes: Option<u64>,
+    /// Anonymous memory in transparent huge pages.
+    pub anon_thp_bytes: Option<u64>,
+    /// All kernel memory (5.18+).
+    pub kernel_bytes: Option<u64>,
+    /// Kernel stacks.
+    pub kernel_stack_bytes: Option<u64>,
+    /// Page tables.
+    pub pagetables_bytes: Option<u64>,
+    /// Socket buffers.
+    pub sock_bytes: Option<u64>,
+    /// Kernel objects that can be given back.
+    pub slab_reclaimable_bytes: Option<u64>,
+    /// Kernel objects that cannot.
+    pub slab_unreclaimable_bytes: Option<u64>,
+    /// Anonymous memory on the active list.
+    pub active_anon_bytes: Option<u64>,
+    /// Anonymous memory on the inactive list.
+    pub inactive_anon_bytes: Option<u64>,
+    /// Page cache on the active list.
+    pub active_file_bytes: Option<u64>,
+    /// Page cache on the inactive list.
+    pub inactive_file_bytes: Option<u64>,
+    /// Memory that cannot be reclaimed (`mlock`).
+    pub unevictable_bytes: Option<u64>,
+}
+
+/// What the whole machine held: the `Mem-Info` of the kernel's report (`show_free_areas`,
+/// `mm/show_mem.c`, before 6.3 `mm/page_alloc.c`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SystemMemory {
+    /// RAM that the kernel manages or has reserved.
+    pub ram_bytes: Option<u64>,
+    /// Of it reserved.
+    pub reserved_bytes: Option<u64>,
+    /// Free.
+    pub free_bytes: Option<u64>,
+    /// Anonymous memory on the active list.
+    pub active_anon_bytes: Option<u64>,
+    /// Anonymous memory on the inactive list.
+    pub inactive_anon_bytes: Option<u64>,
+    /// Page cache on the active list.
+    pub active_file_bytes: Option<u64>,
+    /// Page cache on the inactive list.
+    pub inactive_file_bytes: Option<u64>,
+    /// Memory that cannot be reclaimed.
+    pub unevictable_bytes: Option<u64>,
+    /// Page cache not yet written to disk.
+    pub dirty_bytes: Option<u64>,
+    /// Page cache being written to disk.
+    pub writeback_bytes: Option<u64>,
+    /// Kernel objects that can be given back.
+    pub slab_reclaimable_bytes: Option<u64>,
+    /// Kernel objects that cannot.
+    pub slab_unreclaimable_bytes: Option<u64>,
+    /// Mapped files.
+    pub mapped_bytes: Option<u64>,
+    /// tmpfs and shared memory.
+    pub shmem_bytes: Option<u64>,
+    /// Page tables.
+    pub pagetables_bytes: Option<u64>,
+    /// Swap.
+    pub swap_total_bytes: Option<u64>,
+    /// Of it free.
+    pub swap_free_bytes: Option<u64>,
+    /// Huge pages set aside (`hugetlb`), used or not.
+    pub hugepages_bytes: Option<u64>,
+    /// The zones of memory, in the order of the report.
+    pub zones: Vec<Zone>,
+}
+
+/// One zone of memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Zone {
+    /// NUMA node.
+    pub node: u32,
+    /// `DMA`, `DMA32`, `Normal`, `Movable` …
+    pub name: String,
+    /// Free.
+    pub free_bytes: u64,
+    /// Below this only the kernel's emergencies may take from it.
+    pub min_bytes: u64,
+    /// Below this the kernel starts to reclaim.
+    pub low_bytes: u64,
+    /// Above this it stops.
+    pub high_bytes: u64,
+    /// All that the kernel manages of it.
+    pub managed_bytes: Option<u64>,
+    /// The largest order of which a block was free; null if nobody told, or nothing was free.
+    pub largest_free_order: Option<u32>,
 }
 
 /// How the limit is known.
@@ -423,10 +601,11 @@ impl OomKill {
             schema: SCHEMA,
             id: "id".into(),
             instance_id: "instance".into(),
-            time: Timestamp::from_unix_ns(0),
-            monotonic_ns: 0,
-            boot_id: "boot".into(),
-            node: "node".into(),
+            time: Some(Timestamp::from_unix_ns(0)),
+            time_source: Some(TimeSource::Kernel),
+            monotonic_ns: Some(0),
+            boot_id: Some("boot".into()),
+            node: Some("node".into()),
             victim: Victim::default(),
             memory: Memory::default(),
             cgroup: None,
@@ -434,6 +613,7 @@ impl OomKill {
             role: Role::Chosen,
             evidence: Vec::new(),
             detection_latency_ns: None,
+            reaper: None,
         }
     }
 }

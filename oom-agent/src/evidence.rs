@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use crate::{
-    event::{Allocation, Cgroup, Constraint, Memory, Role, Scope, Source, TaskRow, Victim},
+    event::{
+        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Role, Scope, Source, SystemMemory,
+        TaskRow, Victim,
+    },
     text::Comm,
 };
 
@@ -300,6 +303,18 @@ pub struct KmsgReport {
     pub victim_uid: Option<u32>,
     /// `memory: usage …kB, limit …kB, failcnt …` of the limit's cgroup.
     pub limit: Option<Charge>,
+    /// All that the report says of the memory of the limit's cgroup.
+    pub limit_memory: Option<CgroupMemory>,
+    /// `Mem-Info`.
+    pub system_memory: Option<SystemMemory>,
+    /// The CPU of the `CPU: … PID:` line.
+    pub trigger_cpu: Option<u32>,
+    /// The kernel's release, from the same line.
+    pub kernel: Option<String>,
+    /// Functions of the trigger's kernel stack, the innermost first.
+    pub call_trace: Vec<String>,
+    /// What was being allocated, from that stack.
+    pub allocation: Option<Allocation>,
     /// The process table.
     pub tasks: Vec<TaskRow>,
     /// Rows of it that were not kept: too many, or not understood.

@@ -6,8 +6,8 @@
 use oom_agent::{
     event::{
         Allocation, Cgroup, Constraint, Crosscheck, KmsgReportState, Limit, LimitSource, Memory,
-        Mismatch, OomInstance, OomKill, Outcome, Role, SCHEMA, Scope, Source, TaskRow, Timestamp,
-        Trigger, Victim,
+        Mismatch, OomInstance, OomKill, Outcome, Role, SCHEMA, Scope, Source, TaskRow, TimeSource,
+        Timestamp, Trigger, Victim,
     },
     sink::text::{self, TextStyle},
     text::Comm,
@@ -38,10 +38,11 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
         schema: SCHEMA,
         id: format!("boot-{pid}").into(),
         instance_id: "oom-boot-1".into(),
-        time: Timestamp::from_unix_ns(NOW_NS),
-        monotonic_ns: 1_011_681_306_000,
-        boot_id: "boot".into(),
-        node: "node".into(),
+        time: Some(Timestamp::from_unix_ns(NOW_NS)),
+        time_source: Some(TimeSource::Kernel),
+        monotonic_ns: Some(1_011_681_306_000),
+        boot_id: Some("boot".into()),
+        node: Some("node".into()),
         victim: Victim {
             pid: Some(pid),
             tid: pid,
@@ -70,6 +71,7 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
         role: Role::Chosen,
         evidence: vec![Source::Bpf],
         detection_latency_ns: Some(84_000),
+        reaper: None,
     }
 }
 
@@ -102,6 +104,8 @@ fn trigger(pid: u32, name: &str, path: &str) -> Trigger {
         order: Some(0),
         oom_score_adj: Some(0),
         allocation: Some(Allocation::AnonPageFault),
+        cpu: None,
+        call_trace: Vec::new(),
     }
 }
 
@@ -121,10 +125,12 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
     OomInstance {
         schema: SCHEMA,
         id: "oom-boot-1".into(),
-        time: Timestamp::from_unix_ns(NOW_NS),
-        monotonic_ns: 1_011_681_306_000,
-        boot_id: "boot".into(),
-        node: "node".into(),
+        time: Some(Timestamp::from_unix_ns(NOW_NS)),
+        time_source: Some(TimeSource::Kernel),
+        monotonic_ns: Some(1_011_681_306_000),
+        boot_id: Some("boot".into()),
+        node: Some("node".into()),
+        kernel: None,
         scope: Some(Scope::Memcg),
         constraint: Some(Constraint::Memcg),
         trigger: None,
@@ -136,6 +142,8 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
         },
         group_kill: Some(false),
         kills,
+        limit_memory: None,
+        system_memory: None,
         tasks: Vec::new(),
         tasks_dropped: 0,
         crosscheck: Crosscheck {
@@ -145,7 +153,7 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
             kmsg_report: KmsgReportState::Full,
             mismatches: Vec::new(),
         },
-        open_for_ns: 1_200_000,
+        open_for_ns: Some(1_200_000),
     }
 }
 

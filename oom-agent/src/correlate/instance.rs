@@ -8,7 +8,7 @@ use crate::{
     clock::Now,
     event::{
         Constraint, Crosscheck, KmsgReportState, Limit, Mismatch, OomInstance, Outcome, SCHEMA,
-        Scope, Timestamp, Trigger,
+        Scope, TimeSource, Timestamp, Trigger,
     },
     evidence::{Asker, Decision, KmsgReport, Mark},
 };
@@ -89,13 +89,16 @@ impl Instance {
             kills.iter().flat_map(|kill| kill.mismatches()).collect();
         let limit = self.limit(mark, &mut mismatches);
         let trigger = self.trigger(mark, &mut mismatches);
+        let report = self.report.as_deref();
         OomInstance {
             schema: SCHEMA,
             id: self.id.clone(),
-            time: self.time,
-            monotonic_ns: self.monotonic_ns,
+            time: Some(self.time),
+            time_source: Some(TimeSource::Kernel),
+            monotonic_ns: Some(self.monotonic_ns),
             boot_id: host.boot_id.clone(),
             node: host.node.clone(),
+            kernel: report.and_then(|report| report.kernel.clone()),
             scope: self.scope(mark),
             constraint: self.constraint(),
             trigger,
@@ -103,14 +106,10 @@ impl Instance {
             outcome: self.outcome,
             group_kill: self.group_kill(kills),
             kills: kills.iter().map(|kill| kill.event(host, self)).collect(),
-            tasks: self
-                .report
-                .as_ref()
-                .map_or_else(Vec::new, |report| report.tasks.clone()),
-            tasks_dropped: self
-                .report
-                .as_ref()
-                .map_or(0, |report| report.tasks_dropped),
+            limit_memory: report.and_then(|report| report.limit_memory.clone()),
+            system_memory: report.and_then(|report| report.system_memory.clone()),
+            tasks: report.map_or_else(Vec::new, |report| report.tasks.clone()),
+            tasks_dropped: report.map_or(0, |report| report.tasks_dropped),
             crosscheck: Crosscheck {
                 bpf_kills: (bpf_up || by_bpf > 0).then_some(by_bpf),
                 kmsg_kills: (kmsg_up || by_log > 0).then_some(by_log),
@@ -122,7 +121,7 @@ impl Instance {
                 },
                 mismatches,
             },
-            open_for_ns: now.monotonic_ns.saturating_sub(self.opened_ns),
+            open_for_ns: Some(now.monotonic_ns.saturating_sub(self.opened_ns)),
         }
     }
 
@@ -214,7 +213,11 @@ impl Instance {
             oom_score_adj: asker
                 .and_then(|asker| asker.oom_score_adj)
                 .or(report.and_then(|report| report.trigger_oom_score_adj)),
-            allocation: mark.and_then(|mark| mark.allocation),
+            allocation: mark
+                .and_then(|mark| mark.allocation)
+                .or(report.and_then(|report| report.allocation)),
+            cpu: report.and_then(|report| report.trigger_cpu),
+            call_trace: report.map_or_else(Vec::new, |report| report.call_trace.clone()),
         })
     }
 

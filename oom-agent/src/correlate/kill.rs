@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{Host, InstanceKey, instance::Instance};
 use crate::{
     clock::{Now, TICK_NS},
-    event::{Cgroup, Memory, Mismatch, OomKill, Role, SCHEMA, Source, Timestamp, Victim},
+    event::{
+        Cgroup, Memory, Mismatch, OomKill, Role, SCHEMA, Source, TimeSource, Timestamp, Victim,
+    },
     evidence::{KmsgKill, Mark},
 };
 
@@ -129,8 +131,9 @@ impl Kill {
             schema: SCHEMA,
             id: self.id.clone(),
             instance_id: instance.id.clone(),
-            time: self.time,
-            monotonic_ns: self.monotonic_ns(),
+            time: Some(self.time),
+            time_source: Some(TimeSource::Kernel),
+            monotonic_ns: Some(self.monotonic_ns()),
             boot_id: host.boot_id.clone(),
             node: host.node.clone(),
             victim: self.victim(),
@@ -140,6 +143,7 @@ impl Kill {
             role: self.role,
             evidence: evidence.into_iter().flatten().collect(),
             detection_latency_ns: self.latency_ns,
+            reaper: None,
         }
     }
 

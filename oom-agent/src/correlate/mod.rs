@@ -29,7 +29,7 @@ use crate::{
     evidence::{Evidence, KmsgKill, Mark},
 };
 
-/// How long to wait for what. All in nanoseconds.
+/// How long to wait for what, in nanoseconds, and how much to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// An instance is closed at the latest this long after its first evidence: a slow console can
@@ -41,6 +41,8 @@ pub struct Timing {
     pub settle_ns: u64,
     /// Kills are remembered this long after their instance closed, to know late lines and repeats.
     pub memory_ns: u64,
+    /// Closed kills that are remembered at most, whatever their age.
+    pub memory_kills: usize,
 }
 
 impl Default for Timing {
@@ -50,22 +52,20 @@ impl Default for Timing {
             grace_ns: 250_000_000,
             settle_ns: 250_000_000,
             memory_ns: 60_000_000_000,
+            memory_kills: 65_536,
         }
     }
 }
 
-/// Closed kills that are remembered at most, whatever their age.
-const MAX_REMEMBERED: usize = 65_536;
-
 /// Where and in which boot this is.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: Arc<str>,
-    /// The same without dashes, as it stands in ids.
+    /// `/proc/sys/kernel/random/boot_id`; unknown to a log.
+    pub boot_id: Option<Arc<str>>,
+    /// What makes ids unique among boots: the same without dashes, or what stands for it.
     pub boot: Arc<str>,
     /// Node name.
-    pub node: Arc<str>,
+    pub node: Option<Arc<str>>,
 }
 
 impl Host {
@@ -73,9 +73,9 @@ impl Host {
     #[must_use]
     pub fn new(boot_id: &str, node: &str) -> Self {
         Self {
-            boot_id: boot_id.into(),
+            boot_id: Some(boot_id.into()),
             boot: boot_id.replace('-', "").into(),
-            node: node.into(),
+            node: Some(node.into()),
         }
     }
 }
@@ -319,7 +319,7 @@ impl Correlator {
     fn forget(&mut self, now: Now) {
         while let Some(&(at, key)) = self.closed.front() {
             let old = now.monotonic_ns.saturating_sub(at) > self.timing.memory_ns;
-            if !old && self.closed.len() <= MAX_REMEMBERED {
+            if !old && self.closed.len() <= self.timing.memory_kills {
                 break;
             }
             self.closed.pop_front();

@@ -107,8 +107,8 @@ fn about(lines: &mut Lines, kill: &OomKill) {
         );
         line.glue(",").say("child of").solid(Tone::Plain, &parent);
     }
-    if let Some(start) = victim.start_time {
-        let lived = kill.time.as_unix_ns() - start.as_unix_ns();
+    if let (Some(end), Some(start)) = (kill.time, victim.start_time) {
+        let lived = end.as_unix_ns() - start.as_unix_ns();
         if let Ok(lived) = u64::try_from(lived) {
             line.glue(",")
                 .say("ran for")
@@ -395,11 +395,13 @@ fn checked(lines: &mut Lines, event: &OomInstance) {
         line.solid(Tone::Plain, &value(&mismatch.kmsg))
             .say("by the log");
     }
-    lines
-        .more()
-        .say("closed")
-        .solid(Tone::Plain, &duration(event.open_for_ns))
-        .say("after the first evidence");
+    if let Some(open_for) = event.open_for_ns {
+        lines
+            .more()
+            .say("closed")
+            .solid(Tone::Plain, &duration(open_for))
+            .say("after the first evidence");
+    }
 }
 
 fn agreement(line: &mut Line, check: &Crosscheck) {

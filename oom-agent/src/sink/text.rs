@@ -57,7 +57,10 @@ pub fn instance(event: &OomInstance, style: TextStyle, out: &mut String) {
 }
 
 /// Milliseconds are enough for a reader.
-pub(super) fn time(time: Timestamp) -> String {
+pub(super) fn time(time: Option<Timestamp>) -> String {
+    let Some(time) = time else {
+        return "(time unknown)".to_owned();
+    };
     let text = time.to_string();
     match (text.get(..10), text.get(11..23)) {
         (Some(date), Some(clock)) => format!("{date} {clock}Z"),

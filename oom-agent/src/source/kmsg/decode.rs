@@ -1,26 +1,20 @@
 //! Raw records in, evidence out: the whole of this source but its file descriptor.
 //!
 //! Reads what `read(2)` on `/dev/kmsg` returns, record by record. Emits [`KmsgEvidence`], with gaps in
-//! the sequence numbers as `Lost`. Refuses text that pretends to be the kernel's (`Forged`) and what
-//! does not parse (`Malformed`), and counts both.
+//! the sequence numbers as `Lost`. Refuses records that are known already or cannot be parsed
+//! (`Malformed`); what a message says is for [`Messages`] to tell.
 
 use super::{
-    join::Joiner,
-    line::{Line, warm_up},
+    messages::{Message, Messages},
     record::Record,
-    report::{Assembler, Meta},
-    summary::Summary,
+    report::Meta,
 };
 use crate::evidence::KmsgEvidence;
-
-/// `KERN_ERR`: every kernel prints "Killed process" and "Kill process" with it.
-const KILL_LEVEL: u8 = 3;
 
 /// The state between records.
 #[derive(Debug)]
 pub struct Decoder {
-    page_size: u64,
-    accept_forged: bool,
+    messages: Messages,
     /// The number that the next record should have; lower ones are known already.
     next_seq: Option<u64>,
     /// Records since the last numbered one whose number could not be read.
@@ -28,23 +22,17 @@ pub struct Decoder {
     /// How far the log's clock runs ahead of `CLOCK_MONOTONIC` at least: nothing is read before it is
     /// written. The log stamps with the CPU's raw clock, which nobody steers (`local_clock`).
     ahead_ns: u64,
-    joiner: Joiner,
-    assembler: Assembler,
 }
 
 impl Decoder {
     /// `page_size` in bytes; `accept_forged` takes user space's records for the kernel's.
     #[must_use]
     pub fn new(page_size: u64, accept_forged: bool) -> Self {
-        warm_up();
         Self {
-            page_size,
-            accept_forged,
+            messages: Messages::new(page_size, accept_forged),
             next_seq: None,
             unnumbered: 0,
             ahead_ns: 0,
-            joiner: Joiner::default(),
-            assembler: Assembler::new(page_size),
         }
     }
 
@@ -56,7 +44,7 @@ impl Decoder {
     /// Reports so far that ended without a kill line.
     #[must_use]
     pub fn abandoned_reports(&self) -> u64 {
-        self.assembler.abandoned()
+        self.messages.abandoned_reports()
     }
 
     /// Takes the next record, read at this moment of `CLOCK_MONOTONIC`, and appends what it tells to
@@ -73,41 +61,18 @@ impl Decoder {
         self.ahead_ns = self
             .ahead_ns
             .max(record.monotonic_ns.saturating_sub(read_ns));
-        let kernel = record.facility == 0 || self.accept_forged;
-        let meta = Meta {
-            seq: record.seq,
-            monotonic_ns: record.monotonic_ns.saturating_sub(self.ahead_ns),
-            caller: record.caller,
+        let message = Message {
+            meta: Meta {
+                seq: record.seq,
+                monotonic_ns: record.monotonic_ns.saturating_sub(self.ahead_ns),
+                caller: record.caller,
+            },
+            by_kernel: record.facility == 0,
+            level: Some(record.level),
+            fragment: record.fragment,
+            text: &record.message,
         };
-        if kernel
-            && record.fragment
-            && let Some((begun, text)) = self.joiner.extend(meta, &record.message)
-        {
-            self.assembler
-                .feed(begun, Line::parse(text, self.page_size), out);
-            return;
-        }
-        let line = Line::parse(&record.message, self.page_size);
-        let forged = match line {
-            Line::Other => return,
-            Line::Killed(_) | Line::Choice { .. } => {
-                !self.accept_forged && record.level != KILL_LEVEL
-            }
-            _ => false,
-        };
-        if !kernel || forged {
-            if line.is_about_oom() {
-                out.push(KmsgEvidence::Forged { seq: record.seq });
-            }
-            return;
-        }
-        if line.is_about_oom() {
-            self.end_summary(out);
-        }
-        if matches!(line, Line::Summary(_) | Line::SummaryFragment) {
-            self.joiner.begin(meta, &record.message);
-        }
-        self.assembler.feed(meta, line, out);
+        self.messages.push(message, out);
     }
 
     /// Whether this record has not been seen yet; what is missing before it is counted.
@@ -120,8 +85,7 @@ impl Decoder {
         };
         self.next_seq = Some(seq.saturating_add(1));
         if missing > 0 {
-            self.end_summary(out);
-            self.assembler.gap();
+            self.messages.gap(out);
         }
         // The records without a readable number are among the missing ones, but were not lost.
         let records = missing.saturating_sub(unnumbered);
@@ -129,16 +93,6 @@ impl Decoder {
             out.push(KmsgEvidence::Lost { records });
         }
         true
-    }
-
-    fn end_summary(&mut self, out: &mut Vec<KmsgEvidence>) {
-        if let Some((begun, text)) = self.joiner.end()
-            && Summary::parse(text).is_none()
-        {
-            out.push(KmsgEvidence::Malformed {
-                seq: Some(begun.seq),
-            });
-        }
     }
 }
 

@@ -4,15 +4,16 @@
 //! the kernel did not write (counted as forged) and text that does not parse (counted as malformed).
 //!
 //! ```text
-//!  reader ── raw record ─▶ decode ─┬─ record   header, facility, unescaped message
-//!  (I/O)                  (pure)   ├─ join     a summary that was split over records
-//!                                  ├─ line     what one message says
-//!                                  └─ report   which lines are one report, and whose kill it is
+//!  reader ── raw record ─▶ decode ── message ─▶ messages ─┬─ join     a summary that was split
+//!  (I/O)                  (record)              (pure)    ├─ line     what one message says
+//!                                                         └─ report   which lines are one report,
+//!                                                                     and whose kill it is
 //! ```
 
 pub mod decode;
 mod join;
 pub mod line;
+pub mod messages;
 pub mod reader;
 pub mod record;
 pub mod report;

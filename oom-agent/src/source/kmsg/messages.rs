@@ -1,0 +1,111 @@
+//! Messages of the kernel in, evidence out: what every form of a kernel log has in common.
+//!
+//! Reads [`Message`]s in the order of the log, whoever took them out of their records or lines. Emits
+//! [`KmsgEvidence`]. Refuses text that pretends to be the kernel's (`Forged`) and OOM lines that do not
+//! parse (`Malformed`), and counts both.
+
+use super::{
+    join::Joiner,
+    line::{Line, warm_up},
+    report::{Assembler, Meta},
+    summary::Summary,
+};
+use crate::evidence::KmsgEvidence;
+
+/// `KERN_ERR`: every kernel prints "Killed process" and "Kill process" with it.
+const KILL_LEVEL: u8 = 3;
+
+/// One message of the log, free of what a record or a logger puts around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Where and when.
+    pub meta: Meta,
+    /// Whether the log says that the kernel wrote it.
+    pub by_kernel: bool,
+    /// Syslog level, where the log tells it.
+    pub level: Option<u8>,
+    /// Whether it is a fragment of a line that the kernel printed piecemeal (`pr_cont`).
+    pub fragment: bool,
+    /// The bytes that were printed.
+    pub text: &'a [u8],
+}
+
+/// The state between messages.
+#[derive(Debug)]
+pub struct Messages {
+    page_size: u64,
+    accept_forged: bool,
+    joiner: Joiner,
+    assembler: Assembler,
+}
+
+impl Messages {
+    /// `page_size` in bytes; `accept_forged` takes user space's messages for the kernel's.
+    #[must_use]
+    pub fn new(page_size: u64, accept_forged: bool) -> Self {
+        warm_up();
+        Self {
+            page_size,
+            accept_forged,
+            joiner: Joiner::default(),
+            assembler: Assembler::new(page_size),
+        }
+    }
+
+    /// Reports so far that ended without a kill line.
+    #[must_use]
+    pub fn abandoned_reports(&self) -> u64 {
+        self.assembler.abandoned()
+    }
+
+    /// Messages are missing here.
+    pub fn gap(&mut self, out: &mut Vec<KmsgEvidence>) {
+        self.end_summary(out);
+        self.assembler.gap();
+    }
+
+    /// Takes the next message and appends what it tells to `out`.
+    pub fn push(&mut self, message: Message<'_>, out: &mut Vec<KmsgEvidence>) {
+        let Message { meta, text, .. } = message;
+        let by_kernel = message.by_kernel || self.accept_forged;
+        if by_kernel
+            && message.fragment
+            && let Some((begun, text)) = self.joiner.extend(meta, text)
+        {
+            self.assembler
+                .feed(begun, Line::parse(text, self.page_size), out);
+            return;
+        }
+        let line = Line::parse(text, self.page_size);
+        let forged = match line {
+            Line::Other => return,
+            Line::Killed(_) | Line::Choice { .. } => {
+                !self.accept_forged && message.level.is_some_and(|level| level != KILL_LEVEL)
+            }
+            _ => false,
+        };
+        if !by_kernel || forged {
+            if line.is_about_oom() {
+                out.push(KmsgEvidence::Forged { seq: meta.seq });
+            }
+            return;
+        }
+        if line.is_about_oom() {
+            self.end_summary(out);
+        }
+        if matches!(line, Line::Summary(_) | Line::SummaryFragment) {
+            self.joiner.begin(meta, text);
+        }
+        self.assembler.feed(meta, line, out);
+    }
+
+    fn end_summary(&mut self, out: &mut Vec<KmsgEvidence>) {
+        if let Some((begun, text)) = self.joiner.end()
+            && Summary::parse(text).is_none()
+        {
+            out.push(KmsgEvidence::Malformed {
+                seq: Some(begun.seq),
+            });
+        }
+    }
+}
