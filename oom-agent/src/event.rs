@@ -594,6 +594,42 @@ pub fn json_schema() -> schemars::Schema {
 }
 
 #[cfg(test)]
+impl OomInstance {
+    /// A closed report of which nothing is known.
+    pub(crate) fn for_tests(kills: Vec<OomKill>) -> Self {
+        Self {
+            schema: SCHEMA,
+            id: "instance".into(),
+            time: Some(Timestamp::from_unix_ns(0)),
+            time_source: Some(TimeSource::Kernel),
+            monotonic_ns: Some(0),
+            boot_id: Some("boot".into()),
+            node: Some("node".into()),
+            kernel: None,
+            scope: None,
+            constraint: None,
+            trigger: None,
+            limit: None,
+            outcome: Outcome::Killed,
+            group_kill: None,
+            kills,
+            limit_memory: None,
+            system_memory: None,
+            tasks: Vec::new(),
+            tasks_dropped: 0,
+            crosscheck: Crosscheck {
+                bpf_kills: None,
+                kmsg_kills: None,
+                repeats: 0,
+                kmsg_report: KmsgReportState::Full,
+                mismatches: Vec::new(),
+            },
+            open_for_ns: None,
+        }
+    }
+}
+
+#[cfg(test)]
 impl OomKill {
     /// A kill of which nothing is known.
     pub(crate) fn for_tests() -> Self {

@@ -22,7 +22,7 @@ const TASKS: usize = 5;
 /// Members of a group that are shown.
 const MEMBERS: usize = 10;
 
-pub(super) fn lines(event: &OomInstance) -> Lines {
+pub(crate) fn lines(event: &OomInstance) -> Lines {
     let mut lines = Lines::default();
     let victim = chosen(event);
     headline(lines.head(), event, victim);
@@ -38,7 +38,7 @@ pub(super) fn lines(event: &OomInstance) -> Lines {
 }
 
 /// The process that the kernel chose; any of the killed if that one was lost.
-fn chosen(event: &OomInstance) -> Option<&OomKill> {
+pub(crate) fn chosen(event: &OomInstance) -> Option<&OomKill> {
     event
         .kills
         .iter()
@@ -175,7 +175,7 @@ fn asker(lines: &mut Lines, event: &OomInstance) {
     if event.scope == Some(Scope::Sysrq) {
         line.say("sysrq-f, in");
     }
-    let victim = event.kills.iter().find(|kill| is(trigger, kill));
+    let victim = event.kills.iter().find(|kill| is_the_asker(trigger, kill));
     match (victim, event.kills.len()) {
         (Some(_), 1) => line.say("the victim itself"),
         (Some(_), _) => asker_name(line, trigger).glue(",").say("one of the killed"),
@@ -211,15 +211,23 @@ fn asker(lines: &mut Lines, event: &OomInstance) {
     }
 }
 
+/// Whether a row of the table is this victim's. The log alone names a thread.
+pub(crate) fn is_row(kill: &OomKill, row: &TaskRow) -> bool {
+    match kill.victim.pid {
+        Some(pid) => pid == row.tgid,
+        None => kill.victim.tid == row.pid,
+    }
+}
+
 /// Whether the one who asked is this victim. The log alone names only threads.
-fn is(trigger: &Trigger, kill: &OomKill) -> bool {
+pub(crate) fn is_the_asker(trigger: &Trigger, kill: &OomKill) -> bool {
     match (trigger.pid, kill.victim.pid) {
         (Some(asker), Some(victim)) => asker == victim,
         _ => trigger.tid == Some(kill.victim.tid),
     }
 }
 
-fn asker_name<'a>(line: &'a mut Line, trigger: &Trigger) -> &'a mut Line {
+pub(crate) fn asker_name<'a>(line: &'a mut Line, trigger: &Trigger) -> &'a mut Line {
     let comm = trigger.comm.map(|comm| comm.to_string());
     let comm = comm
         .as_deref()
@@ -316,12 +324,7 @@ fn tasks(lines: &mut Lines, event: &OomInstance) {
     if event.tasks.is_empty() {
         return;
     }
-    let killed = |row: &TaskRow| {
-        event.kills.iter().any(|kill| match kill.victim.pid {
-            Some(pid) => pid == row.tgid,
-            None => kill.victim.tid == row.pid,
-        })
-    };
+    let killed = |row: &TaskRow| event.kills.iter().any(|kill| is_row(kill, row));
     let mut rows: Vec<&TaskRow> = event.tasks.iter().collect();
     rows.sort_by_key(|row| Reverse(row.rss_bytes));
     let header = format!(
