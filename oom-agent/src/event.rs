@@ -235,8 +235,8 @@ pub struct OomInstance {
     pub trigger: Option<Trigger>,
     /// The limit that was hit; null when the scope is not `memcg` or it is not known.
     pub limit: Option<Limit>,
-    /// How it ended.
-    pub outcome: Outcome,
+    /// How it ended. Null if the kernel decided, and what would tell the end was lost.
+    pub outcome: Option<Outcome>,
     /// Whether the kernel killed a whole cgroup (`memory.oom.group`). Null where no source could tell.
     pub group_kill: Option<bool>,
     /// Every process that was killed, final.
@@ -610,7 +610,7 @@ impl OomInstance {
             constraint: None,
             trigger: None,
             limit: None,
-            outcome: Outcome::Killed,
+            outcome: Some(Outcome::Killed),
             group_kill: None,
             kills,
             limit_memory: None,

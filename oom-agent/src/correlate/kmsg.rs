@@ -66,8 +66,9 @@ impl Correlator {
             self.kill_after_all(mark, line, now, out);
         } else if let Some(mark) = self.take_bare_mark(line.tid) {
             self.kill_after_all(mark, line, now, out);
-        } else if let Some(chosen) = self.chosen_without_mark(line.tid) {
-            self.kill_after_all(chosen, line, now, out);
+        } else if let Some((instance, chosen)) = self.chosen_without_mark(line.tid) {
+            self.kill_in(instance, Role::Chosen, chosen, now, out);
+            self.killed(line, now, out);
         } else if self.bpf_up {
             self.waiting_lines
                 .push((now.monotonic_ns + self.timing.grace_ns, line));
@@ -108,7 +109,7 @@ impl Correlator {
                 self.audit.counts.late_lines += 1;
             }
             open.active_ns = now.monotonic_ns;
-            if open.report.is_none() && (chosen || named) {
+            if open.report.is_none() && !open.closed && (chosen || named) {
                 open.report = report;
             }
         }
@@ -126,16 +127,15 @@ impl Correlator {
     }
 
     /// A decision whose mark the ring had no room for, or has not delivered yet.
-    fn chosen_without_mark(&self, tid: u32) -> Option<Mark> {
-        self.open
-            .iter()
-            .filter_map(|key| self.instances.get(key))
-            .find_map(|instance| {
-                let decision = instance.decision.as_ref()?;
-                let chosen = decision.chosen_task.as_deref()?;
-                let same = decision.chosen.0 == tid || decision.chosen.1 == tid;
-                (same && instance.kills.is_empty()).then(|| chosen.clone())
-            })
+    fn chosen_without_mark(&self, tid: u32) -> Option<(InstanceKey, Mark)> {
+        self.open.iter().find_map(|key| {
+            let instance = self.instances.get(key)?;
+            let decision = instance.decision.as_ref()?;
+            let mut chosen = decision.chosen_task.as_deref()?.clone();
+            let same = decision.chosen.0 == tid || decision.chosen.1 == tid;
+            chosen.verdict = Verdict::Kill;
+            (same && instance.kills.is_empty()).then_some((*key, chosen))
+        })
     }
 
     fn take_bare_mark(&mut self, tid: u32) -> Option<Mark> {
@@ -226,7 +226,7 @@ impl Correlator {
     ) {
         let id = format!("oom-{}-kmsg{seq}", self.host.boot);
         let mut instance = Instance::new(id, monotonic_ns, now);
-        instance.outcome = outcome;
+        instance.outcome = Some(outcome);
         instance.report = report;
         let key = self.open(instance);
         self.follow_log(key);

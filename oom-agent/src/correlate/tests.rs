@@ -72,7 +72,8 @@ impl Bench {
             .map(|event| match event {
                 Event::OomKill(kill) => format!("K{}", kill.victim.tid),
                 Event::OomInstance(instance) if instance.kills.is_empty() => {
-                    format!("I!{:?}", instance.outcome)
+                    let outcome = instance.outcome.map(|outcome| format!("{outcome:?}"));
+                    format!("I!{}", outcome.as_deref().unwrap_or("Unknown"))
                 }
                 Event::OomInstance(instance) => {
                     let tids: Vec<String> = instance
@@ -441,6 +442,62 @@ fn orders_and_losses() {
             "I!AlreadyExiting",
         ),
         (
+            "what stays unexplained is not an unclear mark",
+            (true, false),
+            vec![
+                (1, Evidence::Counter { oom_kill: 1001 }),
+                (1100, Evidence::Counter { oom_kill: 1001 }),
+                (1200, with(Verdict::Unknown, mark(1200, 50))),
+                (1201, Evidence::Counter { oom_kill: 1001 }),
+                (1300, with(Verdict::Unknown, mark(1300, 51))),
+                (1301, Evidence::Counter { oom_kill: 1002 }),
+            ],
+            "K51 I[51] I!AlreadyExiting",
+        ),
+        (
+            "a kill counted before the base does not deny another",
+            (true, false),
+            vec![
+                (1, bpf(mark(1, 50))),
+                (1100, Evidence::Counter { oom_kill: 1000 }),
+                (1200, with(Verdict::Unknown, mark(1200, 51))),
+                (1201, Evidence::Counter { oom_kill: 1001 }),
+            ],
+            "K50 I[50] K51 I[51]",
+        ),
+        (
+            "a lost mark, told by the log after the next decision",
+            both,
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, Evidence::RingGap { lost: 1 }),
+                (1, decision(1, &mark(1, 51))),
+                (1, bpf(mark(1, 51))),
+                (2, log(1, 50)),
+                (2, log(1, 51)),
+            ],
+            "K51 K50 I[50] I[51]",
+        ),
+        (
+            "a mark of another task than the decision's, its own lost",
+            (true, false),
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, Evidence::RingGap { lost: 2 }),
+                (1, bpf(mark(1, 51))),
+            ],
+            "K51 I[51] I!Unknown",
+        ),
+        (
+            "a decision whose mark nobody will tell",
+            (true, false),
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, Evidence::RingGap { lost: 1 }),
+            ],
+            "I!Unknown",
+        ),
+        (
             "a line after the report was closed",
             both,
             vec![(1, bpf(mark(1, 50))), (5000, log(1, 50))],
@@ -626,7 +683,7 @@ fn a_headerless_line_invents_nothing() {
     );
     assert_eq!((instance.scope, instance.constraint), (None, None));
     assert!(instance.limit.is_none() && instance.trigger.is_none());
-    assert_eq!(instance.outcome, Outcome::Killed);
+    assert_eq!(instance.outcome, Some(Outcome::Killed));
     assert_eq!(instance.crosscheck.bpf_kills, None);
 }
 

@@ -84,7 +84,7 @@ fn of_cgroup(event: &OomInstance) -> Vec<String> {
 
 /// Whether the victim was the one that filled it.
 fn growth(event: &OomInstance) -> Option<String> {
-    if event.outcome != Outcome::Killed {
+    if event.outcome != Some(Outcome::Killed) {
         return None;
     }
     let limit = event.limit.as_ref()?;

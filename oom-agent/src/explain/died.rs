@@ -20,7 +20,7 @@ pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
     headline(lines, event);
     heading(lines, "Who died");
     match (event.outcome, chosen(event)) {
-        (Outcome::Killed, Some(kill)) => victim(lines, event, kill),
+        (Some(Outcome::Killed), Some(kill)) => victim(lines, event, kill),
         (outcome, _) => {
             lines.below().say(nobody(outcome));
         }
@@ -43,14 +43,17 @@ fn headline(lines: &mut Lines, event: &OomInstance) {
     line.glue(",").say(words::cause(event.scope)).glue(".");
 }
 
-fn nobody(outcome: Outcome) -> &'static str {
+fn nobody(outcome: Option<Outcome>) -> &'static str {
     match outcome {
-        Outcome::Killed => "Somebody did, but no source could tell who.",
-        Outcome::AlreadyExiting => {
+        Some(Outcome::Killed) => "Somebody did, but no source could tell who.",
+        Some(Outcome::AlreadyExiting) => {
             "Nobody was killed: the process that the kernel chose was exiting already, and was let finish."
         }
-        Outcome::NoVictim => "Nobody: there was no process that the kernel may kill.",
-        Outcome::Panic => "Everybody: the kernel panicked instead of killing (vm.panic_on_oom).",
+        Some(Outcome::NoVictim) => "Nobody: there was no process that the kernel may kill.",
+        Some(Outcome::Panic) => {
+            "Everybody: the kernel panicked instead of killing (vm.panic_on_oom)."
+        }
+        None => "Unknown: the kernel chose somebody, but the record of what came of it was lost.",
     }
 }
 

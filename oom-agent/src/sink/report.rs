@@ -48,33 +48,37 @@ pub(crate) fn chosen(event: &OomInstance) -> Option<&OomKill> {
 
 fn headline(line: &mut Line, event: &OomInstance, victim: Option<&OomKill>) {
     let tone = match event.outcome {
-        Outcome::Killed | Outcome::Panic => Tone::Alarm,
-        Outcome::AlreadyExiting | Outcome::NoVictim => Tone::Caution,
+        Some(Outcome::Killed | Outcome::Panic) => Tone::Alarm,
+        Some(Outcome::AlreadyExiting | Outcome::NoVictim) | None => Tone::Caution,
     };
     line.solid(Tone::Faint, &time(event.time))
         .solid(tone, "OOM REPORT");
     let cause = words::cause(event.scope);
     match (event.outcome, victim) {
-        (Outcome::Killed, Some(kill)) if event.kills.len() == 1 => {
+        (Some(Outcome::Killed), Some(kill)) if event.kills.len() == 1 => {
             process(line, &kill.victim);
             line.say("was killed:").say(cause)
         }
-        (Outcome::Killed, _) => {
+        (Some(Outcome::Killed), _) => {
             let killed = count(event.kills.len() as u64, "process was", "processes were");
             line.say(&killed).say("killed:").say(cause)
         }
-        (Outcome::AlreadyExiting, _) => line
+        (Some(Outcome::AlreadyExiting), _) => line
             .say(cause)
             .glue(";")
             .say("nothing was killed: the chosen process was exiting already"),
-        (Outcome::NoVictim, _) => line
+        (Some(Outcome::NoVictim), _) => line
             .say(cause)
             .glue(";")
             .say("nothing was killed: no process could be"),
-        (Outcome::Panic, _) => line
+        (Some(Outcome::Panic), _) => line
             .say(cause)
             .glue(";")
             .say("the kernel panics instead of killing (vm.panic_on_oom)"),
+        (None, _) => line
+            .say(cause)
+            .glue(";")
+            .say("whether anybody was killed is unknown: the record of it was lost"),
     };
 }
 
