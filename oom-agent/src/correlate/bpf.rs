@@ -106,7 +106,7 @@ impl Correlator {
         self.audit.counts.ring_dropped += lost;
         for key in &self.open {
             if let Some(instance) = self.instances.get_mut(key) {
-                instance.ring_gap = true;
+                instance.ring_lost += lost;
             }
         }
     }

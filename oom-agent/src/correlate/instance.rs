@@ -34,8 +34,8 @@ pub(super) struct Instance {
     pub(super) group_possible: Option<bool>,
     /// `None` while a decision has neither kill nor mark.
     pub(super) outcome: Option<Outcome>,
-    /// The ring lost records while this was open.
-    pub(super) ring_gap: bool,
+    /// Records that the ring lost while this was open.
+    pub(super) ring_lost: u64,
     /// A later decision has begun: `oom_lock` lets one run at a time, so this one is over.
     pub(super) followed: bool,
     pub(super) closed: bool,
@@ -56,7 +56,7 @@ impl Instance {
             group_notice: false,
             group_possible: None,
             outcome: Some(Outcome::Killed),
-            ring_gap: false,
+            ring_lost: 0,
             followed: false,
             closed: false,
         }
@@ -133,7 +133,7 @@ impl Instance {
     /// ring lost records, one of them may have been the mark.
     fn outcome(&self) -> Option<Outcome> {
         self.outcome
-            .or((!self.ring_gap).then_some(Outcome::AlreadyExiting))
+            .or((self.ring_lost == 0).then_some(Outcome::AlreadyExiting))
     }
 
     /// Lets go of all that only the report needed.
