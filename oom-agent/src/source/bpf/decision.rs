@@ -201,11 +201,9 @@ mod tests {
         ] {
             // With hidden addresses as well: the names are there for everybody.
             for address in ["ffffffff81000000", "0000000000000000"] {
-                let kallsyms: String = symbols
-                    .iter()
-                    .map(|name| format!("{address} t {name}\n"))
-                    .collect();
-                let told = as_written(kallsyms.as_bytes()).unwrap();
+                let lines = symbols.iter().map(|name| format!("{address} t {name}\n"));
+                let kallsyms: Vec<String> = lines.collect();
+                let told = as_written(kallsyms.concat().as_bytes()).unwrap();
                 assert_eq!(told, expected, "{symbols:?}");
             }
         }
