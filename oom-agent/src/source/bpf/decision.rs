@@ -64,8 +64,23 @@ enum KprobeError {
     Symbols(#[from] io::Error),
     #[error(transparent)]
     Unsafe(#[from] Unsafe),
+    #[error("{}; where kernel.perf_event_paranoid is above 2 it takes CAP_SYS_ADMIN", first_line(.0))]
+    NotPermitted(ProgramError),
     #[error("{}", first_line(.0))]
-    Kernel(#[from] ProgramError),
+    Kernel(ProgramError),
+}
+
+impl From<ProgramError> for KprobeError {
+    fn from(error: ProgramError) -> Self {
+        match &error {
+            ProgramError::SyscallError(call)
+                if call.io_error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Self::NotPermitted(error)
+            }
+            _ => Self::Kernel(error),
+        }
+    }
 }
 
 /// Why the function may not take what its prototype says, or may not see every decision.
@@ -167,7 +182,22 @@ fn as_written(kallsyms: impl BufRead) -> io::Result<Result<(), Unsafe>> {
 
 #[cfg(test)]
 mod tests {
+    use aya::sys::SyscallError;
+    use rustix::io::Errno;
+
     use super::*;
+
+    #[test]
+    fn a_refusal_by_perf_says_what_it_takes() {
+        for (errno, hint) in [(Errno::ACCESS, true), (Errno::NOENT, false)] {
+            let call = "perf_event_open";
+            let io_error = io::Error::from(errno);
+            let refused = ProgramError::from(SyscallError { call, io_error });
+            let said = KprobeError::from(refused).to_string();
+            assert!(said.contains(call), "{said}");
+            assert_eq!(said.contains("perf_event_paranoid"), hint, "{said}");
+        }
+    }
 
     #[test]
     fn only_the_function_as_it_was_written_is_probed() {
