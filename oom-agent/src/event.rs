@@ -235,8 +235,8 @@ pub struct OomInstance {
     pub trigger: Option<Trigger>,
     /// The limit that was hit; null when the scope is not `memcg` or it is not known.
     pub limit: Option<Limit>,
-    /// How it ended.
-    pub outcome: Outcome,
+    /// How it ended. Null if the kernel decided, and what would tell the end was lost.
+    pub outcome: Option<Outcome>,
     /// Whether the kernel killed a whole cgroup (`memory.oom.group`). Null where no source could tell.
     pub group_kill: Option<bool>,
     /// Every process that was killed, final.
@@ -591,6 +591,42 @@ pub struct Mismatch {
 #[must_use]
 pub fn json_schema() -> schemars::Schema {
     schemars::schema_for!(Event)
+}
+
+#[cfg(test)]
+impl OomInstance {
+    /// A closed report of which nothing is known.
+    pub(crate) fn for_tests(kills: Vec<OomKill>) -> Self {
+        Self {
+            schema: SCHEMA,
+            id: "instance".into(),
+            time: Some(Timestamp::from_unix_ns(0)),
+            time_source: Some(TimeSource::Kernel),
+            monotonic_ns: Some(0),
+            boot_id: Some("boot".into()),
+            node: Some("node".into()),
+            kernel: None,
+            scope: None,
+            constraint: None,
+            trigger: None,
+            limit: None,
+            outcome: Some(Outcome::Killed),
+            group_kill: None,
+            kills,
+            limit_memory: None,
+            system_memory: None,
+            tasks: Vec::new(),
+            tasks_dropped: 0,
+            crosscheck: Crosscheck {
+                bpf_kills: None,
+                kmsg_kills: None,
+                repeats: 0,
+                kmsg_report: KmsgReportState::Full,
+                mismatches: Vec::new(),
+            },
+            open_for_ns: None,
+        }
+    }
 }
 
 #[cfg(test)]

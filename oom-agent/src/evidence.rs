@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::{
     event::{
-        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Reaper, Role, Scope, Source, SystemMemory,
-        TaskRow, Victim,
+        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Reaper, Role, Scope, Source,
+        SystemMemory, TaskRow, Victim,
     },
     text::Comm,
 };
@@ -165,6 +165,8 @@ pub enum KmsgEvidence {
     Killed(Box<KmsgKill>),
     /// "Tasks in X are going to be killed due to memory.oom.group set".
     GroupKill {
+        /// [`KmsgKill::decision`].
+        decision: u64,
         /// Sequence number of the record.
         seq: u64,
         /// `CLOCK_MONOTONIC`.
@@ -174,35 +176,17 @@ pub enum KmsgEvidence {
     },
     /// "OOM victim N (comm) is already exiting. Skip killing the task".
     AlreadyExiting {
-        /// Sequence number of the record.
-        seq: u64,
-        /// `CLOCK_MONOTONIC`.
-        monotonic_ns: u64,
+        /// Where it says so.
+        end: KmsgEnd,
         /// Thread.
         tid: u32,
         /// Name.
         comm: Comm,
-        /// The report it closes, if there was one.
-        report: Option<Arc<KmsgReport>>,
     },
     /// "Out of memory and no killable processes...".
-    NoVictim {
-        /// Sequence number of the record.
-        seq: u64,
-        /// `CLOCK_MONOTONIC`.
-        monotonic_ns: u64,
-        /// The report it closes, if there was one.
-        report: Option<Arc<KmsgReport>>,
-    },
-    /// `compulsory` or `system-wide panic_on_oom is enabled`.
-    Panic {
-        /// Sequence number of the record.
-        seq: u64,
-        /// `CLOCK_MONOTONIC`.
-        monotonic_ns: u64,
-        /// The report it closes, if there was one.
-        report: Option<Arc<KmsgReport>>,
-    },
+    NoVictim(KmsgEnd),
+    /// `compulsory` or `system-wide panic_on_oom is enabled`, or a panic because nobody could be killed.
+    Panic(KmsgEnd),
     /// `oom_reaper: reaped process` or `unable to reap`.
     Reaped {
         /// `CLOCK_MONOTONIC`.
@@ -241,9 +225,25 @@ pub enum KmsgEvidence {
     },
 }
 
+/// The end of a decision that killed nobody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KmsgEnd {
+    /// [`KmsgKill::decision`].
+    pub decision: u64,
+    /// Sequence number of the record.
+    pub seq: u64,
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// The report it closes, if there was one.
+    pub report: Option<Arc<KmsgReport>>,
+}
+
 /// A "Killed process" line and what the report around it told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KmsgKill {
+    /// Number of the first record of the decision that this kill is of: what has the same number was
+    /// decided at once.
+    pub decision: u64,
     /// Sequence number of the record: with the boot id, its identity.
     pub seq: u64,
     /// `CLOCK_MONOTONIC` (the log's own clock, microseconds).
@@ -267,6 +267,9 @@ pub struct KmsgKill {
     pub group: Option<String>,
     /// Header and summary; `None` if the kernel suppressed them or they were lost.
     pub report: Option<Arc<KmsgReport>>,
+    /// A child died for the task that was chosen (before 5.1): the report's victim is another, and so
+    /// may be its cgroup.
+    pub sacrificed: bool,
     /// What the `oom_reaper` has said of it since; filled in while the line waits for its mark.
     pub reaper: Option<Reaper>,
 }
@@ -327,4 +330,14 @@ pub struct KmsgReport {
     pub tasks: Vec<TaskRow>,
     /// Rows of it that were not kept: too many, or not understood.
     pub tasks_dropped: u32,
+}
+
+impl KmsgReport {
+    /// Whether a thread is one of its victim: the kernel names one that still has memory, and the table
+    /// has both.
+    #[must_use]
+    pub fn names(&self, tid: u32) -> bool {
+        let of_victim = |task: &TaskRow| task.pid == tid && Some(task.tgid) == self.victim_tid;
+        self.victim_tid == Some(tid) || self.tasks.iter().any(of_victim)
+    }
 }

@@ -22,6 +22,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod evidence;
+pub mod explain;
 pub mod host;
 pub mod hub;
 pub mod notify;

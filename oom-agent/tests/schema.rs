@@ -68,7 +68,7 @@ fn what_breaks_the_contract_does_not_fit() {
         ("/kind", json!("OomOther")),
         ("/schema", json!(2)),
         ("/time", json!("yesterday")),
-        ("/outcome", json!(null)),
+        ("/outcome", json!("eaten")),
         ("/scope", json!("Memcg")),
         ("/monotonic_ns", json!(-1)),
         ("/open_for_ns", json!(1.5)),

@@ -135,11 +135,11 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
         constraint: Some(Constraint::Memcg),
         trigger: None,
         limit: None,
-        outcome: if kills.is_empty() {
+        outcome: Some(if kills.is_empty() {
             Outcome::NoVictim
         } else {
             Outcome::Killed
-        },
+        }),
         group_kill: Some(false),
         kills,
         limit_memory: None,
@@ -301,7 +301,7 @@ fn the_log_alone_with_an_unknown_cgroup() {
 #[test]
 fn nothing_was_killed() {
     let mut exiting = report(Vec::new());
-    exiting.outcome = Outcome::AlreadyExiting;
+    exiting.outcome = Some(Outcome::AlreadyExiting);
     exiting.trigger = Some(trigger(88, "hog", "/a"));
     exiting.limit = Some(limit("/a", 2 * MIB, LimitSource::OomControl));
     check("already_exiting", &exiting);
@@ -317,7 +317,7 @@ fn nothing_was_killed() {
     check("no_victim_sysrq", &sysrq);
 
     let mut panic = report(Vec::new());
-    panic.outcome = Outcome::Panic;
+    panic.outcome = Some(Outcome::Panic);
     panic.scope = Some(Scope::System);
     panic.crosscheck.bpf_kills = None;
     check("panic", &panic);

@@ -1,7 +1,11 @@
 //! Entry of `oom_kill_process(struct oom_control *oc, const char *message)`: whom the kernel chose,
-//! for whom, and which limit was hit.
+//! for whom, and which limit was hit. By fentry, or by a kprobe where there is no fentry: the same
+//! body, and the same record.
 
-use aya_ebpf::{macros::fentry, programs::FEntryContext};
+use aya_ebpf::{
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
+};
 use oom_common::{ABSENT, Record, flags, kind};
 
 use crate::{
@@ -12,10 +16,25 @@ use crate::{
 
 #[fentry(function = "oom_kill_process")]
 pub(crate) fn oom_kill_process(ctx: FEntryContext) -> i32 {
+    report(ctx.arg(0));
+    0
+}
+
+/// Only where probe reads are allowed: to the verifier `oc` is a number. It comes out of `pt_regs`,
+/// which makes the object one of its architecture.
+#[kprobe(function = "oom_kill_process")]
+pub(crate) fn oom_kill_process_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(oc) = ctx.arg(0) {
+        report(oc);
+    }
+    0
+}
+
+#[inline(always)]
+fn report(oc: *const u8) {
     let Some(record) = ring::begin(kind::DECISION) else {
-        return 0;
+        return;
     };
-    let oc: *const u8 = ctx.arg(0);
     let mut reader = Reader::new();
     // SAFETY: every step follows the kernel's own structures from the function's argument.
     unsafe {
@@ -30,7 +49,6 @@ pub(crate) fn oom_kill_process(ctx: FEntryContext) -> i32 {
     reader.finish();
     mark::asker(record);
     ring::send(record);
-    0
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! Where things are: the repository, the target directory, the committed object.
+//! Where things are: the repository, the target directory, the committed objects.
 //!
 //! Reads `CARGO_TARGET_DIR` and `XTASK_TOOLS`; emits paths. Refuses to depend on the current directory.
 
@@ -23,12 +23,12 @@ pub(crate) fn tools() -> PathBuf {
     env::var_os("XTASK_TOOLS").map_or_else(|| root().join("target/tools"), |dir| root().join(dir))
 }
 
-/// The committed eBPF object.
-pub(crate) fn object() -> PathBuf {
-    root().join("oom-agent/bpf/oom.bpf.o")
+/// The committed eBPF object for this architecture.
+pub(crate) fn object(arch: &str) -> PathBuf {
+    root().join(format!("oom-agent/bpf/oom.{arch}.bpf.o"))
 }
 
-/// What the committed object was built from.
+/// What the committed objects were built from.
 pub(crate) fn manifest() -> PathBuf {
     root().join("oom-agent/bpf/manifest.json")
 }

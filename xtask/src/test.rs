@@ -28,10 +28,10 @@ const CARGO_DENY: Tool = Tool {
 /// Tests that need root fail instead of skipping when this is set.
 const REQUIRE_PRIVILEGED: &str = "OOM_TESTS_REQUIRE_PRIVILEGED";
 
-/// Formatting, lints, licences, the eBPF object, and every test.
+/// Formatting, lints, licences, the eBPF objects, and every test.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leaves out what takes long: licences, rebuilding the eBPF object, other kernels.
+    /// Leaves out what takes long: licences, rebuilding the eBPF objects, other kernels.
     #[arg(long)]
     quick: bool,
 }
@@ -48,7 +48,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         let path = CARGO_DENY.ensure()?;
         let deny = "deny --log-level error check --hide-inclusion-graph bans licenses sources";
         tool::run(cargo().args(deny.split(' ')).env("PATH", path))?;
-        step("the eBPF object, rebuilt and compared");
+        step("the eBPF objects, rebuilt and compared");
         build_ebpf::check()?;
     }
     step("tests");

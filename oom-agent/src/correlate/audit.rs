@@ -38,6 +38,9 @@ pub struct Audit {
     pub counts: Counts,
     base: Option<u64>,
     latest: Option<u64>,
+    /// What stays unexplained for good, and what was left over at the last quiet reading.
+    settled: i64,
+    left_over: i64,
 }
 
 impl Audit {
@@ -45,6 +48,22 @@ impl Audit {
     pub(super) fn counter(&mut self, oom_kill: u64) {
         self.base.get_or_insert(oom_kill);
         self.latest = Some(oom_kill);
+    }
+
+    /// The counter was read when nothing was pending. What is left over then will not be explained any
+    /// more, if it was left over the last time too: the kernel counts before it marks, so one reading
+    /// may be ahead of a mark. It is never behind: what is missing from it was counted before the base.
+    pub(super) fn settle(&mut self) {
+        let Some(left_over) = self.unexplained() else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.left_over, left_over);
+        self.settled = self.settled.max(left_over.min(before)).min(left_over);
+    }
+
+    /// Kills that are unexplained since then: those of marks that are not judged yet.
+    pub(super) fn unsettled(&self) -> Option<i64> {
+        Some(self.unexplained()? - self.settled)
     }
 
     /// Kills that the kernel counted since the base. `None` where it has no such counter (< 4.13).

@@ -1,6 +1,6 @@
 //! Evidence from the eBPF programs: decisions and marks.
 
-use super::{Correlator, InstanceKey, instance::Instance, kill::Kill};
+use super::{Correlator, InstanceKey, KillKey, instance::Instance, kill::Kill};
 use crate::{
     clock::Now,
     event::{Event, Outcome, Role},
@@ -13,7 +13,7 @@ impl Correlator {
         let id = format!("oom-{}-decision{}", self.host.boot, decision.monotonic_ns);
         let mut instance = Instance::new(id, decision.monotonic_ns, now);
         instance.group_possible = decision.chosen_task.as_deref().and_then(group_possible);
-        instance.outcome = Outcome::AlreadyExiting;
+        instance.outcome = None;
         instance.decision = Some(decision);
         let key = self.open(instance);
         self.follow_bpf(key);
@@ -80,11 +80,34 @@ impl Correlator {
             .map(|at| self.waiting_lines.remove(at).1);
         let instance = self.instance_of_mark(&mark, now);
         let role = mark.role.unwrap_or_else(|| self.role_in(instance));
+        let key = self.kill_in(instance, role, mark, now, out);
+        if let Some(line) = line {
+            self.confirm(key, line, now);
+        }
+    }
+
+    /// A kill of a known instance, alerted.
+    pub(super) fn kill_in(
+        &mut self,
+        instance: InstanceKey,
+        role: Role,
+        mark: Mark,
+        now: Now,
+        out: &mut Vec<Event>,
+    ) -> KillKey {
         let kill = Kill::from_mark(&self.host.boot, instance, role, mark, now);
         let key = self.admit(kill, now);
         self.emit_kill(key, now, out);
-        if let Some(line) = line {
-            self.confirm(key, line, now);
+        key
+    }
+
+    /// Records are missing: what is open may lack its mark.
+    pub(super) fn ring_gap(&mut self, lost: u64) {
+        self.audit.counts.ring_dropped += lost;
+        for key in &self.open {
+            if let Some(instance) = self.instances.get_mut(key) {
+                instance.ring_lost += lost;
+            }
         }
     }
 
@@ -94,10 +117,9 @@ impl Correlator {
             .bpf_current
             .and_then(|key| Some((key, self.instances.get(&key)?)));
         if let Some((key, instance)) = current {
-            let decided = instance
-                .decision
-                .as_ref()
-                .is_some_and(|decision| decision.asker.tid == mark.asker.tid);
+            let decision = instance.decision.as_ref();
+            let decided = decision.is_some_and(|decision| decision.asker.tid == mark.asker.tid);
+            let chosen = decision.is_some_and(|decision| may_be_chosen(decision, mark));
             let member = match mark.role {
                 Some(Role::GroupMember) => true,
                 Some(Role::Chosen) => false,
@@ -109,7 +131,8 @@ impl Correlator {
                 .and_then(|kill| self.kills.get(kill)?.mark.as_ref())
                 .is_some_and(|first| first.asker.tid == mark.asker.tid);
             if !instance.closed
-                && ((decided && instance.kills.is_empty()) || (member && (same_asker || decided)))
+                && ((decided && chosen && instance.kills.is_empty())
+                    || (member && (same_asker || decided)))
             {
                 return key;
             }
@@ -160,7 +183,7 @@ impl Correlator {
             key
         });
         if let Some(instance) = self.instances.get_mut(&key) {
-            instance.outcome = Outcome::AlreadyExiting;
+            instance.outcome = Some(Outcome::AlreadyExiting);
             instance.bare_mark = Some(mark);
         }
     }
@@ -171,7 +194,7 @@ impl Correlator {
         if self.held_marks.is_empty() || !self.waiting_lines.is_empty() {
             return;
         }
-        let Some(unexplained) = self.audit.unexplained() else {
+        let Some(unexplained) = self.audit.unsettled() else {
             return;
         };
         let held = i64::try_from(self.held_marks.len()).unwrap_or(i64::MAX);
@@ -213,6 +236,15 @@ impl Correlator {
             instance.followed = true;
             self.touched.push(before);
         }
+    }
+}
+
+/// Whether a mark can be of the task that was chosen: another thread of it may have been marked. Where
+/// the tracepoint tells only a thread, its process may be unknown.
+fn may_be_chosen(decision: &Decision, mark: &Mark) -> bool {
+    match mark.victim.pid {
+        Some(pid) => pid == decision.chosen.1,
+        None => true,
     }
 }
 

@@ -32,7 +32,10 @@ pub(super) struct Instance {
     pub(super) group_notice: bool,
     /// `memory.oom.group` on the victim's levels; `None` where it could not be read.
     pub(super) group_possible: Option<bool>,
-    pub(super) outcome: Outcome,
+    /// `None` while a decision has neither kill nor mark.
+    pub(super) outcome: Option<Outcome>,
+    /// Records that the ring lost while this was open.
+    pub(super) ring_lost: u64,
     /// A later decision has begun: `oom_lock` lets one run at a time, so this one is over.
     pub(super) followed: bool,
     pub(super) closed: bool,
@@ -52,7 +55,8 @@ impl Instance {
             report: None,
             group_notice: false,
             group_possible: None,
-            outcome: Outcome::Killed,
+            outcome: Some(Outcome::Killed),
+            ring_lost: 0,
             followed: false,
             closed: false,
         }
@@ -103,7 +107,7 @@ impl Instance {
             constraint: self.constraint(),
             trigger,
             limit,
-            outcome: self.outcome,
+            outcome: self.outcome(),
             group_kill: self.group_kill(kills),
             kills: kills.iter().map(|kill| kill.event(host, self)).collect(),
             limit_memory: report.and_then(|report| report.limit_memory.clone()),
@@ -123,6 +127,20 @@ impl Instance {
             },
             open_for_ns: Some(now.monotonic_ns.saturating_sub(self.opened_ns)),
         }
+    }
+
+    /// The kernel decided, killed nobody and marked nobody: the task was gone already. But where the
+    /// ring lost records, one of them may have been the mark.
+    fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+            .or((self.ring_lost == 0).then_some(Outcome::AlreadyExiting))
+    }
+
+    /// Lets go of all that only the report needed.
+    pub(super) fn forget_evidence(&mut self) {
+        self.report = None;
+        self.decision = None;
+        self.bare_mark = None;
     }
 
     fn constraint(&self) -> Option<Constraint> {

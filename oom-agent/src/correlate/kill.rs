@@ -80,6 +80,16 @@ impl Kill {
         }
     }
 
+    /// Keeps what is needed to know it again, and lets go of the rest.
+    pub(super) fn forget_evidence(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.report = None;
+        }
+        if let Some(mark) = &mut self.mark {
+            mark.levels = Vec::new();
+        }
+    }
+
     /// Takes the mark of a kill that the log had shown first.
     pub(super) fn adopt(&mut self, mut mark: Mark, now: Now) {
         mark.victim.start_time = mark.start_boottime_ns.map(|ns| now.wall_of_boottime(ns));
@@ -216,7 +226,8 @@ impl Kill {
     fn reported_cgroup(&self) -> Option<String> {
         let line = self.line.as_ref()?;
         let report = line.report.as_ref()?;
-        let own = line.role == Role::Chosen || report.victim_tid == Some(line.tid);
+        let chosen = line.role == Role::Chosen && !line.sacrificed;
+        let own = chosen || report.victim_tid == Some(line.tid);
         own.then(|| report.task_memcg.clone()).flatten()
     }
 

@@ -1,12 +1,10 @@
 //! Evidence from the kernel log.
 
-use std::sync::Arc;
-
-use super::{Correlator, InstanceKey, KillKey, instance::Instance, kill::Kill};
+use super::{Correlator, DECISIONS, InstanceKey, KillKey, instance::Instance, kill::Kill};
 use crate::{
     clock::Now,
     event::{Event, Outcome, Reaper, Role},
-    evidence::{KmsgEvidence, KmsgKill, KmsgReport, Mark, Verdict},
+    evidence::{KmsgEnd, KmsgEvidence, KmsgKill, Mark, Verdict},
 };
 
 impl Correlator {
@@ -14,35 +12,10 @@ impl Correlator {
         let counts = &mut self.audit.counts;
         match evidence {
             KmsgEvidence::Killed(line) => self.killed(*line, now, out),
-            KmsgEvidence::GroupKill { .. } => {
-                if let Some(instance) = self.current_of_log() {
-                    instance.group_notice = true;
-                    instance.active_ns = now.monotonic_ns;
-                }
-            }
-            KmsgEvidence::AlreadyExiting {
-                seq,
-                monotonic_ns,
-                tid,
-                report,
-                ..
-            } => {
-                self.exiting(seq, monotonic_ns, tid, report, now);
-            }
-            KmsgEvidence::NoVictim {
-                seq,
-                monotonic_ns,
-                report,
-            } => {
-                self.without_kill(Outcome::NoVictim, seq, monotonic_ns, report, now);
-            }
-            KmsgEvidence::Panic {
-                seq,
-                monotonic_ns,
-                report,
-            } => {
-                self.without_kill(Outcome::Panic, seq, monotonic_ns, report, now);
-            }
+            KmsgEvidence::GroupKill { decision, .. } => self.group_kill(decision, now),
+            KmsgEvidence::AlreadyExiting { end, tid, .. } => self.exiting(end, tid, now),
+            KmsgEvidence::NoVictim(end) => self.without_kill(Outcome::NoVictim, end, now),
+            KmsgEvidence::Panic(end) => self.panic(end, now),
             KmsgEvidence::Reaped { tid, reaped, .. } => self.reaped(tid, reaped),
             KmsgEvidence::Suppressed { reports } => counts.suppressed_reports += reports,
             KmsgEvidence::Abandoned { reports } => counts.abandoned_reports += reports,
@@ -86,8 +59,9 @@ impl Correlator {
             self.kill_after_all(mark, line, now, out);
         } else if let Some(mark) = self.take_bare_mark(line.tid) {
             self.kill_after_all(mark, line, now, out);
-        } else if let Some(chosen) = self.chosen_without_mark(line.tid) {
-            self.kill_after_all(chosen, line, now, out);
+        } else if let Some((instance, chosen)) = self.chosen_without_mark(line.tid) {
+            self.kill_in(instance, Role::Chosen, chosen, now, out);
+            self.killed(line, now, out);
         } else if self.bpf_up {
             self.waiting_lines
                 .push((now.monotonic_ns + self.timing.grace_ns, line));
@@ -101,8 +75,10 @@ impl Correlator {
     fn kill_named_by(&self, line: &KmsgKill) -> Option<KillKey> {
         let key = *self.by_tid.get(&line.tid)?;
         let kill = self.kills.get(&key)?;
-        let same_group =
-            || line.role == Role::GroupMember && self.kmsg_current == Some(kill.instance);
+        let same_group = || {
+            line.role == Role::GroupMember
+                && self.instance_of_log(line.decision) == Some(kill.instance)
+        };
         (kill.lines == 0 || same_group()).then_some(key)
     }
 
@@ -115,6 +91,7 @@ impl Correlator {
         kill.lines += 1;
         self.audit.counts.repeats += u64::from(kill.repeats() - before);
         let instance = kill.instance;
+        let decision = line.decision;
         let report = line.report.clone();
         let chosen = line.role == Role::Chosen;
         let named = report
@@ -129,12 +106,12 @@ impl Correlator {
                 self.audit.counts.late_lines += 1;
             }
             open.active_ns = now.monotonic_ns;
-            if open.report.is_none() && (chosen || named) {
+            if open.report.is_none() && !open.closed && (chosen || named) {
                 open.report = report;
             }
         }
         self.touched.push(instance);
-        self.follow_log(instance);
+        self.follow_log(decision, instance);
     }
 
     /// A mark that had not counted as a kill was one: the log says so.
@@ -147,16 +124,15 @@ impl Correlator {
     }
 
     /// A decision whose mark the ring had no room for, or has not delivered yet.
-    fn chosen_without_mark(&self, tid: u32) -> Option<Mark> {
-        self.open
-            .iter()
-            .filter_map(|key| self.instances.get(key))
-            .find_map(|instance| {
-                let decision = instance.decision.as_ref()?;
-                let chosen = decision.chosen_task.as_deref()?;
-                let same = decision.chosen.0 == tid || decision.chosen.1 == tid;
-                (same && instance.kills.is_empty()).then(|| chosen.clone())
-            })
+    fn chosen_without_mark(&self, tid: u32) -> Option<(InstanceKey, Mark)> {
+        self.open.iter().find_map(|key| {
+            let instance = self.instances.get(key)?;
+            let decision = instance.decision.as_ref()?;
+            let mut chosen = decision.chosen_task.as_deref()?.clone();
+            let same = decision.chosen.0 == tid || decision.chosen.1 == tid;
+            chosen.verdict = Verdict::Kill;
+            (same && instance.kills.is_empty()).then_some((*key, chosen))
+        })
     }
 
     fn take_bare_mark(&mut self, tid: u32) -> Option<Mark> {
@@ -181,9 +157,19 @@ impl Correlator {
         Some(mark)
     }
 
+    /// A line that has waited in vain for its mark. The line before may have been of the same kill: a
+    /// group's first victim is named twice.
+    pub(super) fn unmarked(&mut self, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+        match self.kill_named_by(&line) {
+            Some(key) => self.confirm(key, line, now),
+            None => self.kill_from_log(line, now, out),
+        }
+    }
+
     /// A kill that only the log shows.
     pub(super) fn kill_from_log(&mut self, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
-        let member_of = self.kmsg_current.filter(|key| {
+        let decision = line.decision;
+        let member_of = self.instance_of_log(decision).filter(|key| {
             line.role == Role::GroupMember
                 && self
                     .instances
@@ -204,23 +190,27 @@ impl Correlator {
                 open.report = report;
             }
         }
-        self.follow_log(instance);
+        self.follow_log(decision, instance);
         self.emit_kill(key, now, out);
     }
 
-    /// "is already exiting": part of a group kill, the end of an open decision, or one of its own.
-    fn exiting(
-        &mut self,
-        seq: u64,
-        monotonic_ns: u64,
-        tid: u32,
-        report: Option<Arc<KmsgReport>>,
-        now: Now,
-    ) {
-        if self
-            .current_of_log()
-            .is_some_and(|instance| instance.group_notice)
+    /// "Tasks in X are going to be killed": the chosen one's line may still wait for its mark.
+    fn group_kill(&mut self, decision: u64, now: Now) {
+        if self.kmsg_groups.len() == DECISIONS {
+            self.kmsg_groups.pop_front();
+        }
+        self.kmsg_groups.push_back(decision);
+        if let Some(key) = self.instance_of_log(decision)
+            && let Some(instance) = self.instances.get_mut(&key)
         {
+            instance.group_notice = true;
+            instance.active_ns = now.monotonic_ns;
+        }
+    }
+
+    /// "is already exiting": part of a group kill, the end of an open decision, or one of its own.
+    fn exiting(&mut self, end: KmsgEnd, tid: u32, now: Now) {
+        if self.kmsg_groups.contains(&end.decision) {
             return;
         }
         let decided = self.open.iter().copied().find(|key| {
@@ -231,34 +221,60 @@ impl Correlator {
                     })
             })
         });
-        match decided.and_then(|key| self.instances.get_mut(&key)) {
-            Some(instance) => instance.report = report,
-            None => self.without_kill(Outcome::AlreadyExiting, seq, monotonic_ns, report, now),
+        let Some(key) = decided else {
+            self.without_kill(Outcome::AlreadyExiting, end, now);
+            return;
+        };
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.outcome = Some(Outcome::AlreadyExiting);
+            instance.report = end.report;
+        }
+        self.follow_log(end.decision, key);
+    }
+
+    /// A panic, on its own or because nobody could be killed.
+    fn panic(&mut self, end: KmsgEnd, now: Now) {
+        let without_victim = self
+            .instance_of_log(end.decision)
+            .and_then(|key| self.instances.get_mut(&key))
+            .filter(|instance| !instance.closed);
+        match without_victim {
+            Some(instance) => instance.outcome = Some(Outcome::Panic),
+            None => self.without_kill(Outcome::Panic, end, now),
         }
     }
 
-    fn without_kill(
-        &mut self,
-        outcome: Outcome,
-        seq: u64,
-        monotonic_ns: u64,
-        report: Option<Arc<KmsgReport>>,
-        now: Now,
-    ) {
-        let id = format!("oom-{}-kmsg{seq}", self.host.boot);
-        let mut instance = Instance::new(id, monotonic_ns, now);
-        instance.outcome = outcome;
-        instance.report = report;
+    fn without_kill(&mut self, outcome: Outcome, end: KmsgEnd, now: Now) {
+        let id = format!("oom-{}-kmsg{}", self.host.boot, end.seq);
+        let mut instance = Instance::new(id, end.monotonic_ns, now);
+        instance.outcome = Some(outcome);
+        instance.report = end.report;
         let key = self.open(instance);
-        self.follow_log(key);
+        self.follow_log(end.decision, key);
     }
 
-    fn current_of_log(&mut self) -> Option<&mut Instance> {
-        self.instances.get_mut(&self.kmsg_current?)
+    /// The instance of a decision that the log told of.
+    fn instance_of_log(&self, decision: u64) -> Option<InstanceKey> {
+        let mut known = self.kmsg_decisions.iter().rev();
+        known
+            .find(|(known, _)| *known == decision)
+            .map(|(_, key)| *key)
     }
 
-    /// Without BPF it is the log that shows that a decision is over.
-    fn follow_log(&mut self, key: InstanceKey) {
+    /// A decision of the log is of this instance. Without BPF it is the log that shows that the decision
+    /// before is over.
+    fn follow_log(&mut self, decision: u64, key: InstanceKey) {
+        if self.instance_of_log(decision) != Some(key) {
+            if self.kmsg_decisions.len() == DECISIONS {
+                self.kmsg_decisions.pop_front();
+            }
+            self.kmsg_decisions.push_back((decision, key));
+        }
+        if self.kmsg_groups.contains(&decision)
+            && let Some(instance) = self.instances.get_mut(&key)
+        {
+            instance.group_notice = true;
+        }
         let before = self.kmsg_current.replace(key);
         if let Some(before) = before
             && before != key

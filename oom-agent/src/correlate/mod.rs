@@ -57,6 +57,12 @@ impl Default for Timing {
     }
 }
 
+/// Decisions of the log that are kept apart: their lines follow each other closely.
+const DECISIONS: usize = 64;
+
+/// Kills that there is room for from the start: a storm must not wait for memory.
+const ROOM: usize = 1024;
+
 /// Where and in which boot this is.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -105,6 +111,10 @@ pub struct Correlator {
     /// The instance that BPF, and the log, spoke of last.
     bpf_current: Option<InstanceKey>,
     kmsg_current: Option<InstanceKey>,
+    /// The latest decisions of the log that are known to be of an instance, and those that were
+    /// announced to kill a whole cgroup.
+    kmsg_decisions: VecDeque<(u64, InstanceKey)>,
+    kmsg_groups: VecDeque<u64>,
     /// "Killed process" lines that wait for their mark.
     waiting_lines: Vec<(u64, KmsgKill)>,
     /// Marks of which it is not known yet whether they are kills.
@@ -116,20 +126,23 @@ impl Correlator {
     /// Nothing seen yet; both sources count as down until they say otherwise.
     #[must_use]
     pub fn new(host: Host, timing: Timing) -> Self {
+        let room = timing.memory_kills.min(ROOM);
         Self {
             host,
             timing,
             bpf_up: false,
             kmsg_up: false,
             next_key: 0,
-            kills: HashMap::with_capacity(1024),
-            by_tid: HashMap::with_capacity(2048),
-            instances: HashMap::with_capacity(1024),
-            open: Vec::with_capacity(1024),
+            kills: HashMap::with_capacity(room),
+            by_tid: HashMap::with_capacity(2 * room),
+            instances: HashMap::with_capacity(room),
+            open: Vec::with_capacity(room),
             touched: Vec::with_capacity(16),
-            closed: VecDeque::with_capacity(1024),
+            closed: VecDeque::with_capacity(room),
             bpf_current: None,
             kmsg_current: None,
+            kmsg_decisions: VecDeque::with_capacity(DECISIONS),
+            kmsg_groups: VecDeque::with_capacity(DECISIONS),
             waiting_lines: Vec::with_capacity(64),
             held_marks: Vec::with_capacity(16),
             audit: Audit::default(),
@@ -141,23 +154,29 @@ impl Correlator {
         match evidence {
             Evidence::Mark(mark) => self.mark(*mark, now, out),
             Evidence::Decision(decision) => self.decision(*decision, now),
-            Evidence::RingGap { lost } => self.audit.counts.ring_dropped += lost,
+            Evidence::RingGap { lost } => self.ring_gap(lost),
             Evidence::Kmsg(kmsg) => self.kmsg(kmsg, now, out),
             Evidence::Counter { oom_kill } => {
                 self.audit.counter(oom_kill);
                 self.judge_held_marks(now, out);
+                if self.is_quiet() {
+                    self.audit.settle();
+                }
             }
             Evidence::SourceState { source, up } => match source {
                 Source::Bpf => self.bpf_up = up,
                 Source::Kmsg => self.kmsg_up = up,
             },
         }
-        let touched = std::mem::take(&mut self.touched);
+        let mut touched = std::mem::take(&mut self.touched);
         self.close_ready(&touched, now, out);
+        touched.clear();
+        self.touched = touched;
     }
 
     /// Lets time pass: grace periods end, windows close.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) {
+        self.forget(now);
         let due = |at: u64| at <= now.monotonic_ns || !self.bpf_up;
         let mut lines = std::mem::take(&mut self.waiting_lines);
         let mut ready = Vec::new();
@@ -169,12 +188,11 @@ impl Correlator {
         });
         self.waiting_lines = lines;
         for line in ready {
-            self.kill_from_log(line, now, out);
+            self.unmarked(line, now, out);
         }
         self.drop_held_marks(now);
         let open = self.open.clone();
         self.close_ready(&open, now, out);
-        self.forget(now);
     }
 
     /// When [`Correlator::tick`] has something to do next, on `CLOCK_MONOTONIC`.
@@ -214,7 +232,7 @@ impl Correlator {
     /// Closes everything that is open, at shutdown.
     pub fn finish(&mut self, now: Now, out: &mut Vec<Event>) {
         for (_, line) in std::mem::take(&mut self.waiting_lines) {
-            self.kill_from_log(line, now, out);
+            self.unmarked(line, now, out);
         }
         for (_, mark) in std::mem::take(&mut self.held_marks) {
             self.bare_mark(mark, now);
@@ -239,7 +257,7 @@ impl Correlator {
         if let Some(open) = self.instances.get_mut(&instance) {
             open.kills.push(key);
             open.active_ns = now.monotonic_ns;
-            open.outcome = Outcome::Killed;
+            open.outcome = Some(Outcome::Killed);
         }
         self.touched.push(instance);
         key
@@ -288,9 +306,14 @@ impl Correlator {
         out.push(Event::OomInstance(Box::new(event)));
         if kills.is_empty() {
             self.instances.remove(&key);
+        } else if let Some(instance) = self.instances.get_mut(&key) {
+            instance.forget_evidence();
         }
-        for kill in kills {
-            self.closed.push_back((now.monotonic_ns, kill));
+        for key in kills {
+            if let Some(kill) = self.kills.get_mut(&key) {
+                kill.forget_evidence();
+            }
+            self.closed.push_back((now.monotonic_ns, key));
         }
     }
 

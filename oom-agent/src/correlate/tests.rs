@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     event::{KmsgReportState, LimitSource, Outcome, Role, Scope},
-    evidence::{Asker, Charge, Decision, KmsgEvidence, KmsgReport, Level, Verdict},
+    evidence::{Asker, Charge, Decision, KmsgEnd, KmsgEvidence, KmsgReport, Level, Verdict},
     text::Comm,
 };
 
@@ -72,7 +72,8 @@ impl Bench {
             .map(|event| match event {
                 Event::OomKill(kill) => format!("K{}", kill.victim.tid),
                 Event::OomInstance(instance) if instance.kills.is_empty() => {
-                    format!("I!{:?}", instance.outcome)
+                    let outcome = instance.outcome.map(|outcome| format!("{outcome:?}"));
+                    format!("I!{}", outcome.as_deref().unwrap_or("Unknown"))
                 }
                 Event::OomInstance(instance) => {
                     let tids: Vec<String> = instance
@@ -173,6 +174,7 @@ fn bpf(mark: Mark) -> Evidence {
 
 fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
     KmsgKill {
+        decision: 5000 + u64::from(tid),
         seq: 5000 + u64::from(tid),
         monotonic_ns: ms * MS,
         tid,
@@ -184,6 +186,7 @@ fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
         scope: None,
         group: None,
         report: None,
+        sacrificed: false,
         reaper: None,
     }
 }
@@ -196,8 +199,29 @@ fn log(ms: u64, tid: u32) -> Evidence {
     killed(kmsg_kill(ms, tid))
 }
 
+fn end(ms: u64, decision: u64) -> KmsgEnd {
+    KmsgEnd {
+        decision,
+        seq: decision,
+        monotonic_ns: ms * MS,
+        report: None,
+    }
+}
+
+fn exiting(ms: u64, decision: u64) -> Evidence {
+    Evidence::Kmsg(KmsgEvidence::AlreadyExiting {
+        end: end(ms, decision),
+        tid: 50,
+        comm: Comm::new(b"x"),
+    })
+}
+
+/// The decision of a group whose chosen one is thread 50.
+const GROUP: u64 = 5050;
+
 fn log_member(ms: u64, tid: u32) -> Evidence {
     killed(KmsgKill {
+        decision: GROUP,
         role: Role::GroupMember,
         group: Some("/a".into()),
         ..kmsg_kill(ms, tid)
@@ -206,6 +230,7 @@ fn log_member(ms: u64, tid: u32) -> Evidence {
 
 fn group_notice(ms: u64) -> Evidence {
     Evidence::Kmsg(KmsgEvidence::GroupKill {
+        decision: GROUP,
         seq: 1,
         monotonic_ns: ms * MS,
         cgroup: "/a".into(),
@@ -417,30 +442,106 @@ fn orders_and_losses() {
         (
             "nothing could be killed",
             both,
-            vec![(
-                1,
-                Evidence::Kmsg(KmsgEvidence::NoVictim {
-                    seq: 1,
-                    monotonic_ns: MS,
-                    report: None,
-                }),
-            )],
+            vec![(1, Evidence::Kmsg(KmsgEvidence::NoVictim(end(1, 1))))],
             "I!NoVictim",
         ),
         (
             "the log says that the victim was exiting",
             both,
-            vec![(
-                1,
-                Evidence::Kmsg(KmsgEvidence::AlreadyExiting {
-                    seq: 1,
-                    monotonic_ns: MS,
-                    tid: 50,
-                    comm: Comm::new(b"x"),
-                    report: None,
-                }),
-            )],
+            vec![(1, exiting(1, 1))],
             "I!AlreadyExiting",
+        ),
+        (
+            "nothing could be killed, so the kernel panicked",
+            both,
+            vec![
+                (1, Evidence::Kmsg(KmsgEvidence::NoVictim(end(1, 1)))),
+                (1, Evidence::Kmsg(KmsgEvidence::Panic(end(1, 1)))),
+            ],
+            "I!Panic",
+        ),
+        (
+            "a member of a group was exiting, and later another decision's task",
+            both,
+            vec![
+                (1, bpf(in_group(mark(1, 50), Role::Chosen))),
+                (2, log(1, 50)),
+                (2, group_notice(1)),
+                (2, log_member(1, 50)),
+                (2, exiting(1, GROUP)),
+                (900, exiting(900, 7000)),
+            ],
+            "K50 I[50] I!AlreadyExiting",
+        ),
+        (
+            "a group whose marks were lost, right after another kill",
+            both,
+            vec![
+                (1, bpf(mark(1, 40))),
+                (2, log(1, 40)),
+                (2, Evidence::RingGap { lost: 2 }),
+                (2, log(1, 50)),
+                (2, group_notice(1)),
+                (2, log_member(1, 50)),
+                (2, log_member(1, 51)),
+            ],
+            "K40 I[40] K50 K51 I[50,51]",
+        ),
+        (
+            "what stays unexplained is not an unclear mark",
+            (true, false),
+            vec![
+                (1, Evidence::Counter { oom_kill: 1001 }),
+                (1100, Evidence::Counter { oom_kill: 1001 }),
+                (1200, with(Verdict::Unknown, mark(1200, 50))),
+                (1201, Evidence::Counter { oom_kill: 1001 }),
+                (1300, with(Verdict::Unknown, mark(1300, 51))),
+                (1301, Evidence::Counter { oom_kill: 1002 }),
+            ],
+            "K51 I[51] I!AlreadyExiting",
+        ),
+        (
+            "a kill counted before the base does not deny another",
+            (true, false),
+            vec![
+                (1, bpf(mark(1, 50))),
+                (1100, Evidence::Counter { oom_kill: 1000 }),
+                (1200, with(Verdict::Unknown, mark(1200, 51))),
+                (1201, Evidence::Counter { oom_kill: 1001 }),
+            ],
+            "K50 I[50] K51 I[51]",
+        ),
+        (
+            "a lost mark, told by the log after the next decision",
+            both,
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, Evidence::RingGap { lost: 1 }),
+                (1, decision(1, &mark(1, 51))),
+                (1, bpf(mark(1, 51))),
+                (2, log(1, 50)),
+                (2, log(1, 51)),
+            ],
+            "K51 K50 I[50] I[51]",
+        ),
+        (
+            "a mark of another task than the decision's, its own lost",
+            (true, false),
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, Evidence::RingGap { lost: 2 }),
+                (1, bpf(mark(1, 51))),
+            ],
+            "K51 I[51] I!Unknown",
+        ),
+        (
+            "a decision whose mark nobody will tell",
+            (true, false),
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (1, Evidence::RingGap { lost: 1 }),
+            ],
+            "I!Unknown",
         ),
         (
             "a line after the report was closed",
@@ -628,7 +729,7 @@ fn a_headerless_line_invents_nothing() {
     );
     assert_eq!((instance.scope, instance.constraint), (None, None));
     assert!(instance.limit.is_none() && instance.trigger.is_none());
-    assert_eq!(instance.outcome, Outcome::Killed);
+    assert_eq!(instance.outcome, Some(Outcome::Killed));
     assert_eq!(instance.crosscheck.bpf_kills, None);
 }
 

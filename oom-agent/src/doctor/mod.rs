@@ -114,6 +114,7 @@ pub fn run() -> Report {
         Err(error) if log_readable => (Tier::Kmsg, vec![error.reason.clone()]),
         Err(error) => (Tier::None, vec![error.reason.clone(), kmsg.found.clone()]),
     };
+    let bpf = programs.as_ref().ok().map(|reached| reached.tier);
     if boot_id.state != State::Ok {
         tier = Tier::None;
         not_better_because.push(boot_id.found.clone());
@@ -144,34 +145,30 @@ pub fn run() -> Report {
     Report {
         usable: tier != Tier::None,
         tier,
-        verdict: verdict(tier, log_readable),
+        verdict: verdict(tier, bpf, log_readable),
         not_better_because,
         checks,
     }
 }
 
-fn verdict(tier: Tier, log_readable: bool) -> String {
-    let bpf = match tier {
-        Tier::BpfFull => load::Tier::Full,
-        Tier::BpfStack => load::Tier::Stack,
-        Tier::BpfPid => load::Tier::Pid,
-        Tier::BpfFormat => load::Tier::Format,
-        Tier::Kmsg => return "oom-agent would run at tier kmsg (the kernel log alone)".to_owned(),
-        Tier::None => return "oom-agent cannot run here".to_owned(),
-    };
-    let not = if log_readable { "" } else { "not " };
-    format!(
-        "oom-agent would run at tier {}, {not}cross-checked with the kernel log",
-        bpf.describe()
-    )
+fn verdict(tier: Tier, bpf: Option<load::Tier>, log_readable: bool) -> String {
+    match (tier, bpf) {
+        (Tier::None, _) => "oom-agent cannot run here".to_owned(),
+        (_, None) => "oom-agent would run at tier kmsg (the kernel log alone)".to_owned(),
+        (_, Some(bpf)) => format!(
+            "oom-agent would run at tier {}, {}cross-checked with the kernel log",
+            bpf.describe(),
+            if log_readable { "" } else { "not " }
+        ),
+    }
 }
 
 impl From<load::Tier> for Tier {
     fn from(tier: load::Tier) -> Self {
         match tier {
-            load::Tier::Full => Self::BpfFull,
+            load::Tier::Full(_) => Self::BpfFull,
             load::Tier::Stack => Self::BpfStack,
-            load::Tier::Pid => Self::BpfPid,
+            load::Tier::Pid(_) => Self::BpfPid,
             load::Tier::Format => Self::BpfFormat,
         }
     }

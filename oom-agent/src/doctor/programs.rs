@@ -12,6 +12,7 @@ use crate::{
     sink::units::{bytes, grouped},
     source::bpf::{
         btf::Btf,
+        decision::Hook,
         format,
         layout::{self, DECISION_FUNC, MarkPrototype},
         load::{self, KERNEL_BTF, LoadError, Options, Tier},
@@ -43,6 +44,7 @@ pub(super) fn try_load() -> Result<Reached, Refused> {
         ring_bytes: RING_BYTES,
         debug_log: false,
         by_format: false,
+        no_fentry: false,
     }) {
         Ok(loaded) => Ok(Reached {
             tier: loaded.tier,
@@ -86,8 +88,8 @@ fn programs(outcome: &Result<Reached, Refused>) -> Check {
         Ok(reached) => {
             let check = Check::ok(name, format!("attached: {}", reached.tier.describe()));
             match reached.tier {
-                Tier::Full | Tier::Stack => check,
-                Tier::Pid | Tier::Format => Check {
+                Tier::Full(_) | Tier::Stack => check,
+                Tier::Pid(_) | Tier::Format => Check {
                     state: State::Degraded,
                     ..check
                 }
@@ -106,34 +108,32 @@ fn programs(outcome: &Result<Reached, Refused>) -> Check {
 
 /// Found by trying: whether a kernel has trampolines cannot be asked.
 fn decision(outcome: &Result<Reached, Refused>) -> Check {
-    let name = "fentry";
+    let name = DECISION_FUNC;
     let cost = "which limit was hit is inferred from the counters, or comes from the kernel log";
-    let note = |reached: &Reached| {
-        reached
-            .notes
-            .iter()
-            .find(|note| note.contains(DECISION_FUNC))
-            .cloned()
-    };
-    match outcome {
-        Ok(reached) => match (reached.tier, note(reached)) {
-            (Tier::Full, _) | (Tier::Pid, None) => {
-                Check::ok(name, format!("attached to {DECISION_FUNC}"))
-            }
-            (_, note) => {
-                let found = note.unwrap_or_else(|| format!("not attached to {DECISION_FUNC}"));
-                Check::new(name, State::Missing, found).cost(cost).fix(
-                    "a kernel with CONFIG_FUNCTION_TRACER and BPF trampolines (5.5+, arm64 6.4+)",
-                )
-            }
-        },
-        Err(_) => Check::new(
+    let Ok(reached) = outcome else {
+        return Check::new(
             name,
             State::Unknown,
             "not tried: the other programs did not load",
         )
         .cost(cost)
-        .fix("see BPF programs"),
+        .fix("see BPF programs");
+    };
+    let note = reached.notes.iter().find(|note| note.contains(name));
+    let note = note.map_or("not attached", String::as_str);
+    match reached.tier {
+        Tier::Full(Hook::Fentry) | Tier::Pid(Some(Hook::Fentry)) => {
+            Check::ok(name, "attached by fentry")
+        }
+        Tier::Full(Hook::Kprobe) | Tier::Pid(Some(Hook::Kprobe)) => {
+            Check::ok(name, format!("attached by kprobe; {note}"))
+        }
+        Tier::Stack | Tier::Pid(None) | Tier::Format => {
+            Check::new(name, State::Missing, note).cost(cost).fix(
+                "a kernel with BPF trampolines (5.5+, arm64 6.4+, CONFIG_FUNCTION_TRACER), or with \
+                 CONFIG_KPROBE_EVENTS",
+            )
+        }
     }
 }
 
@@ -269,16 +269,56 @@ mod tests {
             fix: "root",
         });
         let note = "fentry on oom_kill_process: EPERM";
-        for (outcome, attached, fentry) in [
-            (reached(Tier::Full, &[]), State::Ok, State::Ok),
-            (reached(Tier::Stack, &[note]), State::Ok, State::Missing),
-            (reached(Tier::Pid, &[]), State::Degraded, State::Ok),
-            (reached(Tier::Pid, &[note]), State::Degraded, State::Missing),
-            (reached(Tier::Format, &[]), State::Degraded, State::Missing),
-            (refused, State::Missing, State::Unknown),
+        let (full, pid) = (Tier::Full, |hook| Tier::Pid(Some(hook)));
+        for (outcome, attached, hooked, words) in [
+            (
+                reached(full(Hook::Fentry), &[]),
+                State::Ok,
+                State::Ok,
+                "fentry",
+            ),
+            (
+                reached(full(Hook::Kprobe), &[note]),
+                State::Ok,
+                State::Ok,
+                "by kprobe; fentry on",
+            ),
+            (
+                reached(Tier::Stack, &[note]),
+                State::Ok,
+                State::Missing,
+                note,
+            ),
+            (
+                reached(pid(Hook::Fentry), &[]),
+                State::Degraded,
+                State::Ok,
+                "fentry",
+            ),
+            (
+                reached(pid(Hook::Kprobe), &[note]),
+                State::Degraded,
+                State::Ok,
+                "by kprobe",
+            ),
+            (
+                reached(Tier::Pid(None), &[note]),
+                State::Degraded,
+                State::Missing,
+                note,
+            ),
+            (
+                reached(Tier::Format, &[]),
+                State::Degraded,
+                State::Missing,
+                "not attached",
+            ),
+            (refused, State::Missing, State::Unknown, "not tried"),
         ] {
             assert_eq!(programs(&outcome).state, attached);
-            assert_eq!(decision(&outcome).state, fentry);
+            let decision = decision(&outcome);
+            assert_eq!(decision.state, hooked);
+            assert!(decision.found.contains(words), "{decision:?}");
         }
     }
 

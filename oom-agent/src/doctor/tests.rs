@@ -1,14 +1,14 @@
 //! What the findings add up to, and how they are written.
 
 use super::*;
-use crate::sink::text::TextStyle;
+use crate::{sink::text::TextStyle, source::bpf::decision::Hook};
 
 fn report(usable: bool) -> Report {
     let tier = if usable { Tier::BpfStack } else { Tier::None };
     Report {
         usable,
         tier,
-        verdict: verdict(tier, true),
+        verdict: verdict(tier, usable.then_some(load::Tier::Stack), true),
         not_better_because: vec!["fentry on oom_kill_process: EPERM".to_owned()],
         checks: vec![
             Check::ok("CAP_BPF", "effective"),
@@ -54,13 +54,27 @@ fn json_has_one_object_per_check() {
 
 #[test]
 fn the_verdict_names_the_tier() {
-    for (tier, log, words) in [
-        (Tier::BpfFull, true, "tier bpf, full"),
-        (Tier::BpfPid, false, "not cross-checked"),
-        (Tier::Kmsg, true, "tier kmsg"),
-        (Tier::None, false, "cannot run here"),
+    use load::Tier as Bpf;
+    let by_kprobe = Some(Bpf::Full(Hook::Kprobe));
+    for (tier, bpf, log, words) in [
+        (
+            Tier::BpfFull,
+            Some(Bpf::Full(Hook::Fentry)),
+            true,
+            "tier bpf, full",
+        ),
+        (Tier::BpfFull, by_kprobe, true, "by kprobe"),
+        (
+            Tier::BpfPid,
+            Some(Bpf::Pid(None)),
+            false,
+            "not cross-checked",
+        ),
+        (Tier::Kmsg, None, true, "tier kmsg"),
+        (Tier::None, None, false, "cannot run here"),
+        (Tier::None, by_kprobe, true, "cannot run here"),
     ] {
-        let said = verdict(tier, log);
+        let said = verdict(tier, bpf, log);
         assert!(said.contains(words), "{said}");
     }
 }

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 /// Writes out what a terminal would act on or not show: `\x1b`, `\u{202e}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -27,7 +27,7 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 }
 
 /// A name within a sentence: in quotes where it could be taken for a part of that sentence.
-pub(super) fn name(text: &str) -> Cow<'_, str> {
+pub(crate) fn name(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_alphanumeric() || "/_-.:@\\+=~%#".contains(c);
     if !text.is_empty() && text.chars().all(|c| plain(c) && !is_unsafe(c)) {
         return Cow::Borrowed(text);
@@ -36,7 +36,7 @@ pub(super) fn name(text: &str) -> Cow<'_, str> {
 }
 
 /// A value in quotes.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", escape(&text.replace('"', "\\\"")))
 }
 

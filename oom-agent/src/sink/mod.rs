@@ -1,9 +1,9 @@
 //! The outputs. Each writes what an event says and refuses to change it.
 
-mod escape;
+pub(crate) mod escape;
 pub(crate) mod flow;
-mod report;
+pub(crate) mod report;
 pub mod stdout;
 pub mod text;
 pub mod units;
-mod words;
+pub(crate) mod words;

@@ -22,7 +22,7 @@ const TASKS: usize = 5;
 /// Members of a group that are shown.
 const MEMBERS: usize = 10;
 
-pub(super) fn lines(event: &OomInstance) -> Lines {
+pub(crate) fn lines(event: &OomInstance) -> Lines {
     let mut lines = Lines::default();
     let victim = chosen(event);
     headline(lines.head(), event, victim);
@@ -38,7 +38,7 @@ pub(super) fn lines(event: &OomInstance) -> Lines {
 }
 
 /// The process that the kernel chose; any of the killed if that one was lost.
-fn chosen(event: &OomInstance) -> Option<&OomKill> {
+pub(crate) fn chosen(event: &OomInstance) -> Option<&OomKill> {
     event
         .kills
         .iter()
@@ -48,33 +48,37 @@ fn chosen(event: &OomInstance) -> Option<&OomKill> {
 
 fn headline(line: &mut Line, event: &OomInstance, victim: Option<&OomKill>) {
     let tone = match event.outcome {
-        Outcome::Killed | Outcome::Panic => Tone::Alarm,
-        Outcome::AlreadyExiting | Outcome::NoVictim => Tone::Caution,
+        Some(Outcome::Killed | Outcome::Panic) => Tone::Alarm,
+        Some(Outcome::AlreadyExiting | Outcome::NoVictim) | None => Tone::Caution,
     };
     line.solid(Tone::Faint, &time(event.time))
         .solid(tone, "OOM REPORT");
     let cause = words::cause(event.scope);
     match (event.outcome, victim) {
-        (Outcome::Killed, Some(kill)) if event.kills.len() == 1 => {
+        (Some(Outcome::Killed), Some(kill)) if event.kills.len() == 1 => {
             process(line, &kill.victim);
             line.say("was killed:").say(cause)
         }
-        (Outcome::Killed, _) => {
+        (Some(Outcome::Killed), _) => {
             let killed = count(event.kills.len() as u64, "process was", "processes were");
             line.say(&killed).say("killed:").say(cause)
         }
-        (Outcome::AlreadyExiting, _) => line
+        (Some(Outcome::AlreadyExiting), _) => line
             .say(cause)
             .glue(";")
             .say("nothing was killed: the chosen process was exiting already"),
-        (Outcome::NoVictim, _) => line
+        (Some(Outcome::NoVictim), _) => line
             .say(cause)
             .glue(";")
             .say("nothing was killed: no process could be"),
-        (Outcome::Panic, _) => line
+        (Some(Outcome::Panic), _) => line
             .say(cause)
             .glue(";")
             .say("the kernel panics instead of killing (vm.panic_on_oom)"),
+        (None, _) => line
+            .say(cause)
+            .glue(";")
+            .say("whether anybody was killed is unknown: the record of it was lost"),
     };
 }
 
@@ -175,7 +179,7 @@ fn asker(lines: &mut Lines, event: &OomInstance) {
     if event.scope == Some(Scope::Sysrq) {
         line.say("sysrq-f, in");
     }
-    let victim = event.kills.iter().find(|kill| is(trigger, kill));
+    let victim = event.kills.iter().find(|kill| is_the_asker(trigger, kill));
     match (victim, event.kills.len()) {
         (Some(_), 1) => line.say("the victim itself"),
         (Some(_), _) => asker_name(line, trigger).glue(",").say("one of the killed"),
@@ -211,15 +215,23 @@ fn asker(lines: &mut Lines, event: &OomInstance) {
     }
 }
 
+/// Whether a row of the table is this victim's. The log alone names a thread.
+pub(crate) fn is_row(kill: &OomKill, row: &TaskRow) -> bool {
+    match kill.victim.pid {
+        Some(pid) => pid == row.tgid,
+        None => kill.victim.tid == row.pid,
+    }
+}
+
 /// Whether the one who asked is this victim. The log alone names only threads.
-fn is(trigger: &Trigger, kill: &OomKill) -> bool {
+pub(crate) fn is_the_asker(trigger: &Trigger, kill: &OomKill) -> bool {
     match (trigger.pid, kill.victim.pid) {
         (Some(asker), Some(victim)) => asker == victim,
         _ => trigger.tid == Some(kill.victim.tid),
     }
 }
 
-fn asker_name<'a>(line: &'a mut Line, trigger: &Trigger) -> &'a mut Line {
+pub(crate) fn asker_name<'a>(line: &'a mut Line, trigger: &Trigger) -> &'a mut Line {
     let comm = trigger.comm.map(|comm| comm.to_string());
     let comm = comm
         .as_deref()
@@ -316,12 +328,7 @@ fn tasks(lines: &mut Lines, event: &OomInstance) {
     if event.tasks.is_empty() {
         return;
     }
-    let killed = |row: &TaskRow| {
-        event.kills.iter().any(|kill| match kill.victim.pid {
-            Some(pid) => pid == row.tgid,
-            None => kill.victim.tid == row.pid,
-        })
-    };
+    let killed = |row: &TaskRow| event.kills.iter().any(|kill| is_row(kill, row));
     let mut rows: Vec<&TaskRow> = event.tasks.iter().collect();
     rows.sort_by_key(|row| Reverse(row.rss_bytes));
     let header = format!(

@@ -57,7 +57,7 @@ pub fn instance(event: &OomInstance, style: TextStyle, out: &mut String) {
 }
 
 /// Milliseconds are enough for a reader.
-pub(super) fn time(time: Option<Timestamp>) -> String {
+pub(crate) fn time(time: Option<Timestamp>) -> String {
     let Some(time) = time else {
         return "(time unknown)".to_owned();
     };
@@ -69,7 +69,7 @@ pub(super) fn time(time: Option<Timestamp>) -> String {
 }
 
 /// `hog (pid 17498)`; where the log alone spoke it named a thread.
-pub(super) fn process(line: &mut Line, victim: &Victim) {
+pub(crate) fn process(line: &mut Line, victim: &Victim) {
     let comm = victim.comm.to_string();
     let comm = name(&comm);
     let text = match victim.pid {
@@ -101,7 +101,7 @@ fn held(line: &mut Line, memory: &Memory) {
 }
 
 /// The path after a preposition, or what is known instead of it.
-pub(super) fn cgroup(line: &mut Line, preposition: &str, cgroup: Option<&Cgroup>) {
+pub(crate) fn cgroup(line: &mut Line, preposition: &str, cgroup: Option<&Cgroup>) {
     match cgroup.map(|cgroup| (&cgroup.path, cgroup.id)) {
         Some((Some(path), _)) => {
             line.solid(Tone::Strong, &format!("{preposition}{}", name(path)));

@@ -3,7 +3,7 @@
 use crate::event::{Allocation, Limit, LimitSource, Scope};
 
 /// What the memory was wanted for.
-pub(super) fn allocation(allocation: Allocation) -> &'static str {
+pub(crate) fn allocation(allocation: Allocation) -> &'static str {
     match allocation {
         Allocation::AnonPageFault => "for a page fault on anonymous memory",
         Allocation::FilePageFault => "for a page fault on a mapped file",
@@ -22,7 +22,7 @@ pub(super) fn allocation(allocation: Allocation) -> &'static str {
 }
 
 /// Why anybody had to die.
-pub(super) fn cause(scope: Option<Scope>) -> &'static str {
+pub(crate) fn cause(scope: Option<Scope>) -> &'static str {
     match scope {
         Some(Scope::Memcg) => "a memory cgroup reached its limit",
         Some(Scope::System) => "the whole machine was out of memory",
@@ -34,7 +34,7 @@ pub(super) fn cause(scope: Option<Scope>) -> &'static str {
 }
 
 /// Where no cgroup's limit can be named: why not.
-pub(super) fn no_limit(scope: Option<Scope>) -> &'static str {
+pub(crate) fn no_limit(scope: Option<Scope>) -> &'static str {
     match scope {
         Some(Scope::Memcg) => "of a memory cgroup, but no source could tell which",
         Some(Scope::System) => "no cgroup's: the whole machine",
@@ -46,7 +46,7 @@ pub(super) fn no_limit(scope: Option<Scope>) -> &'static str {
 }
 
 /// How the limit is known.
-pub(super) fn known_from(source: LimitSource) -> &'static str {
+pub(crate) fn known_from(source: LimitSource) -> &'static str {
     match source {
         LimitSource::OomControl => "read from the kernel's decision",
         LimitSource::Kmsg => "named by the kernel log",
@@ -56,7 +56,7 @@ pub(super) fn known_from(source: LimitSource) -> &'static str {
 
 /// Where the cgroup of a limit stands, seen from the victim's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     Own,
     /// So many levels above the victim's.
     Above(usize),
@@ -67,7 +67,7 @@ pub(super) enum Level {
 
 impl Level {
     /// Compares paths; ids only where a path is missing.
-    pub(super) fn of(limit: &Limit, victim: Option<&crate::event::Cgroup>) -> Self {
+    pub(crate) fn of(limit: &Limit, victim: Option<&crate::event::Cgroup>) -> Self {
         let Some(victim) = victim else {
             return Self::Unknown;
         };
@@ -85,7 +85,7 @@ impl Level {
         Self::Unknown
     }
 
-    pub(super) fn words(self) -> String {
+    pub(crate) fn words(self) -> String {
         match self {
             Self::Own => "the victim's own cgroup".to_owned(),
             Self::Above(1) => "the parent of the victim's cgroup".to_owned(),

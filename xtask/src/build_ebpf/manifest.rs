@@ -1,5 +1,5 @@
-//! What the committed object was built from, so that `cargo test` can tell, without any BPF
-//! toolchain, when the sources moved on and the object did not.
+//! What the committed objects were built from, so that `cargo test` can tell, without any BPF
+//! toolchain, when the sources moved on and the objects did not.
 //!
 //! Reads the sources and Cargo.lock; emits `oom-agent/bpf/manifest.json`. Refuses to guess: a source
 //! file that cannot be read is an error.
@@ -15,9 +15,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Objects;
 use crate::project;
 
-/// Crates of this workspace that are compiled into the object.
+/// Crates of this workspace that are compiled into the objects.
 const CRATES: [&str; 2] = ["oom-ebpf", "oom-common"];
 
 /// `oom-agent/bpf/manifest.json`.
@@ -29,8 +30,8 @@ pub(super) struct Manifest {
     pub rustc: String,
     /// bpf-linker's version.
     pub bpf_linker: String,
-    /// Of oom.bpf.o.
-    pub object_sha256: String,
+    /// The sha256 of each object, by architecture.
+    pub objects: BTreeMap<String, String>,
     /// Of the two lists below.
     pub sources_sha256: String,
     /// Every source file and its sha256.
@@ -40,7 +41,12 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    pub(super) fn new(object: &[u8], rustc: &str, bpf_linker: &str, target: &str) -> Result<Self> {
+    pub(super) fn new(
+        objects: &Objects,
+        rustc: &str,
+        bpf_linker: &str,
+        target: &str,
+    ) -> Result<Self> {
         let files = source_files(&project::root())?;
         let lock = project::root().join("Cargo.lock");
         let crates =
@@ -49,7 +55,10 @@ impl Manifest {
             target: target.to_owned(),
             rustc: rustc.to_owned(),
             bpf_linker: bpf_linker.to_owned(),
-            object_sha256: sha256(object),
+            objects: objects
+                .iter()
+                .map(|(&arch, object)| (arch.to_owned(), sha256(object)))
+                .collect(),
             sources_sha256: sha256(serde_json::to_string(&(&files, &crates))?.as_bytes()),
             files,
             crates,
@@ -74,16 +83,14 @@ impl Manifest {
             ("target", &self.target, &other.target),
             ("rustc", &self.rustc, &other.rustc),
             ("bpf_linker", &self.bpf_linker, &other.bpf_linker),
-            ("object_sha256", &self.object_sha256, &other.object_sha256),
         ];
         for (name, old, new) in scalars.into_iter().filter(|(_, old, new)| old != new) {
             let _ = writeln!(text, "  {name}: {old} -> {new}");
         }
-        let names: BTreeSet<_> = self.files.keys().chain(other.files.keys()).collect();
-        for name in names
-            .into_iter()
-            .filter(|&name| self.files.get(name) != other.files.get(name))
-        {
+        for arch in changed(&self.objects, &other.objects) {
+            let _ = writeln!(text, "  the object for {arch}: changed");
+        }
+        for name in changed(&self.files, &other.files) {
             let _ = writeln!(text, "  {name}: changed");
         }
         for name in self.crates.symmetric_difference(&other.crates) {
@@ -93,7 +100,18 @@ impl Manifest {
     }
 }
 
-/// Sources of the object, by path from the root of the repository.
+/// The names whose sums differ.
+fn changed<'a>(
+    old: &'a BTreeMap<String, String>,
+    new: &'a BTreeMap<String, String>,
+) -> BTreeSet<&'a String> {
+    let names = old.keys().chain(new.keys());
+    names
+        .filter(|&name| old.get(name) != new.get(name))
+        .collect()
+}
+
+/// Sources of the objects, by path from the root of the repository.
 fn source_files(root: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let mut dirs: Vec<_> = CRATES.iter().map(|name| root.join(name)).collect();
@@ -162,11 +180,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_object_is_of_these_sources() {
+    fn the_committed_objects_are_of_these_sources() {
         let committed = Manifest::committed().expect("manifest");
-        let object = fs::read(project::object()).expect("object");
+        let objects = super::super::ARCHES
+            .map(|arch| (arch, fs::read(project::object(arch)).expect("object")));
         let now = Manifest::new(
-            &object,
+            &objects.into(),
             &committed.rustc,
             super::super::BPF_LINKER.version,
             super::super::TARGET,
@@ -181,12 +200,12 @@ mod tests {
         assert_eq!(
             version,
             Some(super::super::RUSTC),
-            "the committed object is built by the pinned compiler"
+            "the committed objects are built by the pinned compiler"
         );
     }
 
     #[test]
-    fn only_what_the_object_depends_on_is_listed() {
+    fn only_what_the_objects_depend_on_is_listed() {
         let lock = r#"
             [[package]]
             name = "a"

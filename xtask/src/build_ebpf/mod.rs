@@ -1,10 +1,10 @@
-//! `cargo xtask build-ebpf`: the kernel side, from source to the committed object.
+//! `cargo xtask build-ebpf`: the kernel side, from source to the committed objects.
 //!
-//! Reads `oom-ebpf`, `oom-common` and Cargo.lock; emits `oom-agent/bpf/oom.bpf.o` and
-//! `manifest.json` beside it. With `--check` it writes nothing, rebuilds, and refuses an object that
-//! is not the committed one, byte for byte.
+//! Reads `oom-ebpf`, `oom-common` and Cargo.lock; emits `oom-agent/bpf/oom.ARCH.bpf.o` for each
+//! architecture, on any host, and `manifest.json` beside them. With `--check` it writes nothing,
+//! rebuilds, and refuses an object that is not the committed one, byte for byte.
 //!
-//! The object is the same from any directory and any sysroot: paths are remapped, the profile is set
+//! An object is the same from any directory and any sysroot: paths are remapped, the profile is set
 //! here and not inherited, and DWARF goes once the linker has made BTF of it.
 
 mod manifest;
@@ -12,8 +12,9 @@ mod strip;
 mod toolchain;
 
 use std::{
+    collections::BTreeMap,
     env, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -26,7 +27,7 @@ use crate::{
 use manifest::Manifest;
 use toolchain::Toolchain;
 
-/// The compiler of the committed object. Its LLVM writes the bytes, so it is pinned exactly.
+/// The compiler of the committed objects. Its LLVM writes the bytes, so it is pinned exactly.
 const RUSTC: &str = "1.95.0";
 
 /// Loads rustc's own LLVM; 0.11 and later want an LLVM of their own.
@@ -35,13 +36,19 @@ const BPF_LINKER: Tool = Tool {
     version: "0.10.4",
 };
 
-/// Little-endian BPF: one object for `x86_64` and `aarch64`, since no program looks at `pt_regs`.
+/// Little-endian BPF.
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Builds the eBPF object from source and writes it, with its manifest, to oom-agent/bpf.
+/// Whose `pt_regs` the kprobe reads; all other programs are the same in each object.
+const ARCHES: [&str; 2] = ["x86_64", "aarch64"];
+
+/// The objects by architecture.
+type Objects = BTreeMap<&'static str, Vec<u8>>;
+
+/// Builds the eBPF objects from source and writes them, with their manifest, to oom-agent/bpf.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Writes nothing: rebuilds and compares with the committed object, byte for byte.
+    /// Writes nothing: rebuilds and compares with the committed objects, byte for byte.
     #[arg(long)]
     check: bool,
 }
@@ -51,22 +58,19 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         check()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (object, manifest) = build()?;
-    let path = project::object();
-    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    fs::write(&path, &object)?;
+    let (objects, manifest) = build()?;
+    fs::create_dir_all(project::root().join("oom-agent/bpf"))?;
+    for (arch, object) in &objects {
+        fs::write(project::object(arch), object)?;
+    }
     fs::write(project::manifest(), manifest.to_json()?)?;
-    println!(
-        "build-ebpf: {} bytes, sha256 {}",
-        object.len(),
-        manifest.object_sha256
-    );
+    println!("build-ebpf: {}", sizes(&objects));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Rebuilds the object and compares it with the committed one.
+/// Rebuilds the objects and compares them with the committed ones.
 pub(crate) fn check() -> Result<()> {
-    let (object, built) = build()?;
+    let (objects, built) = build()?;
     let committed = Manifest::committed()?;
     if committed != built {
         bail!(
@@ -74,36 +78,48 @@ pub(crate) fn check() -> Result<()> {
             committed.difference(&built)
         );
     }
-    let path = project::object();
-    if fs::read(&path).with_context(|| path.display().to_string())? != object {
-        bail!(
-            "{} is not the object of its manifest, run `cargo xtask build-ebpf`",
-            path.display()
-        );
+    for (arch, object) in &objects {
+        let path = project::object(arch);
+        if fs::read(&path).with_context(|| path.display().to_string())? != *object {
+            bail!(
+                "{} is not the object of its manifest, run `cargo xtask build-ebpf`",
+                path.display()
+            );
+        }
     }
     println!(
-        "build-ebpf: the committed object is what its sources build ({} bytes)",
-        object.len()
+        "build-ebpf: the committed objects are what their sources build ({})",
+        sizes(&objects)
     );
     Ok(())
+}
+
+fn sizes(objects: &Objects) -> String {
+    let sizes = objects
+        .iter()
+        .map(|(arch, object)| format!("{arch} {} bytes", object.len()));
+    sizes.collect::<Vec<_>>().join(", ")
 }
 
 /// Clippy for the kernel side, where the toolchain has it.
 pub(crate) fn lint() -> Result<()> {
     let toolchain = Toolchain::find()?;
-    tool::run(cargo(&toolchain, "clippy")?.args(["--", "-D", "warnings"]))
+    tool::run(cargo(&toolchain, "clippy", ARCHES[0])?.args(["--", "-D", "warnings"]))
 }
 
-/// Builds the object and says what it was built from.
-fn build() -> Result<(Vec<u8>, Manifest)> {
+/// Builds the objects and says what they were built from.
+fn build() -> Result<(Objects, Manifest)> {
     let toolchain = Toolchain::find()?;
     let path = BPF_LINKER.ensure()?;
-    tool::run(cargo(&toolchain, "build")?.env("PATH", path))?;
-    let linked = target_dir().join(TARGET).join("release/oom-ebpf");
-    let linked = fs::read(&linked).with_context(|| linked.display().to_string())?;
-    let object = strip::debug_sections(&linked)?;
-    let manifest = Manifest::new(&object, toolchain.version(), BPF_LINKER.version, TARGET)?;
-    Ok((object, manifest))
+    let mut objects = Objects::new();
+    for arch in ARCHES {
+        tool::run(cargo(&toolchain, "build", arch)?.env("PATH", &path))?;
+        let linked = target_dir().join(TARGET).join("release/oom-ebpf");
+        let linked = fs::read(&linked).with_context(|| linked.display().to_string())?;
+        objects.insert(arch, strip::debug_sections(&linked)?);
+    }
+    let manifest = Manifest::new(&objects, toolchain.version(), BPF_LINKER.version, TARGET)?;
+    Ok((objects, manifest))
 }
 
 /// Apart from the host's: no build of one waits for or spoils the other.
@@ -111,8 +127,8 @@ fn target_dir() -> PathBuf {
     project::target().join("ebpf")
 }
 
-/// Cargo for the BPF target.
-fn cargo(toolchain: &Toolchain, command: &str) -> Result<Command> {
+/// Cargo for the BPF target, and for programs that run on `arch`.
+fn cargo(toolchain: &Toolchain, command: &str, arch: &str) -> Result<Command> {
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(project::root())
@@ -129,6 +145,8 @@ fn cargo(toolchain: &Toolchain, command: &str) -> Result<Command> {
         // Where bpf-linker looks for the LLVM of rustc.
         .env("LD_LIBRARY_PATH", toolchain.sysroot()?.join("lib"))
         .env("RUSTC_BOOTSTRAP", "1")
+        // For the build script of aya-ebpf. As a flag of rustc it would have core built twice.
+        .env("AYA_BPF_TARGET_ARCH", arch)
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
             rustflags(toolchain)?.join("\x1f"),
@@ -154,9 +172,6 @@ fn rustflags(toolchain: &Toolchain) -> Result<Vec<String>> {
     let mut flags: Vec<String> = ["-Clinker=bpf-linker", "-Clink-arg=--btf", "-Cdebuginfo=2"]
         .map(Into::into)
         .into();
-    // aya-ebpf's own build script cannot know the machine that the object will run on; it only
-    // matters to programs that look at `pt_regs`.
-    flags.extend(["--cfg".into(), "bpf_target_arch=\"x86_64\"".into()]);
     let cargo_home = match env::var_os("CARGO_HOME") {
         Some(dir) => PathBuf::from(dir),
         None => env::home_dir().context("no home directory")?.join(".cargo"),

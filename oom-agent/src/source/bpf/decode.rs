@@ -1,10 +1,11 @@
 //! One ring record → evidence.
 //!
 //! Reads the bytes of an [`oom_common::Record`] field by field; emits [`Mark`] and [`Decision`].
-//! Refuses records of another wire version or of an impossible length. A cgroup path that could not
+//! Refuses records of another wire version or of an impossible length, and decisions that the kernel
+//! cannot have made. A cgroup path that could not
 //! be copied whole is `None`, never a shortened path.
 
-use std::mem::offset_of;
+use std::{mem::offset_of, ops::RangeInclusive};
 
 use bytes::Buf;
 use oom_common::{
@@ -18,6 +19,9 @@ use crate::{
     evidence::{Asker, Charge, Decision, Level, Mark},
     text::{Comm, printable},
 };
+
+/// Of allocations: -1 is sysrq, and no machine has 2^40 pages in one piece.
+const ORDERS: RangeInclusive<i32> = -1..=40;
 
 /// Why a record was refused. Counted by the caller.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub enum DecodeError {
     /// A kind that this version does not know.
     #[error("record of unknown kind {0}")]
     Kind(u16),
+    /// A decision that the kernel cannot have made: what was read was no `oom_control`.
+    #[error("decision with {0}: the program did not see what it should")]
+    Implausible(&'static str),
 }
 
 /// A decoded record.
@@ -82,8 +89,31 @@ pub fn decode(record: &[u8], page_size: u64) -> Result<Decoded, DecodeError> {
     match wire.u16(offset_of!(Record, kind)) {
         kind::MARK => Ok(Decoded::Mark(Box::new(wire.mark()), wire.stack())),
         kind::SELF_CHECK => Ok(Decoded::SelfCheck(Box::new(wire.mark()))),
-        kind::DECISION => Ok(Decoded::Decision(Box::new(wire.decision()))),
+        kind::DECISION => {
+            let decision = Box::new(wire.decision());
+            match implausible(&decision) {
+                Some(why) => Err(DecodeError::Implausible(why)),
+                None => Ok(Decoded::Decision(decision)),
+            }
+        }
         other => Err(DecodeError::Kind(other)),
+    }
+}
+
+/// What in a decision contradicts `out_of_memory()`, which has made its choice and set the constraint
+/// before it calls `oom_kill_process()`. The last safeguard of the kprobe, whose argument nothing types.
+fn implausible(decision: &Decision) -> Option<&'static str> {
+    let of_memcg = decision.constraint == Some(Constraint::Memcg);
+    if decision.chosen.0 == 0 || decision.chosen.1 == 0 {
+        Some("no chosen task")
+    } else if decision.constraint.is_none() {
+        Some("a constraint that there is not")
+    } else if of_memcg && decision.limit.is_none() {
+        Some("the constraint of a memory cgroup, but no cgroup")
+    } else if !ORDERS.contains(&decision.order) {
+        Some("an order that there is not")
+    } else {
+        None
     }
 }
 

@@ -149,14 +149,51 @@ fn a_path_that_is_not_whole_is_no_path() {
     }
 }
 
+/// A decision of a memory cgroup, with an order that only sysrq has.
+fn decision() -> Wire {
+    let (oom, task) = (offset_of!(Record, oom), offset_of!(Record, task));
+    let mut wire = Wire::new(kind::DECISION, flags::TASK | flags::OOM | flags::OOM_MEMCG);
+    wire.put(task + offset_of!(Task, tid), &8u32.to_ne_bytes())
+        .put(task + offset_of!(Task, tgid), &7u32.to_ne_bytes())
+        .put(oom + offset_of!(Oom, memcg_id), &11u64.to_ne_bytes())
+        .put(oom + offset_of!(Oom, order), &(-1i32).to_ne_bytes())
+        .put(oom + offset_of!(Oom, constraint), &3u32.to_ne_bytes());
+    wire
+}
+
+#[test]
+fn a_decision_that_cannot_be_is_refused() {
+    let (oom, task) = (offset_of!(Record, oom), offset_of!(Record, task));
+    let (order, constraint) = (offset_of!(Oom, order), offset_of!(Oom, constraint));
+    for (at, value, why) in [
+        (task + offset_of!(Task, tid), 0, Some("no chosen task")),
+        (task + offset_of!(Task, tgid), 0, Some("no chosen task")),
+        (oom + constraint, 4, Some("a constraint")),
+        (oom + constraint, 0, None),
+        (
+            offset_of!(Record, flags),
+            flags::TASK | flags::OOM,
+            Some("no cgroup"),
+        ),
+        (oom + order, u32::MAX - 1, Some("an order")),
+        (oom + order, 41, Some("an order")),
+        (oom + order, 10, None),
+    ] {
+        let mut wire = decision();
+        wire.put(at, &value.to_ne_bytes());
+        let told = decode(&wire.0, PAGE).err().map(|error| error.to_string());
+        let right = match why {
+            None => told.is_none(),
+            Some(why) => told.as_ref().is_some_and(|told| told.contains(why)),
+        };
+        assert!(right, "{at} {value}: {told:?}");
+    }
+}
+
 #[test]
 fn a_decision_names_the_limit_by_its_level() {
-    let oom = offset_of!(Record, oom);
-    let mut wire = Wire::new(kind::DECISION, flags::TASK | flags::OOM | flags::OOM_MEMCG);
-    wire.put(oom + offset_of!(Oom, memcg_id), &11u64.to_ne_bytes())
-        .put(oom + offset_of!(Oom, order), &(-1i32).to_ne_bytes())
-        .put(oom + offset_of!(Oom, constraint), &3u32.to_ne_bytes())
-        .level(0, 11, [1; 3], MEMCG)
+    let mut wire = decision();
+    wire.level(0, 11, [1; 3], MEMCG)
         .level(1, 1, [0; 3], MEMCG)
         .names(&["pod", ""]);
     let Ok(Decoded::Decision(decision)) = decode(&wire.0, PAGE) else {

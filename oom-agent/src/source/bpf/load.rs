@@ -8,21 +8,28 @@ use std::{fs, io};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Endianness,
     maps::{MapData, MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FEntry, ProgramError, TracePoint},
+    programs::{BtfTracePoint, ProgramError, TracePoint},
 };
 use oom_common::Layout;
 use thiserror::Error;
 
 use super::{
     btf::{Btf, BtfError, Kind},
+    decision::{self, Hook},
     format::{self, FormatError},
     layout::{self, LayoutError},
     self_check::{self, SelfCheckError},
     stand_in::{Target, TargetKind, stand_in},
 };
 
-/// The committed object: see `bpf/manifest.json` for what it was built from.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oom.bpf.o");
+/// The committed object of this architecture: see `bpf/manifest.json` for what it was built from. They
+/// differ in the kprobe alone, so other architectures take either and leave that out.
+#[cfg(target_arch = "aarch64")]
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oom.aarch64.bpf.o");
+/// The committed object of this architecture: see `bpf/manifest.json` for what it was built from. They
+/// differ in the kprobe alone, so other architectures take either and leave that out.
+#[cfg(not(target_arch = "aarch64"))]
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oom.x86_64.bpf.o");
 
 /// Path of the running kernel's BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -38,17 +45,19 @@ pub struct Options {
     pub debug_log: bool,
     /// Use the classic tracepoint even where a better one is there.
     pub by_format: bool,
+    /// Do not try fentry.
+    pub no_fentry: bool,
 }
 
 /// How much the running kernel allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
     /// The mark with its task, and the decision with its `oom_control`.
-    Full,
+    Full(Hook),
     /// The mark with its task; the decision from the kernel stack.
     Stack,
-    /// The mark with only a pid, from a BTF tracepoint.
-    Pid,
+    /// The mark with only a pid, from a BTF tracepoint; the decision if it can be hooked.
+    Pid(Option<Hook>),
     /// The classic tracepoint, by its `format`.
     Format,
 }
@@ -58,10 +67,17 @@ impl Tier {
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
-            Self::Full => "bpf, full (mark_victim + oom_kill_process)",
+            Self::Full(Hook::Fentry) => "bpf, full (mark_victim + oom_kill_process)",
+            Self::Full(Hook::Kprobe) => "bpf, full (mark_victim + oom_kill_process by kprobe)",
             Self::Stack => "bpf + stack (mark_victim, decision from the kernel stack)",
-            Self::Pid => {
+            Self::Pid(Some(Hook::Fentry)) => {
                 "bpf by pid (mark_victim carries only a pid on this kernel; more from the decision or /proc)"
+            }
+            Self::Pid(Some(Hook::Kprobe)) => {
+                "bpf by pid (mark_victim carries only a pid on this kernel; more from the decision by kprobe or /proc)"
+            }
+            Self::Pid(None) => {
+                "bpf by pid (mark_victim carries only a pid on this kernel; more from /proc)"
             }
             Self::Format => "bpf by format (classic tracepoint)",
         }
@@ -127,7 +143,7 @@ pub enum LoadError {
 
 /// What the kernel said, on one line. The verifier's whole log goes to the debug log: its complaint is
 /// the last line that is no statistics.
-fn first_line(error: &ProgramError) -> String {
+pub(super) fn first_line(error: &ProgramError) -> String {
     const STATISTICS: [&str; 4] = [
         "processed ",
         "stack depth",
@@ -150,7 +166,7 @@ fn first_line(error: &ProgramError) -> String {
             }
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
-        other => other.to_string(),
+        other => crate::error::chain(other),
     }
 }
 
@@ -181,7 +197,7 @@ struct KernelTypes {
     has_task: bool,
     stand_in: aya::Btf,
     can_self_check: bool,
-    can_fentry: bool,
+    has_decision: bool,
     notes: Vec<String>,
 }
 
@@ -213,7 +229,7 @@ impl KernelTypes {
             layout: found.layout,
             stand_in,
             can_self_check: check_id.is_some(),
-            can_fentry: found.oom_kill_process.is_some(),
+            has_decision: found.oom_kill_process.is_some(),
             notes: found
                 .missing
                 .iter()
@@ -269,27 +285,27 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     } else {
         notes.push("no tracepoint to check the field offsets with".to_owned());
     }
-    let mut tier = if kernel.has_task {
-        Tier::Stack
-    } else {
-        Tier::Pid
-    };
     btf_tracepoint(&mut ebpf, "mark_victim")?
         .attach()
         .map_err(|error| LoadError::Program {
             program: "mark_victim",
             error: Box::new(error),
         })?;
-    if kernel.can_fentry {
-        match attach_decision(&mut ebpf, &kernel.stand_in) {
-            Ok(()) if kernel.has_task => tier = Tier::Full,
-            Ok(()) => {}
-            Err(error) => notes.push(format!(
-                "fentry on oom_kill_process: {}; the decision comes from the kernel stack and the log",
-                first_line(&error)
-            )),
-        }
+    let mut hook = None;
+    if kernel.has_decision {
+        let allowed = decision::Allowed {
+            fentry: !options.no_fentry,
+            probe_reads: layout.probe_read == 1,
+        };
+        let note;
+        (hook, note) = decision::attach(&mut ebpf, &kernel.stand_in, allowed);
+        notes.extend(note);
     }
+    let tier = match hook {
+        _ if !kernel.has_task => Tier::Pid(hook),
+        Some(hook) => Tier::Full(hook),
+        None => Tier::Stack,
+    };
     finish(ebpf, ring, last_seq, tier, notes)
 }
 
@@ -390,16 +406,6 @@ fn load_tracepoint(
             program: name,
             error: Box::new(error),
         })
-}
-
-fn attach_decision(ebpf: &mut Ebpf, stand_in: &aya::Btf) -> Result<(), ProgramError> {
-    let program: &mut FEntry = ebpf
-        .program_mut("oom_kill_process")
-        .ok_or(ProgramError::NotLoaded)?
-        .try_into()?;
-    program.load("oom_kill_process", stand_in)?;
-    program.attach()?;
-    Ok(())
 }
 
 fn open_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, LoadError> {

@@ -1,12 +1,13 @@
 //! The eBPF source: the kernel's own structures, at the instant of the kill.
 //!
-//! `load` brings the programs in (offsets from `btf` and `layout`, or from `format`), `self_check`
-//! proves them, `decode` and `stack` turn a record into evidence, `complete` and `proc` add what the
+//! `load` brings the programs in (offsets from `btf` and `layout`, or from `format`), `decision`
+//! hooks the decision, `self_check` proves them, `decode` and `stack` turn a record into evidence, `complete` and `proc` add what the
 //! kernel side of an old or locked kernel could not say. Refuses to say more than was read.
 
 pub mod btf;
 mod complete;
 pub mod debug;
+pub mod decision;
 pub mod decode;
 pub mod format;
 pub mod layout;

@@ -63,7 +63,7 @@ impl BpfSource {
             stats: loaded.stats,
             symbols,
             completer: Completer::new(),
-            pid_only: loaded.tier == Tier::Pid,
+            pid_only: matches!(loaded.tier, Tier::Pid(_)),
             page_size: rustix::param::page_size() as u64,
             last_seq: loaded.last_seq,
             lost: 0,

@@ -84,34 +84,23 @@ impl Symbols {
         Self::scan(kallsyms, &wanted)
     }
 
-    fn scan(mut kallsyms: impl BufRead, wanted: &HashMap<&[u8], Meaning>) -> io::Result<Self> {
+    fn scan(kallsyms: impl BufRead, wanted: &HashMap<&[u8], Meaning>) -> io::Result<Self> {
         let mut found = Self::default();
         // kallsyms is sorted by address within the kernel image: a symbol ends where the next begins.
         let mut open: Vec<(u64, Meaning)> = Vec::new();
-        let mut line = Vec::with_capacity(256);
-        while kallsyms.read_until(b'\n', &mut line)? > 0 {
-            if let Some((address, name)) = symbol(&line) {
-                // Behind it come data, start-up code and modules: half of the file, none of it ours.
-                if name == b"_etext" && address != 0 {
-                    for (start, meaning) in open.drain(..) {
-                        found.ranges.push((start, address, meaning));
-                    }
-                    break;
-                }
-                if open.first().is_some_and(|&(start, _)| start < address) {
-                    for (start, meaning) in open.drain(..) {
-                        found.ranges.push((start, address, meaning));
-                    }
-                }
-                if address != 0
-                    && let Some(&meaning) = wanted.get(base_name(name))
-                {
-                    open.push((address, meaning));
-                    found.kill_is_a_function |= meaning == Meaning::Kill && !is_cold(name);
+        each_symbol(kallsyms, |address, name| {
+            if open.first().is_some_and(|&(start, _)| start < address) {
+                for (start, meaning) in open.drain(..) {
+                    found.ranges.push((start, address, meaning));
                 }
             }
-            line.clear();
-        }
+            if address != 0
+                && let Some(&meaning) = wanted.get(base_name(name))
+            {
+                open.push((address, meaning));
+                found.kill_is_a_function |= meaning == Meaning::Kill && !is_cold(name);
+            }
+        })?;
         found.ranges.sort_unstable_by_key(|&(start, ..)| start);
         Ok(found)
     }
@@ -166,6 +155,25 @@ impl Symbols {
     }
 }
 
+/// Every symbol of the kernel's text, up to `_etext`: behind it come data, start-up code and modules,
+/// half of the file.
+pub(super) fn each_symbol(
+    mut kallsyms: impl BufRead,
+    mut take: impl FnMut(u64, &[u8]),
+) -> io::Result<()> {
+    let mut line = Vec::with_capacity(256);
+    while kallsyms.read_until(b'\n', &mut line)? > 0 {
+        if let Some((address, name)) = symbol(&line) {
+            take(address, name);
+            if name == b"_etext" {
+                break;
+            }
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
 /// `ffffffff81598eb0 t __oom_kill_process\t[module]`
 fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     let mut words = line.split(u8::is_ascii_whitespace);
@@ -174,8 +182,10 @@ fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     Some((address, words.next()?))
 }
 
-fn is_cold(name: &[u8]) -> bool {
-    name.ends_with(b".cold")
+/// Whether this is the part of a function that compilers move away: `.cold`, older ones `.cold.57`.
+pub(super) fn is_cold(name: &[u8]) -> bool {
+    let mut parts = name.split(|&byte| byte == b'.').skip(1);
+    parts.any(|part| part == b"cold")
 }
 
 #[cfg(test)]

@@ -211,18 +211,9 @@ impl Open {
         self.report.victim_comm = names.comm;
     }
 
-    /// The kernel names a thread that still has memory, which need not be the one of the summary: then
-    /// the table has both.
+    /// Whether it can be about this thread.
     pub(super) fn is_about(&self, tid: u32) -> bool {
-        let Some(victim) = self.report.victim_tid else {
-            return true;
-        };
-        victim == tid
-            || self
-                .report
-                .tasks
-                .iter()
-                .any(|t| t.pid == tid && t.tgid == victim)
+        self.report.victim_tid.is_none() || self.report.names(tid)
     }
 
     /// The report, now that its victim is known (or that there is none); `None` if it is two.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     event::{Role, Scope},
-    evidence::{KmsgEvidence, KmsgKill, KmsgReport},
+    evidence::{KmsgEnd, KmsgEvidence, KmsgKill, KmsgReport},
     text::{Comm, printable},
 };
 
@@ -58,22 +58,27 @@ struct Stream {
     last: Option<Last>,
     /// From a group's announcement until its members have been killed.
     group: Option<Group>,
+    /// From "no killable processes" to the next report: a panic may follow.
+    without_victim: Option<u64>,
 }
 
 /// The victim may be a child of the chosen task.
 #[derive(Clone, Copy, Debug)]
 struct Choice {
+    tid: u32,
     scope: Option<Scope>,
 }
 
 #[derive(Debug)]
 struct Last {
+    decision: u64,
     prefix: Option<Vec<u8>>,
     report: Option<Arc<KmsgReport>>,
 }
 
 #[derive(Debug)]
 struct Group {
+    decision: u64,
     cgroup: String,
     prefix: Option<Vec<u8>>,
     report: Option<Arc<KmsgReport>>,
@@ -155,9 +160,10 @@ impl Assembler {
             Line::Choice { tid, comm, scope } => self.choice(caller, tid, comm, scope),
             Line::Killed(killed) => self.killed(meta, &killed, out),
             Line::GroupKill { cgroup } => {
-                self.group(meta, cgroup);
+                let decision = self.group(meta, cgroup);
                 let cgroup = printable(cgroup).into_owned();
                 out.push(KmsgEvidence::GroupKill {
+                    decision,
                     seq,
                     monotonic_ns,
                     cgroup,
@@ -166,45 +172,34 @@ impl Assembler {
             Line::AlreadyExiting { tid, comm } => {
                 let report = self.close(caller, tid, comm);
                 let stream = self.stream(caller);
+                let decision = match &stream.group {
+                    Some(group) => group.decision,
+                    None => begun(report.as_ref(), seq),
+                };
                 if stream.group.is_none() {
                     stream.last = Some(Last {
+                        decision,
                         prefix: None,
                         report: report.clone(),
                     });
                 }
-                out.push(KmsgEvidence::AlreadyExiting {
-                    seq,
-                    monotonic_ns,
-                    tid,
-                    comm,
-                    report,
-                });
+                let end = ended(meta, decision, report);
+                out.push(KmsgEvidence::AlreadyExiting { end, tid, comm });
             }
             Line::NoVictim => {
                 let report = self.close_without_victim(caller);
-                out.push(KmsgEvidence::NoVictim {
-                    seq,
-                    monotonic_ns,
-                    report,
-                });
+                out.push(self.no_victim(meta, report));
             }
             Line::Panic => {
+                let without_victim = self.stream(caller).without_victim.take();
                 let report = self.close_without_victim(caller);
-                out.push(KmsgEvidence::Panic {
-                    seq,
-                    monotonic_ns,
-                    report,
-                });
+                let decision = without_victim.unwrap_or(begun(report.as_ref(), seq));
+                out.push(KmsgEvidence::Panic(ended(meta, decision, report)));
             }
             // Said after the line for "no victim", or instead of it.
             Line::SysrqIgnored => {
                 if let Some(report) = self.close_without_victim(caller) {
-                    let report = Some(report);
-                    out.push(KmsgEvidence::NoVictim {
-                        seq,
-                        monotonic_ns,
-                        report,
-                    });
+                    out.push(self.no_victim(meta, Some(report)));
                 }
             }
         }
@@ -288,9 +283,15 @@ impl Assembler {
         report.map(Arc::new)
     }
 
+    fn no_victim(&mut self, meta: Meta, report: Option<Arc<KmsgReport>>) -> KmsgEvidence {
+        let decision = begun(report.as_ref(), meta.seq);
+        self.stream(meta.caller).without_victim = Some(decision);
+        KmsgEvidence::NoVictim(ended(meta, decision, report))
+    }
+
     fn choice(&mut self, caller: Option<Caller>, tid: u32, comm: Comm, scope: Option<Scope>) {
         let stream = self.stream(caller);
-        stream.choice = Some(Choice { scope });
+        stream.choice = Some(Choice { tid, scope });
         stream.group = None;
         if let Some(open) = stream.open.take_if(|open| !open.is_about(tid)) {
             drop(open);
@@ -300,9 +301,11 @@ impl Assembler {
         }
     }
 
-    fn group(&mut self, meta: Meta, cgroup: &[u8]) {
+    /// Opens a group; gives its decision.
+    fn group(&mut self, meta: Meta, cgroup: &[u8]) -> u64 {
         let stream = self.stream(meta.caller);
         let last = stream.last.take();
+        let decision = last.as_ref().map_or(meta.seq, |last| last.decision);
         let cgroup = printable(cgroup).into_owned();
         let (prefix, report) = last.map_or((None, None), |last| (last.prefix, last.report));
         let fits = |report: &Arc<KmsgReport>| {
@@ -311,15 +314,18 @@ impl Assembler {
         };
         let report = report.filter(fits);
         stream.group = Some(Group {
+            decision,
             cgroup,
             prefix,
             report,
             last_ns: meta.monotonic_ns,
         });
+        decision
     }
 
     fn killed(&mut self, meta: Meta, killed: &Killed<'_>, out: &mut Vec<KmsgEvidence>) {
         let mut kill = Box::new(KmsgKill {
+            decision: meta.seq,
             seq: meta.seq,
             monotonic_ns: meta.monotonic_ns,
             tid: killed.tid,
@@ -331,6 +337,7 @@ impl Assembler {
             scope: scope(killed.prefix),
             group: None,
             report: None,
+            sacrificed: false,
             reaper: None,
         });
         let stream = self.stream(meta.caller);
@@ -345,19 +352,45 @@ impl Assembler {
         match &mut stream.group {
             Some(group) if group.may_hold(killed.tid) => {
                 group.last_ns = meta.monotonic_ns;
+                kill.decision = group.decision;
                 kill.role = Role::GroupMember;
                 kill.group = Some(group.cgroup.clone());
                 kill.report.clone_from(&group.report);
             }
             _ => {
+                let child = stream.choice.is_some_and(|choice| choice.tid != killed.tid);
                 kill.report = self.close(meta.caller, killed.tid, killed.comm);
-                let report = kill.report.clone();
-                let prefix = Some(killed.prefix.to_vec());
-                self.stream(meta.caller).last = Some(Last { prefix, report });
+                kill.sacrificed = child
+                    && kill
+                        .report
+                        .as_ref()
+                        .is_some_and(|report| !report.names(killed.tid));
+                kill.decision = begun(kill.report.as_ref(), meta.seq);
+                let stream = self.stream(meta.caller);
+                stream.without_victim = None;
+                stream.last = Some(Last {
+                    decision: kill.decision,
+                    prefix: Some(killed.prefix.to_vec()),
+                    report: kill.report.clone(),
+                });
             }
         }
         out.push(KmsgEvidence::Killed(kill));
     }
+}
+
+fn ended(meta: Meta, decision: u64, report: Option<Arc<KmsgReport>>) -> KmsgEnd {
+    KmsgEnd {
+        decision,
+        seq: meta.seq,
+        monotonic_ns: meta.monotonic_ns,
+        report,
+    }
+}
+
+/// Where a decision began: with its report, else with the line itself.
+fn begun(report: Option<&Arc<KmsgReport>>, seq: u64) -> u64 {
+    report.map_or(seq, |report| report.seq)
 }
 
 impl Group {

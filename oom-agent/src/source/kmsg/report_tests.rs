@@ -290,18 +290,58 @@ fn a_request_without_a_victim_is_told_once() {
         &[&header, none],
     ] {
         let (out, _) = feed(lines);
-        let [
-            KmsgEvidence::NoVictim {
-                report: Some(report),
-                ..
-            },
-        ] = &out[..]
-        else {
+        let [KmsgEvidence::NoVictim(end)] = &out[..] else {
             panic!("{out:?}")
         };
-        assert_eq!(report.order, Some(-1));
+        assert_eq!(end.report.as_ref().unwrap().order, Some(-1));
     }
     assert_eq!(feed(&[ignored]).0, []);
+}
+
+#[test]
+fn what_was_decided_at_once_has_one_number() {
+    let decisions = |lines: &[&str]| -> Vec<u64> {
+        let (out, _) = feed(lines);
+        let number = |evidence: &KmsgEvidence| match evidence {
+            KmsgEvidence::Killed(kill) => Some(kill.decision),
+            KmsgEvidence::GroupKill { decision, .. } => Some(*decision),
+            KmsgEvidence::AlreadyExiting { end, .. }
+            | KmsgEvidence::NoVictim(end)
+            | KmsgEvidence::Panic(end) => Some(end.decision),
+            _ => None,
+        };
+        out.iter().filter_map(number).collect()
+    };
+    let none = "Out of memory and no killable processes...";
+    let panic = "Kernel panic - not syncing: System is deadlocked on memory";
+    for (lines, expected) in [
+        (&[HEADER, SUMMARY_7, KILLED_7, KILLED_8][..], &[1, 4][..]),
+        (
+            &[HEADER, SUMMARY_7, KILLED_7, GROUP, KILLED_7, KILLED_8],
+            &[1, 1, 1, 1],
+        ),
+        (&[KILLED_7, GROUP, KILLED_8, EXITING_7], &[1, 1, 1, 1]),
+        (&[HEADER, SUMMARY_7, EXITING_7, KILLED_8], &[1, 4]),
+        (&[HEADER, none, panic], &[1, 1]),
+        (&[none, HEADER, SUMMARY_7, KILLED_7, panic], &[1, 2, 5]),
+    ] {
+        assert_eq!(decisions(lines), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_child_that_dies_for_the_chosen_does_not_get_its_cgroup() {
+    let child = KILLED_8.replace("process 8", "process 80");
+    let sacrificed = |lines: &[&str]| match &feed(lines).0[..] {
+        [KmsgEvidence::Killed(kill)] => kill.sacrificed,
+        other => panic!("{other:?}"),
+    };
+    assert!(sacrificed(&[HEADER, SUMMARY_7, CHOICE_7, &child]));
+    assert!(sacrificed(&[HEADER, CHOICE_7, &child]));
+    assert!(!sacrificed(&[HEADER, SUMMARY_7, CHOICE_7, KILLED_7]));
+    assert!(!sacrificed(&[
+        HEADER, TABLE, ROW_8, SUMMARY_7, CHOICE_7, KILLED_8
+    ]));
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! Who and what held the memory: the biggest processes of the kernel's table, and the kinds of memory.
+
+use std::cmp::Reverse;
+
+use super::{bullet, heading, share::of_whole, whole};
+use crate::{
+    event::{OomInstance, TaskRow},
+    sink::{
+        escape::name,
+        flow::{Lines, Tone},
+        report::is_row,
+        units::{bytes, count},
+    },
+};
+
+/// Processes that are named.
+const TOP: usize = 5;
+
+pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
+    let kinds = kinds(event);
+    if event.tasks.is_empty() && kinds.is_empty() {
+        return;
+    }
+    heading(lines, "Who held the memory");
+    consumers(lines, event);
+    if !kinds.is_empty() {
+        let line = lines.below();
+        let of = if event.limit_memory.is_some() {
+            "All that was charged to the limit:"
+        } else {
+            "The machine's memory:"
+        };
+        line.say(of);
+        for (at, (what, size)) in kinds.iter().enumerate() {
+            if at > 0 {
+                line.glue(",");
+            }
+            line.solid(Tone::Plain, &bytes(*size)).say(what);
+            if let Some(share) = of_whole(*size, whole(event)) {
+                line.say(&format!("({share})"));
+            }
+        }
+        line.glue(".");
+    }
+}
+
+fn consumers(lines: &mut Lines, event: &OomInstance) {
+    let mut rows: Vec<&TaskRow> = event.tasks.iter().collect();
+    rows.sort_by_key(|row| Reverse(row.rss_bytes));
+    for row in rows.iter().take(TOP) {
+        let line = bullet(lines);
+        let comm = row.comm.to_string();
+        line.solid(Tone::Strong, &format!("{} (pid {})", name(&comm), row.tgid));
+        line.glue(",").solid(Tone::Plain, &bytes(row.rss_bytes));
+        if let Some(share) = of_whole(row.rss_bytes, whole(event)) {
+            line.glue(",").say(&share);
+        }
+        if event.kills.iter().any(|kill| is_row(kill, row)) {
+            line.glue(",").say_in(Tone::Alarm, "killed");
+        }
+    }
+    if let Some(rest) = rows.get(TOP..).filter(|rest| !rest.is_empty()) {
+        let sum = rest
+            .iter()
+            .map(|row| row.rss_bytes)
+            .fold(0, u64::saturating_add);
+        let many = count(rest.len() as u64, "other", "others");
+        bullet(lines)
+            .say(&format!("{many} with"))
+            .solid(Tone::Plain, &bytes(sum))
+            .say("together");
+    }
+}
+
+/// The kinds of memory that are not nothing, each counted once.
+fn kinds(event: &OomInstance) -> Vec<(&'static str, u64)> {
+    let sum = |parts: [Option<u64>; 2]| parts.into_iter().flatten().reduce(u64::saturating_add);
+    let kinds: Vec<(&str, Option<u64>)> = if let Some(memory) = &event.limit_memory {
+        let stat = &memory.stat;
+        let cache = stat
+            .file_bytes
+            .map(|file| file.saturating_sub(stat.shmem_bytes.unwrap_or(0)));
+        vec![
+            ("anonymous", stat.anon_bytes),
+            ("page cache", cache),
+            ("shared memory and tmpfs", stat.shmem_bytes),
+            ("kernel memory", super::unusual::kernel_bytes(event)),
+            ("in swap", stat.swap_bytes),
+        ]
+    } else if let Some(memory) = &event.system_memory {
+        let cache = sum([memory.active_file_bytes, memory.inactive_file_bytes]);
+        vec![
+            (
+                "anonymous",
+                sum([memory.active_anon_bytes, memory.inactive_anon_bytes]),
+            ),
+            ("page cache", cache),
+            ("of it all shared memory and tmpfs", memory.shmem_bytes),
+            (
+                "kernel objects",
+                sum([
+                    memory.slab_reclaimable_bytes,
+                    memory.slab_unreclaimable_bytes,
+                ]),
+            ),
+            ("free", memory.free_bytes),
+        ]
+    } else {
+        Vec::new()
+    };
+    kinds
+        .into_iter()
+        .filter_map(|(what, size)| Some((what, size.filter(|&size| size > 0)?)))
+        .collect()
+}

@@ -1,0 +1,185 @@
+//! One report told in plain words, for a person who wants to know what to do about it.
+//!
+//! Reads an [`OomInstance`], wherever it is from; emits text. What is concluded is concluded in
+//! [`unusual`] and [`place`] from the event's own facts; what the event does not tell is said to be
+//! unknown. Refuses to blame: the one that asked is rarely the one at fault.
+
+mod advice;
+mod died;
+mod held;
+mod place;
+mod share;
+mod unusual;
+
+use crate::{
+    event::{KmsgReportState, Limit, OomInstance, Scope, TimeSource},
+    sink::{
+        escape::name,
+        flow::{Lines, Tone},
+        report::{asker_name, chosen, is_the_asker},
+        text::TextStyle,
+        units::{bytes, grouped},
+        words,
+    },
+};
+use place::Place;
+use share::of_whole;
+
+/// Appends the story of one report.
+pub fn explain(event: &OomInstance, style: TextStyle, out: &mut String) {
+    let mut lines = Lines::default();
+    died::tell(&mut lines, event);
+    asked(&mut lines, event);
+    limit(&mut lines, event);
+    held::tell(&mut lines, event);
+    advice::tell(&mut lines, event);
+    unusual::tell(&mut lines, event);
+    unknown(&mut lines, event);
+    lines.render(style, out);
+}
+
+/// All that shares are taken of: what was charged to the limit, else the limit, else the machine.
+fn whole(event: &OomInstance) -> Option<u64> {
+    let machine = || event.system_memory.as_ref()?.ram_bytes;
+    match &event.limit {
+        Some(limit) => limit.limit_bytes.or(limit.usage_bytes),
+        None if event.scope == Some(Scope::Memcg) => None,
+        None => machine(),
+    }
+}
+
+/// What [`whole`] is called.
+fn whole_name(event: &OomInstance) -> &'static str {
+    if event.limit.is_some() {
+        "the limit"
+    } else {
+        "the machine's memory"
+    }
+}
+
+fn heading(lines: &mut Lines, text: &str) {
+    lines.head().say_in(Tone::Strong, text);
+}
+
+fn asked(lines: &mut Lines, event: &OomInstance) {
+    heading(lines, "Who asked for memory");
+    let line = lines.below();
+    let Some(trigger) = &event.trigger else {
+        line.say("Nobody can tell: no source saw it.");
+        return;
+    };
+    if event.scope == Some(Scope::Sysrq) {
+        line.say("Nobody: somebody pressed sysrq-f, or wrote f to /proc/sysrq-trigger. The kernel did it in");
+        asker_name(line, trigger).glue(".");
+        return;
+    }
+    let itself = event.kills.iter().any(|kill| is_the_asker(trigger, kill));
+    asker_name(line, trigger);
+    if itself {
+        line.glue(",").say(if event.kills.len() == 1 {
+            "the victim itself"
+        } else {
+            "one of the killed"
+        });
+    }
+    if let Some(allocation) = trigger.allocation {
+        line.glue(",").say(words::allocation(allocation));
+    }
+    line.glue(".");
+    if !itself && !event.kills.is_empty() {
+        line.say(
+            "It is not to blame for that: it was the one that asked when there was nothing left.",
+        );
+    }
+}
+
+fn limit(lines: &mut Lines, event: &OomInstance) {
+    heading(lines, "Which limit was hit");
+    let Some(limit) = &event.limit else {
+        let why = words::no_limit(event.scope);
+        lines.below().say(&sentence(why));
+        return;
+    };
+    let line = lines.below();
+    if let Some(size) = limit.limit_bytes {
+        line.solid(Tone::Strong, &bytes(size)).glue(",");
+    }
+    line.say("that of")
+        .say(Place::of(limit.cgroup.path.as_deref()).with_article());
+    match &limit.cgroup.path {
+        Some(path) => line.solid(Tone::Strong, &name(path)),
+        None => line.say("(its path is unknown)"),
+    };
+    let victim = chosen(event).and_then(|kill| kill.cgroup.as_ref());
+    line.glue(",")
+        .say(&words::Level::of(limit, victim).words())
+        .glue(".");
+    used(lines, limit);
+}
+
+fn used(lines: &mut Lines, limit: &Limit) {
+    let line = lines.below();
+    if let Some(usage) = limit.usage_bytes {
+        line.solid(Tone::Plain, &bytes(usage)).say("of it");
+        if let Some(share) = of_whole(usage, limit.limit_bytes) {
+            line.say(&format!("({share})"));
+        }
+        line.say("were in use.");
+    }
+    if let Some(times) = limit.failcnt.filter(|&times| times > 1) {
+        line.say(&format!("It had been hit {} times.", grouped(times)));
+    }
+    line.say(&format!("This is {}.", words::known_from(limit.source)));
+}
+
+fn unknown(lines: &mut Lines, event: &OomInstance) {
+    let gaps = gaps(event);
+    if gaps.is_empty() {
+        return;
+    }
+    heading(lines, "What is not known");
+    for gap in gaps {
+        bullet(lines).say(gap);
+    }
+}
+
+/// What no source told, and why.
+fn gaps(event: &OomInstance) -> Vec<&'static str> {
+    let mut gaps = Vec::new();
+    if event.time.is_none() {
+        gaps.push("When, by the wall clock: the log does not tell it.");
+    }
+    if event.time_source == Some(TimeSource::Assumed) {
+        gaps.push("The year or the time zone: the log leaves it out, and it was assumed.");
+    }
+    let limit = event.limit.is_none() && matches!(event.scope, Some(Scope::Memcg) | None);
+    if limit || event.trigger.is_none() {
+        gaps.push(match event.crosscheck.kmsg_report {
+            KmsgReportState::Full => "Some of it: the kernel's report does not tell it.",
+            KmsgReportState::Suppressed => {
+                "Who asked, and which limit it was: the kernel did not print its report."
+            }
+            KmsgReportState::Absent => {
+                "Who asked, and which limit it was: there was no log to read it from."
+            }
+        });
+    }
+    if event.tasks_dropped > 0 {
+        gaps.push("Some rows of the kernel's process table: too many, or not understood.");
+    }
+    gaps
+}
+
+fn bullet(lines: &mut Lines) -> &mut crate::sink::flow::Line {
+    let line = lines.at(4, 6);
+    line.say("-")
+}
+
+/// With a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars
+        .next()
+        .map(|first| first.to_uppercase().collect::<String>());
+    format!("{}{}.", first.unwrap_or_default(), chars.as_str())
+}
