@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::{
     event::{
-        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Reaper, Role, Scope, Source, SystemMemory,
-        TaskRow, Victim,
+        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Reaper, Role, Scope, Source,
+        SystemMemory, TaskRow, Victim,
     },
     text::Comm,
 };

@@ -68,7 +68,8 @@ pub fn release(after: &[u8]) -> Option<&str> {
     let is_flags = |word: &&[u8]| word.iter().all(|b| b.is_ascii_uppercase() || *b == b'-');
     let mut words = words(after).skip_while(is_flags);
     let release = words.next()?;
-    let of_release = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'_' | b'~');
+    let of_release =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'_' | b'~');
     let looks_like_one = release.len() <= 64
         && release.first()?.is_ascii_digit()
         && release.contains(&b'.')
@@ -87,12 +88,36 @@ mod tests {
     #[test]
     fn lines_of_every_kernel() {
         let cases: &[(&str, Option<u32>, Option<&str>)] = &[
-            ("CPU: 2 PID: 77 Comm: a b Not tainted 3.10.0-1160.el7.x86_64 #1", Some(2), Some("3.10.0-1160.el7.x86_64")),
-            ("CPU: 2 PID: 77 Comm: a b Tainted: G        W      ------------ T 3.10.0-957.21.3.el7.x86_64 #1", Some(2), Some("3.10.0-957.21.3.el7.x86_64")),
-            ("CPU: 2 PID: 77 Comm: a b Kdump: loaded Tainted: P           OE    --------- -  - 4.18.0-372.el8.x86_64 #1", Some(2), Some("4.18.0-372.el8.x86_64")),
-            ("CPU: 2 UID: 0 PID: 77 Comm: a b Not tainted 6.12.9+deb13-cloud-amd64 #1  Debian 6.12.9-1", Some(2), Some("6.12.9+deb13-cloud-amd64")),
-            ("Pid: 77, comm: a b Not tainted 3.10.0 #1", None, Some("3.10.0")),
-            ("CPU: 2 PID: 77 Comm: a b Not tainted my kernel", Some(2), None),
+            (
+                "CPU: 2 PID: 77 Comm: a b Not tainted 3.10.0-1160.el7.x86_64 #1",
+                Some(2),
+                Some("3.10.0-1160.el7.x86_64"),
+            ),
+            (
+                "CPU: 2 PID: 77 Comm: a b Tainted: G        W      ------------ T 3.10.0-957.21.3.el7.x86_64 #1",
+                Some(2),
+                Some("3.10.0-957.21.3.el7.x86_64"),
+            ),
+            (
+                "CPU: 2 PID: 77 Comm: a b Kdump: loaded Tainted: P           OE    --------- -  - 4.18.0-372.el8.x86_64 #1",
+                Some(2),
+                Some("4.18.0-372.el8.x86_64"),
+            ),
+            (
+                "CPU: 2 UID: 0 PID: 77 Comm: a b Not tainted 6.12.9+deb13-cloud-amd64 #1  Debian 6.12.9-1",
+                Some(2),
+                Some("6.12.9+deb13-cloud-amd64"),
+            ),
+            (
+                "Pid: 77, comm: a b Not tainted 3.10.0 #1",
+                None,
+                Some("3.10.0"),
+            ),
+            (
+                "CPU: 2 PID: 77 Comm: a b Not tainted my kernel",
+                Some(2),
+                None,
+            ),
             ("CPU: 2 PID: 77 Comm: a b Tainted: G 6.1 of", Some(2), None),
         ];
         for (message, cpu, kernel) in cases {

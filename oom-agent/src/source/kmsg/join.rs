@@ -85,7 +85,11 @@ fn continues(text: &[u8], next: &[u8], marked: bool) -> bool {
         let cpuset = text.ends_with(b",cpuset=") && (marked || !next.contains(&b' '));
         cpuset || begins(&[b",", b"/"])
     } else if text.starts_with(b"Task in ") {
-        let killed: &[&[u8]] = &[b" killed", b"killed as a result", b" as a result of limit of "];
+        let killed: &[&[u8]] = &[
+            b" killed",
+            b"killed as a result",
+            b" as a result of limit of ",
+        ];
         if text.ends_with(b" in ") || text.ends_with(b" limit of ") {
             begins(&[b"/"])
         } else {
@@ -133,7 +137,13 @@ mod tests {
                 "Task in /a killed as a result of limit of /b",
             ),
             (
-                &["Task in ", "/a", "usb 1-1: reset", " killed as a result of limit of ", "/b"],
+                &[
+                    "Task in ",
+                    "/a",
+                    "usb 1-1: reset",
+                    " killed as a result of limit of ",
+                    "/b",
+                ],
                 "Task in /a killed as a result of limit of /b",
             ),
             (
@@ -141,15 +151,29 @@ mod tests {
                 "Task in /a killed as a result of limit of /b",
             ),
             (
-                &["x invoked oom-killer: gfp_mask=0x1(A), nodemask=", "(null)", ",  order=0, oom_score_adj=0"],
+                &[
+                    "x invoked oom-killer: gfp_mask=0x1(A), nodemask=",
+                    "(null)",
+                    ",  order=0, oom_score_adj=0",
+                ],
                 "x invoked oom-killer: gfp_mask=0x1(A), nodemask=(null),  order=0, oom_score_adj=0",
             ),
             (
-                &["x invoked oom-killer: gfp_mask=0x1(A), nodemask=", "?0-1,4", "?,  order=0, oom_score_adj=0"],
+                &[
+                    "x invoked oom-killer: gfp_mask=0x1(A), nodemask=",
+                    "?0-1,4",
+                    "?,  order=0, oom_score_adj=0",
+                ],
                 "x invoked oom-killer: gfp_mask=0x1(A), nodemask=0-1,4,  order=0, oom_score_adj=0",
             ),
             (
-                &["Memory cgroup stats for ", "/a", ":", " cache:0KB", " rss:1KB"],
+                &[
+                    "Memory cgroup stats for ",
+                    "/a",
+                    ":",
+                    " cache:0KB",
+                    " rss:1KB",
+                ],
                 "Memory cgroup stats for /a: cache:0KB rss:1KB",
             ),
             (

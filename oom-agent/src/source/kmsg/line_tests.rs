@@ -248,10 +248,7 @@ fn everything_else_that_the_oom_killer_prints() {
             },
         ),
         ("Task in /a", Line::Fragment),
-        (
-            "Task in /a killed as a result of limit of ",
-            Line::Fragment,
-        ),
+        ("Task in /a killed as a result of limit of ", Line::Fragment),
         (
             "hog invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), nodemask=",
             Line::Fragment,

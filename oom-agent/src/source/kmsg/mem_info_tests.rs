@@ -86,7 +86,9 @@ fn zones_without_numa_and_on_several_nodes() {
     let zones = |messages: &[&str]| {
         let memory = told(&[&["Mem-Info:", "free:1"], messages].concat()).unwrap();
         let zones = memory.zones.iter();
-        let zones: Vec<_> = zones.map(|zone| format!("{} {}", zone.node, zone.name)).collect();
+        let zones: Vec<_> = zones
+            .map(|zone| format!("{} {}", zone.node, zone.name))
+            .collect();
         (zones, memory.hugepages_bytes)
     };
     let numbers = "free:1kB min:1kB low:1kB high:1kB present:3kB";
@@ -95,13 +97,21 @@ fn zones_without_numa_and_on_several_nodes() {
         ["0 Normal", "0 HighMem"]
     );
     assert_eq!(
-        zones(&["Node 1 ", &format!("Normal {numbers}"), &format!("Node 2 Normal {numbers}")]).0,
+        zones(&[
+            "Node 1 ",
+            &format!("Normal {numbers}"),
+            &format!("Node 2 Normal {numbers}")
+        ])
+        .0,
         ["1 Normal", "2 Normal"]
     );
     let hugepages = |node| format!("Node {node} hugepages_total=1 hugepages_size=2048kB");
     assert_eq!(zones(&[&hugepages(3)]).1, Some(2 << 20));
     assert_eq!(zones(&[&hugepages(0), &hugepages(1)]).1, None);
-    assert_eq!(zones(&["Node 0 DMA per-cpu:", "Node 99999999999 DMA free:"]).0, [""; 0]);
+    assert_eq!(
+        zones(&["Node 0 DMA per-cpu:", "Node 99999999999 DMA free:"]).0,
+        [""; 0]
+    );
 }
 
 #[test]
@@ -128,7 +138,11 @@ fn a_block_list_that_is_cut_tells_nothing() {
 
 #[test]
 fn numbers_that_do_not_fit_are_unknown() {
-    let memory = told(&["Mem-Info:", "free:9999999999999999 mapped:1", "99999999999999999999 pages RAM"]);
+    let memory = told(&[
+        "Mem-Info:",
+        "free:9999999999999999 mapped:1",
+        "99999999999999999999 pages RAM",
+    ]);
     let memory = memory.unwrap();
     assert_eq!((memory.free_bytes, memory.ram_bytes), (None, None));
     assert_eq!(memory.mapped_bytes, Some(PAGE));

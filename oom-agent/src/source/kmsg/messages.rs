@@ -94,10 +94,7 @@ impl Messages {
         if line.is_about_oom() {
             self.end_line(out);
         }
-        if matches!(
-            line,
-            Line::Summary(_) | Line::StatsFor(_) | Line::Fragment
-        ) {
+        if matches!(line, Line::Summary(_) | Line::StatsFor(_) | Line::Fragment) {
             self.joiner.begin(meta, text, is_whole(&line));
         }
         self.assembler.feed(meta, line, out);

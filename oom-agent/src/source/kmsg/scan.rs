@@ -72,7 +72,10 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(separator(text), *expected, "{}", text.escape_ascii());
         }
-        assert_eq!(words(b" a:1#012 b \n").collect::<Vec<_>>(), [b"a:1", &b"b"[..]]);
+        assert_eq!(
+            words(b" a:1#012 b \n").collect::<Vec<_>>(),
+            [b"a:1", &b"b"[..]]
+        );
         assert_eq!(pair(b"a:b:c"), Some((&b"a"[..], &b"b:c"[..])));
     }
 }

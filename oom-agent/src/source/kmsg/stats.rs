@@ -265,19 +265,52 @@ mod tests {
         let read = |message: &str| {
             assert!(is_counter(message.as_bytes()), "{message}");
             counter(message.as_bytes()).map(|(counted, counter)| {
-                (counted, counter.usage_bytes, counter.limit_bytes, counter.failcnt)
+                (
+                    counted,
+                    counter.usage_bytes,
+                    counter.limit_bytes,
+                    counter.failcnt,
+                )
             })
         };
         let cases: &[(&str, Counted, Option<u64>)] = &[
-            ("memory: usage 1kB, limit 2kB, failcnt 7", Counted::Memory, Some(2048)),
-            ("swap: usage 1kB, limit 0kB, failcnt 7", Counted::Swap, Some(0)),
-            ("memory+swap: usage 1kB, limit 9007199254740988kB, failcnt 7", Counted::Memsw, None),
-            ("kmem: usage 1kB, limit 9007199254740928kB, failcnt 7", Counted::Kmem, None),
-            ("kmem: usage 1kB, limit 18014398509481983kB, failcnt 7", Counted::Kmem, None),
-            ("memory: usage 1kB, limit 8589934588kB, failcnt 7", Counted::Memory, None),
+            (
+                "memory: usage 1kB, limit 2kB, failcnt 7",
+                Counted::Memory,
+                Some(2048),
+            ),
+            (
+                "swap: usage 1kB, limit 0kB, failcnt 7",
+                Counted::Swap,
+                Some(0),
+            ),
+            (
+                "memory+swap: usage 1kB, limit 9007199254740988kB, failcnt 7",
+                Counted::Memsw,
+                None,
+            ),
+            (
+                "kmem: usage 1kB, limit 9007199254740928kB, failcnt 7",
+                Counted::Kmem,
+                None,
+            ),
+            (
+                "kmem: usage 1kB, limit 18014398509481983kB, failcnt 7",
+                Counted::Kmem,
+                None,
+            ),
+            (
+                "memory: usage 1kB, limit 8589934588kB, failcnt 7",
+                Counted::Memory,
+                None,
+            ),
         ];
         for (message, counted, limit) in cases {
-            assert_eq!(read(message), Some((*counted, 1024, *limit, Some(7))), "{message}");
+            assert_eq!(
+                read(message),
+                Some((*counted, 1024, *limit, Some(7))),
+                "{message}"
+            );
         }
         assert_eq!(read("memory: usage many"), None);
         assert_eq!(read("memory: usage 1kB, limit 2kB, failcnt 7, and"), None);
@@ -288,8 +321,14 @@ mod tests {
     fn a_path_is_what_the_statistics_leave_over() {
         let cases: &[(&str, Option<&str>)] = &[
             ("Memory cgroup stats for /a:", Some("")),
-            ("Memory cgroup stats for /a: cache:0KB rss:-4KB", Some(" cache:0KB rss:-4KB")),
-            ("Memory cgroup stats for /a cache:7KB: cache:0KB", Some(" cache:0KB")),
+            (
+                "Memory cgroup stats for /a: cache:0KB rss:-4KB",
+                Some(" cache:0KB rss:-4KB"),
+            ),
+            (
+                "Memory cgroup stats for /a cache:7KB: cache:0KB",
+                Some(" cache:0KB"),
+            ),
             ("Memory cgroup stats for /a: cache:7KB:", Some("")),
             ("Memory cgroup stats: cache:0KB ", Some(" cache:0KB ")),
             ("Memory cgroup stats for /a", None),
@@ -297,7 +336,11 @@ mod tests {
             ("Memory cgroup stats", None),
         ];
         for (message, expected) in cases {
-            assert_eq!(stats_for(message.as_bytes()), expected.map(str::as_bytes), "{message}");
+            assert_eq!(
+                stats_for(message.as_bytes()),
+                expected.map(str::as_bytes),
+                "{message}"
+            );
         }
     }
 

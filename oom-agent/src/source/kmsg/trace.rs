@@ -72,7 +72,10 @@ pub fn is_end(message: &[u8]) -> bool {
 #[must_use]
 pub fn is_begin(message: &[u8]) -> bool {
     let trimmed = message.trim_ascii();
-    matches!(trimmed, b"Call Trace:" | b"Call trace:" | b"Backtrace:" | b"Backtrace: ")
+    matches!(
+        trimmed,
+        b"Call Trace:" | b"Call trace:" | b"Backtrace:" | b"Backtrace: "
+    )
 }
 
 /// The trace of one report.
@@ -154,16 +157,37 @@ mod tests {
     #[test]
     fn frames_of_every_kernel() {
         let cases: &[(&str, Option<&str>)] = &[
-            (" [<ffffffff9a9c2a8e>] oom_kill_process+0x2cd/0x490", Some("oom_kill_process")),
-            ("[<ffffffff9a9c2a8e>] oom_kill_process+0x2cd/0x490", Some("oom_kill_process")),
+            (
+                " [<ffffffff9a9c2a8e>] oom_kill_process+0x2cd/0x490",
+                Some("oom_kill_process"),
+            ),
+            (
+                "[<ffffffff9a9c2a8e>] oom_kill_process+0x2cd/0x490",
+                Some("oom_kill_process"),
+            ),
             (" [<ffffffff9a9c2a8e>] ? find_lock_task_mm+0x56/0xc0", None),
             (" dump_header.isra.0+0x43/0x1c0", Some("dump_header.isra.0")),
             (" ? srso_alias_return_thunk+0x5/0xfbef5", None),
-            (" xfs_file_read_iter+0x6f/0xe0 [xfs]", Some("xfs_file_read_iter")),
-            ("[<c0014200>] (dump_backtrace) from [<c0015020>] (show_stack+0x20/0x28)", Some("dump_backtrace")),
-            (" dump_backtrace from show_stack+0x10/0x14", Some("dump_backtrace")),
-            ("[c00000000f] [c000000000] dump_stack+0xb0/0xf0 (unreliable)", None),
-            (" [c00000000f] [c000000000] dump_stack+0xb0/0xf0", Some("dump_stack")),
+            (
+                " xfs_file_read_iter+0x6f/0xe0 [xfs]",
+                Some("xfs_file_read_iter"),
+            ),
+            (
+                "[<c0014200>] (dump_backtrace) from [<c0015020>] (show_stack+0x20/0x28)",
+                Some("dump_backtrace"),
+            ),
+            (
+                " dump_backtrace from show_stack+0x10/0x14",
+                Some("dump_backtrace"),
+            ),
+            (
+                "[c00000000f] [c000000000] dump_stack+0xb0/0xf0 (unreliable)",
+                None,
+            ),
+            (
+                " [c00000000f] [c000000000] dump_stack+0xb0/0xf0",
+                Some("dump_stack"),
+            ),
             (" r7:600e0013 r6:c08f8ab8", None),
             (" <TASK>", None),
             (" active_file:1 inactive_file:2", None),
@@ -176,7 +200,11 @@ mod tests {
             ("", None),
         ];
         for (message, expected) in cases {
-            assert_eq!(function(message.as_bytes()), expected.map(str::as_bytes), "{message}");
+            assert_eq!(
+                function(message.as_bytes()),
+                expected.map(str::as_bytes),
+                "{message}"
+            );
         }
     }
 
