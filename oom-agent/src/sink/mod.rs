@@ -2,6 +2,7 @@
 
 mod escape;
 pub(crate) mod flow;
+mod held;
 mod report;
 pub mod stdout;
 pub mod text;
