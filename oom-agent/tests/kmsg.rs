@@ -65,10 +65,14 @@ fn fields(out: &mut String, event: &Event) -> fmt::Result {
     writeln!(out, "\n{name}")?;
     let mut event = serde_json::to_value(event).unwrap();
     strip(&mut event);
-    let fields = event.as_object().unwrap();
+    let fields = event.as_object_mut().unwrap();
+    let kills = fields.get_mut("kills").and_then(Value::as_array_mut);
+    for kill in kills.into_iter().flatten() {
+        without_the_same(kill.as_object_mut().unwrap());
+    }
+    without_the_same(fields);
     for (field, value) in fields {
         match value {
-            _ if SAME.contains(&field.as_str()) => {}
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 writeln!(out, "  {field}:")?;
                 for item in items {
@@ -79,6 +83,10 @@ fn fields(out: &mut String, event: &Event) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+fn without_the_same(fields: &mut serde_json::Map<String, Value>) {
+    fields.retain(|field, _| !SAME.contains(&field.as_str()));
 }
 
 /// Takes away what is absent.
