@@ -90,11 +90,9 @@ fn continues(text: &[u8], next: &[u8], marked: bool) -> bool {
             b"killed as a result",
             b" as a result of limit of ",
         ];
-        if text.ends_with(b" in ") || text.ends_with(b" limit of ") {
-            begins(&[b"/"])
-        } else {
-            begins(killed)
-        }
+        // A path may itself end in these words.
+        let before_path = text.ends_with(b" in ") || text.ends_with(b" limit of ");
+        begins(killed) || before_path && begins(&[b"/"])
     } else if text.starts_with(stats::STATS) {
         begins(&[b"/", b":", b" for ", b" cache:", b" inactive_anon:"])
             || marked && next.starts_with(b" ") && next.ends_with(b"KB")
