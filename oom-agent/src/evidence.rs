@@ -281,7 +281,8 @@ pub struct KmsgReport {
     pub seq: u64,
     /// `CLOCK_MONOTONIC` of that line.
     pub monotonic_ns: u64,
-    /// Whether both the header and the summary (before 5.0, the line of the choice) were seen.
+    /// Whether both the header and the summary were seen; before 5.0, or where there is no victim, the
+    /// line that stands for the summary.
     pub complete: bool,
     /// Name of the task that asked.
     pub trigger_comm: Option<Comm>,

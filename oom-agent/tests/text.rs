@@ -5,9 +5,9 @@
 
 use oom_agent::{
     event::{
-        Allocation, Cgroup, Constraint, Crosscheck, KmsgReportState, Limit, LimitSource, Memory,
-        Mismatch, OomInstance, OomKill, Outcome, Role, SCHEMA, Scope, Source, TaskRow, TimeSource,
-        Timestamp, Trigger, Victim,
+        Allocation, Cgroup, CgroupMemory, Constraint, Counter, Crosscheck, KmsgReportState, Limit,
+        LimitSource, Memory, MemoryStat, Mismatch, OomInstance, OomKill, Outcome, Reaper, Role,
+        SCHEMA, Scope, Source, SystemMemory, TaskRow, TimeSource, Timestamp, Trigger, Victim,
     },
     sink::text::{self, TextStyle},
     text::Comm,
@@ -250,6 +250,22 @@ fn a_whole_group() {
     event.group_kill = Some(true);
     event.trigger = Some(trigger(4003, "cc1plus", path));
     event.limit = Some(limit(path, GIB, LimitSource::OomControl));
+    event.limit_memory = Some(CgroupMemory {
+        swap: Some(Counter {
+            usage_bytes: 3 * MIB,
+            limit_bytes: None,
+            failcnt: Some(0),
+        }),
+        stat: MemoryStat {
+            anon_bytes: Some(1000 * MIB),
+            file_bytes: Some(0),
+            shmem_bytes: Some(0),
+            kernel_bytes: Some(20 * MIB),
+            ..MemoryStat::default()
+        },
+        ..CgroupMemory::default()
+    });
+    event.kills[0].reaper = Some(Reaper::Unable);
     event.crosscheck.repeats = 1;
     check("group", &event);
 }
@@ -277,7 +293,25 @@ fn the_whole_machine_with_a_table_and_a_small_victim() {
     event.trigger = Some(Trigger {
         order: Some(2),
         allocation: Some(Allocation::Vmalloc),
+        cpu: Some(3),
         ..trigger(1, "systemd", "/init.scope")
+    });
+    event.kills[0].reaper = Some(Reaper::Reaped);
+    event.kernel = Some("6.12.9+deb13-amd64".to_owned());
+    event.system_memory = Some(SystemMemory {
+        ram_bytes: Some(16 * GIB),
+        free_bytes: Some(61 * MIB),
+        active_anon_bytes: Some(14 * GIB),
+        inactive_anon_bytes: Some(GIB),
+        active_file_bytes: Some(0),
+        inactive_file_bytes: Some(5 * MIB),
+        shmem_bytes: Some(12 * MIB),
+        slab_reclaimable_bytes: Some(90 * MIB),
+        slab_unreclaimable_bytes: Some(200 * MIB),
+        pagetables_bytes: Some(40 * MIB),
+        swap_total_bytes: Some(4 * GIB),
+        swap_free_bytes: Some(0),
+        ..SystemMemory::default()
     });
     event.tasks = (0..30)
         .map(|n| task(500 + n, "worker", u64::from(n + 1) * 64 * MIB, -500))
@@ -368,6 +402,7 @@ proptest! {
         event.kills[0].cgroup = Some(cgroup(&path));
         event.tasks[0].comm = Comm::new(&name);
         event.limit = Some(limit(&raw, MIB, LimitSource::Kmsg));
+        event.kernel = Some(raw.clone());
         event.trigger = Some(Trigger {
             comm: Some(Comm::new(&name)),
             gfp_flags: Some(raw.clone()),

@@ -206,7 +206,8 @@ impl Instance {
             .map(|decision| &decision.asker)
             .or(mark.map(|mark| &mark.asker));
         let report = self.report.as_deref();
-        if asker.is_none() && report.is_none() {
+        // A report whose header is missing does not tell who asked.
+        if asker.is_none() && report.is_none_or(|report| report.trigger_comm.is_none()) {
             return None;
         }
         if let (Some(asker), Some(report)) = (asker, report) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod escape;
 pub(crate) mod flow;
+mod held;
 pub(crate) mod report;
 pub mod stdout;
 pub mod text;

@@ -8,13 +8,14 @@ use std::cmp::Reverse;
 use super::{
     escape::{name, quoted},
     flow::{Line, Lines, Tone},
+    held,
     text::{cgroup, process, time},
     units::{bytes, count, duration, grouped},
     words::{self, Level},
 };
 use crate::event::{
     Crosscheck, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill, Outcome, Owner,
-    OwnerKind, Role, Scope, TaskRow, Trigger,
+    OwnerKind, Reaper, Role, Scope, TaskRow, Trigger,
 };
 
 /// Rows of the process table that are shown, beside the victims.
@@ -31,6 +32,12 @@ pub(crate) fn lines(event: &OomInstance) -> Lines {
     }
     asker(&mut lines, event);
     limit(&mut lines, event, victim);
+    if let Some(memory) = &event.limit_memory {
+        held::cgroup(&mut lines, memory);
+    }
+    if let Some(memory) = &event.system_memory {
+        held::machine(&mut lines, memory);
+    }
     group(&mut lines, event, victim);
     tasks(&mut lines, event);
     checked(&mut lines, event);
@@ -125,7 +132,16 @@ fn about(lines: &mut Lines, kill: &OomKill) {
     if let Some(cmdline) = &victim.cmdline {
         lines.label("command").name(Tone::Plain, cmdline);
     }
-    memory(lines.label("memory"), &kill.memory);
+    let line = lines.label("memory");
+    memory(line, &kill.memory);
+    match kill.reaper {
+        Some(Reaper::Reaped) => _ = line.glue(";").say("the oom_reaper took it back"),
+        Some(Reaper::Unable) => {
+            line.glue(";")
+                .say_in(Tone::Caution, "the oom_reaper could not take it back");
+        }
+        None => {}
+    }
     cgroup(lines.label("cgroup"), "", kill.cgroup.as_ref());
     if let Some(owner) = &kill.owner {
         self::owner(lines.label("owner"), owner);
@@ -205,6 +221,11 @@ fn asker(lines: &mut Lines, event: &OomInstance) {
     };
     if let Some(gfp) = gfp {
         wanted.glue(",").say("gfp").say(&gfp);
+    }
+    if let Some(cpu) = trigger.cpu {
+        wanted
+            .glue(",")
+            .solid(Tone::Plain, &format!("on CPU {cpu}"));
     }
     if victim.is_none()
         && let Some(path) = &trigger.cgroup
@@ -402,12 +423,14 @@ fn checked(lines: &mut Lines, event: &OomInstance) {
         line.solid(Tone::Plain, &value(&mismatch.kmsg))
             .say("by the log");
     }
+    let line = lines.more();
     if let Some(open_for) = event.open_for_ns {
-        lines
-            .more()
-            .say("closed")
+        line.say("closed")
             .solid(Tone::Plain, &duration(open_for))
             .say("after the first evidence");
+    }
+    if let Some(kernel) = &event.kernel {
+        line.glue(";").say("kernel").name(Tone::Plain, kernel);
     }
 }
 

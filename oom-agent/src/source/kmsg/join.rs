@@ -6,7 +6,7 @@
 //! with the place of its beginning. Refuses what cannot be a part of that line: where the log does not
 //! say who printed it, the form must.
 
-use super::{report::Meta, stats, summary};
+use super::{record::Caller, report::Meta, stats, summary};
 
 /// Longer than any of these lines: two paths of 4096 bytes.
 const MAX_TEXT: usize = 10_240;
@@ -38,6 +38,11 @@ impl Joiner {
     /// Whether there is anything to be continued.
     pub(super) fn is_open(&self) -> bool {
         self.begun.is_some()
+    }
+
+    /// Whether it is this caller's.
+    pub(super) fn is_of(&self, caller: Option<Caller>) -> bool {
+        self.begun.is_some_and(|begun| begun.caller == caller)
     }
 
     /// Adds a message, and returns the text so far and where it began; `None` if it is not a part.
@@ -90,11 +95,9 @@ fn continues(text: &[u8], next: &[u8], marked: bool) -> bool {
             b"killed as a result",
             b" as a result of limit of ",
         ];
-        if text.ends_with(b" in ") || text.ends_with(b" limit of ") {
-            begins(&[b"/"])
-        } else {
-            begins(killed)
-        }
+        // A path may itself end in these words.
+        let before_path = text.ends_with(b" in ") || text.ends_with(b" limit of ");
+        begins(killed) || before_path && begins(&[b"/"])
     } else if text.starts_with(stats::STATS) {
         begins(&[b"/", b":", b" for ", b" cache:", b" inactive_anon:"])
             || marked && next.starts_with(b" ") && next.ends_with(b"KB")

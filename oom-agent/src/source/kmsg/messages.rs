@@ -91,13 +91,22 @@ impl Messages {
             }
             return;
         }
-        if line.is_about_oom() {
+        let begins = matches!(line, Line::Summary(_) | Line::StatsFor(_) | Line::Fragment);
+        if begins || self.ends_joined(meta, &line) {
             self.end_line(out);
         }
-        if matches!(line, Line::Summary(_) | Line::StatsFor(_) | Line::Fragment) {
+        if begins {
             self.joiner.begin(meta, text, is_whole(&line));
         }
         self.assembler.feed(meta, line, out);
+    }
+
+    /// Whether the line that was printed piecemeal cannot go on after this one: whoever prints the next
+    /// line has ended it. The reaper is another task, and prints while others die.
+    fn ends_joined(&self, meta: Meta, line: &Line<'_>) -> bool {
+        line.is_about_oom()
+            && !matches!(line, Line::Reaped { .. })
+            && self.joiner.is_of(meta.caller)
     }
 
     /// Nothing continues the line that was printed piecemeal.

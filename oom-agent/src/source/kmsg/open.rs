@@ -229,6 +229,7 @@ impl Open {
             self.names(&summary, Some(comm));
         }
         let mut report = self.report;
+        report.complete |= victim.is_none() && self.has_header;
         report.limit = self.stats.limit().map(|counter| Charge {
             usage_bytes: counter.usage_bytes,
             limit_bytes: counter.limit_bytes,
