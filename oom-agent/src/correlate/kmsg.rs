@@ -262,7 +262,7 @@ impl Correlator {
     }
 
     /// A decision of the log is of this instance. Without BPF it is the log that shows that the decision
-    /// before is over.
+    /// before is over; that of a group may have lines that another caller's overtook.
     fn follow_log(&mut self, decision: u64, key: InstanceKey) {
         if self.instance_of_log(decision) != Some(key) {
             if self.kmsg_decisions.len() == DECISIONS {
@@ -280,6 +280,7 @@ impl Correlator {
             && before != key
             && !self.bpf_up
             && let Some(instance) = self.instances.get_mut(&before)
+            && !instance.group_notice
         {
             instance.followed = true;
             self.touched.push(before);
