@@ -24,6 +24,7 @@ pub mod evidence;
 pub mod host;
 pub mod hub;
 pub mod notify;
+pub mod offline;
 pub mod realtime;
 pub mod sink;
 pub mod source;

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 /// Writes out what a terminal would act on or not show: `\x1b`, `\u{202e}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }

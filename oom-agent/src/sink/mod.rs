@@ -1,6 +1,6 @@
 //! The outputs. Each writes what an event says and refuses to change it.
 
-mod escape;
+pub(crate) mod escape;
 pub(crate) mod flow;
 mod report;
 pub mod stdout;

@@ -58,14 +58,20 @@ impl Messages {
         self.assembler.abandoned()
     }
 
+    /// Whether a report is open, so that any message may be a part of it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.assembler.is_open()
+    }
+
     /// Messages are missing here.
     pub fn gap(&mut self, out: &mut Vec<KmsgEvidence>) {
         self.end_summary(out);
         self.assembler.gap();
     }
 
-    /// Takes the next message and appends what it tells to `out`.
-    pub fn push(&mut self, message: Message<'_>, out: &mut Vec<KmsgEvidence>) {
+    /// Takes the next message and appends what it tells to `out`. False if it is an ordinary one.
+    pub fn push(&mut self, message: Message<'_>, out: &mut Vec<KmsgEvidence>) -> bool {
         let Message { meta, text, .. } = message;
         let by_kernel = message.by_kernel || self.accept_forged;
         if by_kernel
@@ -74,11 +80,11 @@ impl Messages {
         {
             self.assembler
                 .feed(begun, Line::parse(text, self.page_size), out);
-            return;
+            return true;
         }
         let line = Line::parse(text, self.page_size);
         let forged = match line {
-            Line::Other => return,
+            Line::Other => return false,
             Line::Killed(_) | Line::Choice { .. } => {
                 !self.accept_forged && message.level.is_some_and(|level| level != KILL_LEVEL)
             }
@@ -88,7 +94,7 @@ impl Messages {
             if line.is_about_oom() {
                 out.push(KmsgEvidence::Forged { seq: meta.seq });
             }
-            return;
+            return true;
         }
         if line.is_about_oom() {
             self.end_summary(out);
@@ -97,6 +103,7 @@ impl Messages {
             self.joiner.begin(meta, text);
         }
         self.assembler.feed(meta, line, out);
+        true
     }
 
     fn end_summary(&mut self, out: &mut Vec<KmsgEvidence>) {
