@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::{
     event::{
-        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Role, Scope, Source, SystemMemory,
-        TaskRow, Victim,
+        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Reaper, Role, Scope, Source,
+        SystemMemory, TaskRow, Victim,
     },
     text::Comm,
 };
@@ -260,10 +260,15 @@ pub struct KmsgKill {
     pub memory: Memory,
     /// Chosen, or a member of the group that the last [`KmsgEvidence::GroupKill`] named.
     pub role: Role,
+    /// What ran out, by the words before the kill (before 5.1 before the choice). They tell only
+    /// `memcg` from `system`, and count nodes that a cpuset or a policy allows as `system`.
+    pub scope: Option<Scope>,
     /// The cgroup of the group kill that this line belongs to.
     pub group: Option<String>,
     /// Header and summary; `None` if the kernel suppressed them or they were lost.
     pub report: Option<Arc<KmsgReport>>,
+    /// What the `oom_reaper` has said of it since; filled in while the line waits for its mark.
+    pub reaper: Option<Reaper>,
 }
 
 /// What the kernel prints before a kill when its rate limit allows.
@@ -289,6 +294,9 @@ pub struct KmsgReport {
     pub trigger_oom_score_adj: Option<i16>,
     /// `constraint=`.
     pub constraint: Option<Constraint>,
+    /// What ran out where the constraint is not said, by the other lines; as coarse as
+    /// [`KmsgKill::scope`].
+    pub scope: Option<Scope>,
     /// Whether the summary says `global_oom`.
     pub global: bool,
     /// `oom_memcg=`: whose limit was hit.

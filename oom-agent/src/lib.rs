@@ -12,6 +12,7 @@
 // One exception, in `source::bpf::load`.
 #![deny(unsafe_code)]
 
+pub mod allocation;
 pub mod cli;
 pub mod clock;
 pub mod correlate;

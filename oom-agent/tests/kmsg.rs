@@ -1,15 +1,33 @@
 //! Logs of real kernels (`tests/kmsg/*.kmsg`, the records as `/dev/kmsg` returns them) and what they
-//! tell (`*.expected`, one piece of evidence a line, absent fields left out).
+//! tell (`*.expected`): the evidence, one piece a line, then the events that the agent makes of it when
+//! it has nothing but the log, one field a line. What is absent is left out.
 //!
-//! The 6.18 logs are recorded, the others are written after the formats of their kernels.
-//! `UPDATE_EXPECTED=1 cargo test --test kmsg` writes what is told now; the diff is for a person to judge.
+//! The logs of 5.10 and later are recorded but those of `constructed` in their names; the others are
+//! written after the formats of their kernels. `UPDATE_EXPECTED=1 cargo test --test kmsg` writes what is
+//! told now; the diff is for a person to judge.
 
 mod logs;
 
-use std::{fmt::Write, fs};
+use std::{
+    fmt::{self, Write},
+    fs,
+};
 
-use oom_agent::source::kmsg::Decoder;
+use oom_agent::event::Event;
 use regex::Regex;
+use serde_json::Value;
+
+/// The same in all of these events.
+const SAME: &[&str] = &[
+    "boot_id",
+    "detection_latency_ns",
+    "kind",
+    "node",
+    "open_for_ns",
+    "schema",
+    "time",
+    "time_source",
+];
 
 #[test]
 fn every_log_tells_what_is_expected() {
@@ -17,17 +35,14 @@ fn every_log_tells_what_is_expected() {
     let logs = logs::all().unwrap();
     assert!(!logs.is_empty());
     for (path, records) in logs {
-        let mut decoder = Decoder::new(4096, false);
-        let mut evidence = Vec::new();
-        for record in records {
-            decoder.push(&record, u64::MAX, &mut evidence);
-        }
+        let evidence = logs::evidence(&records);
         let mut told = String::new();
-        for piece in evidence {
+        for piece in &evidence {
             told += &absent.replace_all(&format!("{piece:?}\n"), "");
         }
-        let abandoned = decoder.abandoned_reports();
-        writeln!(told, "abandoned reports: {abandoned}").unwrap();
+        for event in logs::events(Vec::new(), evidence) {
+            fields(&mut told, &event).unwrap();
+        }
         let expected = path.with_extension("expected");
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
             fs::write(&expected, &told).unwrap();
@@ -38,5 +53,42 @@ fn every_log_tells_what_is_expected() {
             "{}",
             path.display()
         );
+    }
+}
+
+/// An event, a field a line, and of lists of objects an object a line.
+fn fields(out: &mut String, event: &Event) -> fmt::Result {
+    let name = match event {
+        Event::OomKill(_) => "OomKill",
+        Event::OomInstance(_) => "OomInstance",
+    };
+    writeln!(out, "\n{name}")?;
+    let mut event = serde_json::to_value(event).unwrap();
+    strip(&mut event);
+    let fields = event.as_object().unwrap();
+    for (field, value) in fields {
+        match value {
+            _ if SAME.contains(&field.as_str()) => {}
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                writeln!(out, "  {field}:")?;
+                for item in items {
+                    writeln!(out, "    {item}")?;
+                }
+            }
+            _ => writeln!(out, "  {field}: {value}")?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what is absent.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
     }
 }

@@ -10,19 +10,12 @@ mod validate;
 use std::{fs, path::Path};
 
 use oom_agent::{
-    clock::Now,
-    correlate::{Correlator, Host, Timing},
-    event::{
-        Allocation, Cgroup, Constraint, Event, Memory, Role, Scope, Source, Victim, json_schema,
-    },
+    event::{Allocation, Cgroup, Constraint, Memory, Role, Scope, Victim, json_schema},
     evidence::{Asker, Charge, Decision, Evidence, KmsgEvidence, Level, Mark, Verdict},
-    source::kmsg::Decoder,
     text::Comm,
 };
 use serde_json::json;
 use validate::validate;
-
-const SECOND: u64 = 1_000_000_000;
 
 #[test]
 fn the_committed_schema_is_that_of_the_types() {
@@ -40,9 +33,9 @@ fn every_event_fits_the_schema() {
     let schema = json_schema().to_value();
     let mut kinds = [0, 0];
     for (path, records) in logs::all().unwrap() {
-        let log = log(&records);
+        let log = logs::evidence(&records);
         for bpf in [Vec::new(), seen_by_bpf(&log)] {
-            for event in events(bpf, log.clone()) {
+            for event in logs::events(bpf, log.clone()) {
                 let event = serde_json::to_value(event).unwrap();
                 let fits = validate(&schema, &event);
                 assert!(fits.is_ok(), "{}: {fits:?}\n{event:#}", path.display());
@@ -60,8 +53,8 @@ fn what_breaks_the_contract_does_not_fit() {
     let (_, records) = logs
         .find(|(path, _)| path.ends_with("6.18-single.kmsg"))
         .unwrap();
-    let log = log(&records);
-    let event = events(seen_by_bpf(&log), log).pop().unwrap();
+    let log = logs::evidence(&records);
+    let event = logs::events(seen_by_bpf(&log), log).pop().unwrap();
     let event = serde_json::to_value(event).unwrap();
     validate(&schema, &event).unwrap();
     for (pointer, broken) in [
@@ -81,39 +74,6 @@ fn what_breaks_the_contract_does_not_fit() {
         *event.pointer_mut(pointer).unwrap() = broken;
         assert!(validate(&schema, &event).is_err(), "{pointer}\n{event:#}");
     }
-}
-
-/// What a log tells.
-fn log(records: &[Vec<u8>]) -> Vec<KmsgEvidence> {
-    let mut decoder = Decoder::new(4096, false);
-    let mut evidence = Vec::new();
-    for record in records {
-        decoder.push(record, u64::MAX, &mut evidence);
-    }
-    evidence
-}
-
-/// What the agent makes of it.
-fn events(bpf: Vec<Evidence>, log: Vec<KmsgEvidence>) -> Vec<Event> {
-    let host = Host::new("6b1f0c2e-7d3a-4f55-9a61-0b7f4c1de911", "node");
-    let mut correlator = Correlator::new(host, Timing::default());
-    let mut now = Now {
-        monotonic_ns: SECOND,
-        wall_offset_ns: 1_795_298_463_123_456_789,
-        boot_offset_ns: 0,
-    };
-    let mut out = Vec::new();
-    let sources = [(Source::Bpf, !bpf.is_empty()), (Source::Kmsg, true)];
-    let states = sources.map(|(source, up)| Evidence::SourceState { source, up });
-    let log = log.into_iter().map(Evidence::Kmsg);
-    for evidence in states.into_iter().chain(bpf).chain(log) {
-        correlator.observe(evidence, now, &mut out);
-    }
-    while let Some(deadline) = correlator.next_deadline() {
-        now.monotonic_ns = deadline.max(now.monotonic_ns + 1);
-        correlator.tick(now, &mut out);
-    }
-    out
 }
 
 /// The kills of a log as BPF would have seen them, every field filled in, by another name.

@@ -7,6 +7,7 @@
 mod agent;
 mod bench;
 mod build_ebpf;
+mod fuzz;
 mod guests;
 mod project;
 mod run;

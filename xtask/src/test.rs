@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build_ebpf, guests, project,
+    build_ebpf, fuzz, guests, project,
     tool::{self, Tool},
 };
 
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Leaves out what takes long: licences, rebuilding the eBPF object, other kernels.
     #[arg(long)]
     quick: bool,
+    /// Fuzzes the kernel log's parser as well, for so many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
+    fuzz: Option<u64>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
@@ -57,6 +60,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     if !args.quick {
         step("tests under other kernels");
         skipped.extend(guests::run()?);
+    }
+    if let Some(seconds) = args.fuzz {
+        step("fuzzing");
+        fuzz::run(seconds)?;
     }
     summary(&skipped, start);
     let avoidable = skipped

@@ -87,7 +87,7 @@ impl Instance {
         let by_log = count(|kill| kill.line.is_some());
         let mut mismatches: Vec<Mismatch> =
             kills.iter().flat_map(|kill| kill.mismatches()).collect();
-        let limit = self.limit(mark, &mut mismatches);
+        let limit = self.limit(mark, kills, &mut mismatches);
         let trigger = self.trigger(mark, &mut mismatches);
         let report = self.report.as_deref();
         OomInstance {
@@ -99,7 +99,7 @@ impl Instance {
             boot_id: host.boot_id.clone(),
             node: host.node.clone(),
             kernel: report.and_then(|report| report.kernel.clone()),
-            scope: self.scope(mark),
+            scope: self.scope(mark, kills),
             constraint: self.constraint(),
             trigger,
             limit,
@@ -133,7 +133,9 @@ impl Instance {
         decided.or(self.report.as_ref().and_then(|report| report.constraint))
     }
 
-    fn scope(&self, mark: Option<&Mark>) -> Option<Scope> {
+    /// From the constraint; where nobody said that, from the kernel's stack, else from the words of the
+    /// log.
+    fn scope(&self, mark: Option<&Mark>, kills: &[&Kill]) -> Option<Scope> {
         let order = self
             .decision
             .as_ref()
@@ -147,12 +149,22 @@ impl Instance {
             Some(Constraint::Cpuset) => Some(Scope::Cpuset),
             Some(Constraint::MemoryPolicy) => Some(Scope::Mempolicy),
             Some(Constraint::None) => Some(Scope::System),
-            None => mark.and_then(|mark| mark.scope),
+            None => {
+                let said = |kill: &&Kill| kill.line.as_ref().and_then(|line| line.scope);
+                mark.and_then(|mark| mark.scope)
+                    .or(self.report.as_ref().and_then(|report| report.scope))
+                    .or_else(|| kills.iter().find_map(said))
+            }
         }
     }
 
-    fn limit(&self, mark: Option<&Mark>, mismatches: &mut Vec<Mismatch>) -> Option<Limit> {
-        if self.scope(mark) != Some(Scope::Memcg) {
+    fn limit(
+        &self,
+        mark: Option<&Mark>,
+        kills: &[&Kill],
+        mismatches: &mut Vec<Mismatch>,
+    ) -> Option<Limit> {
+        if self.scope(mark, kills) != Some(Scope::Memcg) {
             return None;
         }
         let decided = self.decision.as_ref().and_then(limit::decided);

@@ -6,7 +6,8 @@ use super::{Host, InstanceKey, instance::Instance};
 use crate::{
     clock::{Now, TICK_NS},
     event::{
-        Cgroup, Memory, Mismatch, OomKill, Role, SCHEMA, Source, TimeSource, Timestamp, Victim,
+        Cgroup, Memory, Mismatch, OomKill, Reaper, Role, SCHEMA, Source, TimeSource, Timestamp,
+        Victim,
     },
     evidence::{KmsgKill, Mark},
 };
@@ -23,6 +24,8 @@ pub(super) struct Kill {
     pub(super) role: Role,
     pub(super) mark: Option<Mark>,
     pub(super) line: Option<KmsgKill>,
+    /// What the `oom_reaper` has said of it.
+    pub(super) reaper: Option<Reaper>,
     /// Marks with a kill's stack, and "Killed process" lines, for this one process.
     pub(super) marks: u32,
     pub(super) lines: u32,
@@ -53,6 +56,7 @@ impl Kill {
             role,
             mark: Some(mark),
             line: None,
+            reaper: None,
             marks: 1,
             lines: 0,
             other_tids: Vec::new(),
@@ -68,6 +72,7 @@ impl Kill {
             instance,
             role: line.role,
             mark: None,
+            reaper: line.reaper,
             line: Some(line),
             marks: 0,
             lines: 1,
@@ -143,7 +148,7 @@ impl Kill {
             role: self.role,
             evidence: evidence.into_iter().flatten().collect(),
             detection_latency_ns: self.latency_ns,
-            reaper: None,
+            reaper: self.reaper,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Correlator, InstanceKey, KillKey, instance::Instance, kill::Kill};
 use crate::{
     clock::Now,
-    event::{Event, Outcome, Role},
+    event::{Event, Outcome, Reaper, Role},
     evidence::{KmsgEvidence, KmsgKill, KmsgReport, Mark, Verdict},
 };
 
@@ -43,12 +43,32 @@ impl Correlator {
             } => {
                 self.without_kill(Outcome::Panic, seq, monotonic_ns, report, now);
             }
-            KmsgEvidence::Reaped { .. } => {}
+            KmsgEvidence::Reaped { tid, reaped, .. } => self.reaped(tid, reaped),
             KmsgEvidence::Suppressed { reports } => counts.suppressed_reports += reports,
             KmsgEvidence::Abandoned { reports } => counts.abandoned_reports += reports,
             KmsgEvidence::Lost { records } => counts.kmsg_lost += records,
             KmsgEvidence::Forged { .. } => counts.forged += 1,
             KmsgEvidence::Malformed { .. } => counts.malformed += 1,
+        }
+    }
+
+    /// The reaper comes when the victim does not end by itself. Nothing waits for it: it is told if it
+    /// came in time. Of a kill that is not known, nothing is said.
+    fn reaped(&mut self, tid: u32, reaped: bool) {
+        let said = Some(if reaped {
+            Reaper::Reaped
+        } else {
+            Reaper::Unable
+        });
+        let mut waiting = self.waiting_lines.iter_mut().rev();
+        if let Some((_, line)) = waiting.find(|(_, line)| line.tid == tid) {
+            line.reaper = said;
+        } else if let Some(kill) = self
+            .by_tid
+            .get(&tid)
+            .and_then(|key| self.kills.get_mut(key))
+        {
+            kill.reaper = said;
         }
     }
 
@@ -100,6 +120,7 @@ impl Correlator {
         let named = report
             .as_ref()
             .is_some_and(|report| report.victim_tid == Some(line.tid));
+        kill.reaper = kill.reaper.or(line.reaper);
         if kill.line.is_none() {
             kill.line = Some(line);
         }

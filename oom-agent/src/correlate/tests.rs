@@ -181,8 +181,10 @@ fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
         oom_score_adj: None,
         memory: crate::event::Memory::default(),
         role: Role::Chosen,
+        scope: None,
         group: None,
         report: None,
+        reaper: None,
     }
 }
 

@@ -26,6 +26,7 @@ const WORDS: &[&str] = &[
     "Manual OOM execution",
     // Parts of a report whose beginning is missing.
     "killed as a result of limit of",
+    "Memory limit reached of cgroup ",
     "memory: usage ",
     "total_vm      rss ",
     // Another boot.

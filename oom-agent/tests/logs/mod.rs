@@ -1,10 +1,20 @@
 //! Reads the logs of real kernels in `tests/kmsg/*.kmsg`; emits their records as `/dev/kmsg` returns
-//! them. Refuses a file that cannot be read.
+//! them, what they tell, and what the agent makes of that. Refuses a file that cannot be read.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+
+use oom_agent::{
+    clock::Now,
+    correlate::{Correlator, Host, Timing},
+    event::{Event, Source},
+    evidence::{Evidence, KmsgEvidence},
+    source::kmsg::Decoder,
+};
+
+const SECOND: u64 = 1_000_000_000;
 
 /// One log: its file and its records.
 pub(crate) type Log = (PathBuf, Vec<Vec<u8>>);
@@ -37,4 +47,41 @@ fn records(log: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     records
+}
+
+/// What a log tells.
+pub(crate) fn evidence(records: &[Vec<u8>]) -> Vec<KmsgEvidence> {
+    let mut decoder = Decoder::new(4096, false);
+    let mut evidence = Vec::new();
+    for record in records {
+        decoder.push(record, u64::MAX, &mut evidence);
+    }
+    let reports = decoder.abandoned_reports();
+    if reports > 0 {
+        evidence.push(KmsgEvidence::Abandoned { reports });
+    }
+    evidence
+}
+
+/// What the agent makes of it.
+pub(crate) fn events(bpf: Vec<Evidence>, log: Vec<KmsgEvidence>) -> Vec<Event> {
+    let host = Host::new("6b1f0c2e-7d3a-4f55-9a61-0b7f4c1de911", "node");
+    let mut correlator = Correlator::new(host, Timing::default());
+    let mut now = Now {
+        monotonic_ns: SECOND,
+        wall_offset_ns: 1_795_298_463_123_456_789,
+        boot_offset_ns: 0,
+    };
+    let mut out = Vec::new();
+    let sources = [(Source::Bpf, !bpf.is_empty()), (Source::Kmsg, true)];
+    let states = sources.map(|(source, up)| Evidence::SourceState { source, up });
+    let log = log.into_iter().map(Evidence::Kmsg);
+    for evidence in states.into_iter().chain(bpf).chain(log) {
+        correlator.observe(evidence, now, &mut out);
+    }
+    while let Some(deadline) = correlator.next_deadline() {
+        now.monotonic_ns = deadline.max(now.monotonic_ns + 1);
+        correlator.tick(now, &mut out);
+    }
+    out
 }

@@ -4,7 +4,9 @@
 //! what `-T`, `-e`, `-d`, `--time-format iso` put in its place. Refuses a line without a stamp. `-e`
 //! tells the time only since the line before: such stamps are passed over.
 
-use super::{Calendar, Escapes, Head, Wall, calendar::Zone, scan::Scan, stamp, with_text};
+use std::borrow::Cow;
+
+use super::{Calendar, Escapes, Head, Wall, calendar::Zone, scan::Scan, stamp};
 
 /// A line that begins with its stamp.
 pub(super) fn parse<'a>(line: &'a [u8], calendar: &mut Calendar) -> Option<Head<'a>> {
@@ -51,7 +53,8 @@ fn finish<'a>(head: Head<'a>, line: &'a [u8], mut scan: Scan<'a>) -> Head<'a> {
         caller,
         column: line.len() - scan.rest.len(),
         escapes: Escapes::Hexadecimal,
-        ..with_text(head, scan.rest)
+        text: Cow::Borrowed(scan.rest),
+        ..head
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::{BootId, Calendar, Head, Wall, scan::Scan, stamp, with_text};
+use super::{BootId, Calendar, Head, Wall, scan::Scan, stamp};
 use crate::source::kmsg::record::Caller;
 
 /// An object holds no objects in either log; this is what is put up with.
@@ -109,14 +109,8 @@ impl<'a> Fields<'a> {
     fn head(self) -> Option<Head<'a>> {
         let mut head = self.head;
         head.foreign |= !self.from_dmesg && self.transport != Some(true);
-        Some(match self.message? {
-            Cow::Borrowed(text) => with_text(head, text),
-            Cow::Owned(text) => {
-                head.fragment = with_text(Head::default(), &text).fragment;
-                head.text = Cow::Owned(text);
-                head
-            }
-        })
+        head.text = self.message?;
+        Some(head)
     }
 }
 

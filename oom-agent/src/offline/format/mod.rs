@@ -196,18 +196,9 @@ pub(super) fn parse<'a>(
         Format::Syslog => syslog::parse(line, calendar),
         Format::Json => json::parse(line, calendar),
         Format::Console => dmesg::find(line, calendar),
-        Format::Plain => Some(with_text(Head::default(), line)),
-    }
-}
-
-/// A head with its text. Where the form does not tell fragments, the text must: the kernel goes on with
-/// `,key=`, with a path, or with the name of a cpuset.
-fn with_text<'a>(head: Head<'a>, text: &'a [u8]) -> Head<'a> {
-    let fragment = matches!(text.first(), Some(b',' | b'/'))
-        || text.first() != Some(&b'o') && memchr::memmem::find(text, b",mems_allowed=").is_some();
-    Head {
-        fragment,
-        text: Cow::Borrowed(text),
-        ..head
+        Format::Plain => Some(Head {
+            text: Cow::Borrowed(line),
+            ..Head::default()
+        }),
     }
 }

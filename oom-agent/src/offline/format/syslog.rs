@@ -4,7 +4,9 @@
 //! the kernel's clock, with `<3>` or `kern.err` where a logger writes it. A line of a program other than
 //! the kernel is foreign, whatever it says. Refuses a line without a program.
 
-use super::{Calendar, Escapes, Head, Wall, calendar::Zone, scan::Scan, stamp, with_text};
+use std::borrow::Cow;
+
+use super::{Calendar, Escapes, Head, Wall, calendar::Zone, scan::Scan, stamp};
 
 /// Facility of the kernel's messages, and how loggers name it.
 const KERNEL: &[u8] = b"kern";
@@ -104,7 +106,8 @@ fn finish<'a>(mut head: Head<'a>, line: &'a [u8], mut scan: Scan<'a>) -> Head<'a
     }
     Head {
         escapes: Escapes::Octal,
-        ..with_text(head, scan.rest)
+        text: Cow::Borrowed(scan.rest),
+        ..head
     }
 }
 

@@ -12,11 +12,13 @@ use std::{
 };
 
 use crate::{
+    allocation::{self, base_name},
     event::{Allocation, Role, Scope},
     evidence::{Mark, Verdict},
 };
 
-/// What a frame tells. Functions by name: `mm/oom_kill.c`, `mm/memcontrol.c`, `mm/memory.c` and others.
+/// What a frame tells. Functions by name: `mm/oom_kill.c`, `mm/memcontrol.c`; those that tell the
+/// allocation are in [`allocation::FUNCTIONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     Mark,
@@ -37,118 +39,6 @@ const FRAMES: &[(&str, Meaning)] = &[
     ("mem_cgroup_out_of_memory", Meaning::Memcg),
     ("oom_kill_memcg_member", Meaning::Member),
     ("moom_callback", Meaning::Sysrq),
-    // The innermost of these names the allocation.
-    ("pte_alloc_one", Meaning::Allocation(Allocation::PageTable)),
-    ("__pte_alloc", Meaning::Allocation(Allocation::PageTable)),
-    ("__pmd_alloc", Meaning::Allocation(Allocation::PageTable)),
-    ("__pud_alloc", Meaning::Allocation(Allocation::PageTable)),
-    (
-        "do_anonymous_page",
-        Meaning::Allocation(Allocation::AnonPageFault),
-    ),
-    (
-        "alloc_anon_folio",
-        Meaning::Allocation(Allocation::AnonPageFault),
-    ),
-    (
-        "do_huge_pmd_anonymous_page",
-        Meaning::Allocation(Allocation::HugePage),
-    ),
-    (
-        "vma_alloc_anon_folio_pmd",
-        Meaning::Allocation(Allocation::HugePage),
-    ),
-    ("hugetlb_fault", Meaning::Allocation(Allocation::HugePage)),
-    ("do_wp_page", Meaning::Allocation(Allocation::CopyOnWrite)),
-    ("wp_page_copy", Meaning::Allocation(Allocation::CopyOnWrite)),
-    ("do_cow_fault", Meaning::Allocation(Allocation::CopyOnWrite)),
-    ("do_swap_page", Meaning::Allocation(Allocation::SwapIn)),
-    (
-        "shmem_get_folio_gfp",
-        Meaning::Allocation(Allocation::Shmem),
-    ),
-    ("shmem_getpage_gfp", Meaning::Allocation(Allocation::Shmem)),
-    (
-        "shmem_alloc_and_add_folio",
-        Meaning::Allocation(Allocation::Shmem),
-    ),
-    (
-        "filemap_fault",
-        Meaning::Allocation(Allocation::FilePageFault),
-    ),
-    (
-        "__filemap_get_folio",
-        Meaning::Allocation(Allocation::PageCache),
-    ),
-    (
-        "__filemap_get_folio_mpol",
-        Meaning::Allocation(Allocation::PageCache),
-    ),
-    (
-        "pagecache_get_page",
-        Meaning::Allocation(Allocation::PageCache),
-    ),
-    ("filemap_read", Meaning::Allocation(Allocation::PageCache)),
-    (
-        "page_cache_ra_unbounded",
-        Meaning::Allocation(Allocation::PageCache),
-    ),
-    (
-        "page_cache_ra_order",
-        Meaning::Allocation(Allocation::PageCache),
-    ),
-    (
-        "kmem_cache_alloc_noprof",
-        Meaning::Allocation(Allocation::Slab),
-    ),
-    ("kmem_cache_alloc", Meaning::Allocation(Allocation::Slab)),
-    (
-        "kmem_cache_alloc_lru_noprof",
-        Meaning::Allocation(Allocation::Slab),
-    ),
-    (
-        "kmem_cache_alloc_node_noprof",
-        Meaning::Allocation(Allocation::Slab),
-    ),
-    (
-        "__memcg_slab_post_alloc_hook",
-        Meaning::Allocation(Allocation::Slab),
-    ),
-    ("__kmalloc_noprof", Meaning::Allocation(Allocation::Slab)),
-    ("__kmalloc", Meaning::Allocation(Allocation::Slab)),
-    (
-        "mem_cgroup_charge_skmem",
-        Meaning::Allocation(Allocation::Socket),
-    ),
-    (
-        "mem_cgroup_sk_charge",
-        Meaning::Allocation(Allocation::Socket),
-    ),
-    (
-        "__vmalloc_node_range_noprof",
-        Meaning::Allocation(Allocation::Vmalloc),
-    ),
-    (
-        "__vmalloc_node_range",
-        Meaning::Allocation(Allocation::Vmalloc),
-    ),
-    ("dup_task_struct", Meaning::Allocation(Allocation::Vmalloc)),
-    (
-        "memory_max_write",
-        Meaning::Allocation(Allocation::LimitWrite),
-    ),
-    (
-        "mem_cgroup_resize_max",
-        Meaning::Allocation(Allocation::LimitWrite),
-    ),
-    (
-        "obj_cgroup_charge_pages",
-        Meaning::Allocation(Allocation::OtherKernel),
-    ),
-    (
-        "__memcg_kmem_charge_page",
-        Meaning::Allocation(Allocation::OtherKernel),
-    ),
 ];
 
 /// The kernel's symbols that matter here.
@@ -182,9 +72,14 @@ impl Symbols {
 
     /// Reads `/proc/kallsyms`. Without `CAP_SYSLOG` every address there is 0: then nothing is known.
     pub fn read(kallsyms: impl BufRead) -> io::Result<Self> {
+        let allocations = allocation::FUNCTIONS
+            .iter()
+            .map(|&(name, what)| (name, Meaning::Allocation(what)));
         let wanted: HashMap<&[u8], Meaning> = FRAMES
             .iter()
-            .map(|(name, meaning)| (name.as_bytes(), *meaning))
+            .copied()
+            .chain(allocations)
+            .map(|(name, meaning)| (name.as_bytes(), meaning))
             .collect();
         Self::scan(kallsyms, &wanted)
     }
@@ -277,11 +172,6 @@ fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     let address = u64::from_str_radix(std::str::from_utf8(words.next()?).ok()?, 16).ok()?;
     words.next()?;
     Some((address, words.next()?))
-}
-
-/// The function's name without what compilers append: `.isra.0`, `.constprop.0`, `.cold`.
-fn base_name(name: &[u8]) -> &[u8] {
-    name.split(|&byte| byte == b'.').next().unwrap_or(name)
 }
 
 fn is_cold(name: &[u8]) -> bool {

@@ -12,11 +12,18 @@ use std::sync::LazyLock;
 use regex::bytes::Regex;
 
 use super::{
-    record::number,
+    cpu::Cpu,
+    mem_info,
+    scan::{number, separator},
+    stats::{self, Counted},
     summary::{self, Summary},
     table::{self, Columns},
+    trace,
 };
-use crate::{event::Memory, evidence::Charge, text::Comm};
+use crate::{
+    event::{Counter, Memory, Scope},
+    text::Comm,
+};
 
 /// What one message says.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,35 +35,44 @@ pub enum Line<'a> {
     /// `… invoked oom-killer: …`: opens a report.
     Header(Header<'a>),
     /// `CPU: … PID: … Comm: …`, printed with any stack.
-    Cpu {
-        /// Thread.
-        tid: u32,
-        /// From the name on: the name, a space, taint and version.
-        comm_and_rest: &'a [u8],
-    },
-    /// `memory: usage …kB, limit …kB, failcnt …` of the cgroup whose limit was hit.
-    Usage(Charge),
+    Cpu(Cpu<'a>),
+    /// `Call Trace:`, with any stack.
+    TraceBegin,
+    /// A function of it that the kernel is sure of.
+    Frame(&'a [u8]),
+    /// What follows the last of them.
+    TraceEnd,
+    /// `memory: usage …kB, limit …kB, failcnt …` of the cgroup whose limit was hit, and the like.
+    Counter(Counted, Counter),
+    /// `Memory cgroup stats for …:` and what follows it in the same line (before 5.3).
+    StatsFor(&'a [u8]),
+    /// `anon 4096`: a line of `memory.stat`, or several; told by what came before it.
+    Listed(&'a [u8]),
+    /// A part of `Mem-Info`, told by what came before it.
+    MemInfo(&'a [u8]),
     /// Header of the process table.
     TableHeader(Columns),
     /// A row of it, to be read with its header.
     TableRow(&'a [u8]),
-    /// `Task in X killed as a result of limit of Y` (before 5.0).
+    /// `Task in X killed as a result of limit of Y`, or `Memory limit reached of cgroup Y` (before 5.0).
     LegacyMemcg {
         /// The victim's cgroup.
-        task_memcg: &'a [u8],
-        /// Whose limit was hit.
-        oom_memcg: &'a [u8],
+        task_memcg: Option<&'a [u8]>,
+        /// Whose limit was hit; some vendors' kernels say `host` for the machine.
+        oom_memcg: Option<&'a [u8]>,
     },
     /// `oom-kill:constraint=…` (5.0+).
     Summary(Summary<'a>),
-    /// The beginning of one: the rest follows in further records.
-    SummaryFragment,
+    /// The beginning of a line that is printed piecemeal: the rest follows in further records.
+    Fragment,
     /// `Kill process N (comm) score S or sacrifice child` (before 5.1).
     Choice {
         /// The chosen thread; a child of it may be killed instead.
         tid: u32,
         /// Its name.
         comm: Comm,
+        /// What ran out.
+        scope: Option<Scope>,
     },
     /// `Killed process …`.
     Killed(Killed<'a>),
@@ -137,26 +153,26 @@ static WORDS: LazyLock<Regex> = LazyLock::new(|| {
 
 static HEADER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?s-u)^(.{0,15}) invoked oom-killer: gfp_mask=0x([0-9a-f]+)(?:\(([^)]*)\))?, (?:nodemask=(?:\(null\)|[0-9,-]*), +)?order=(-?[0-9]+), oom_score_adj=(-?[0-9]+)$",
+        r"(?s-u)^(.{0,15}) invoked oom-killer: gfp_mask=0x([0-9a-f]+)(?:\(([^)]*)\))?, (?:nodemask=(?:\(null\)|[0-9,-]*), +)?order=(-?[0-9]+), (?:oom_adj=-?[0-9]+, )?oom_score_adj=(-?[0-9]+)$",
     )
 });
 
-static CPU: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?s-u)^CPU: [0-9]+ (?:UID: [0-9]+ )?PID: ([0-9]+) Comm: (.*)$"));
-
-static USAGE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?-u)^memory: usage ([0-9]+)kB, limit ([0-9]+)kB, failcnt ([0-9]+)$")
+/// 4.10 to 4.20 print the nodes and what follows them piecemeal.
+static HEADER_FRAGMENT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?s-u)^.{0,15} invoked oom-killer: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?, nodemask=(?:(?:\(null\)|[0-9,-]*),? *)?$",
+    )
 });
 
 /// RHEL 7 puts the uid before `total-vm`.
 static KILLED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?s-u)^(.*?)Killed process ([0-9]+) \((.{0,15})\)(?:, UID ([0-9]+),)? total-vm:([0-9]+)kB, anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB(?:, shmem-rss:([0-9]+)kB)?(?:, UID:([0-9]+) pgtables:([0-9]+)kB oom_score_adj:(-?[0-9]+))?$",
+        r"(?s-u)^(.*?)Killed process ([0-9]+) \((.{0,15})\)(?:, UID ([0-9]+),)? total-vm:([0-9]+)kB, anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB(?:, shmem-rss:([0-9]+)kB)?(?:, UID:([0-9]+)(?: pgtables:([0-9]+)kB oom_score_adj:(-?[0-9]+))?)?$",
     )
 });
 
 static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s-u)^.*?Kill process ([0-9]+) \((.{0,15})\) score [0-9]+ or sacrifice child$")
+    pattern(r"(?s-u)^(.*?)Kill process ([0-9]+) \((.{0,15})\) score [0-9]+ or sacrifice child$")
 });
 
 static EXITING: LazyLock<Regex> = LazyLock::new(|| {
@@ -167,7 +183,7 @@ static EXITING: LazyLock<Regex> = LazyLock::new(|| {
 
 static REAPER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?s-u)^oom_reaper: (?:reaped process ([0-9]+) \(.{0,15}\), now anon-rss:[0-9]+kB, file-rss:[0-9]+kB, shmem-rss:[0-9]+kB|unable to reap pid:([0-9]+) \(.{0,15}\))$",
+        r"(?s-u)^oom_reaper: (?:reaped process ([0-9]+) \(.{0,15}\), now anon-rss:[0-9]+kB, file-rss:[0-9]+kB, shmem-rss:[0-9]+l?kB|unable to reap pid:([0-9]+) \(.{0,15}\))$",
     )
 });
 
@@ -195,7 +211,17 @@ impl<'a> Line<'a> {
     /// Whether only the OOM killer prints this. A stack or a table row is printed by others too.
     #[must_use]
     pub fn is_about_oom(&self) -> bool {
-        !matches!(self, Self::Other | Self::Cpu { .. } | Self::TableRow(_))
+        !matches!(
+            self,
+            Self::Other
+                | Self::Cpu(_)
+                | Self::TraceBegin
+                | Self::Frame(_)
+                | Self::TraceEnd
+                | Self::Listed(_)
+                | Self::MemInfo(_)
+                | Self::TableRow(_)
+        )
     }
 }
 
@@ -208,47 +234,74 @@ fn worded(message: &[u8], page_size: u64) -> Option<Line<'_>> {
         .or_else(|| group_kill(message))
         .or_else(|| choice(message))
         .or_else(|| ending(message))
+        .or_else(|| HEADER_FRAGMENT.is_match(message).then_some(Line::Fragment))
 }
 
 /// Lines that are known by how they begin.
 fn anchored(message: &[u8]) -> Option<Line<'_>> {
     let line = match message.first()? {
         b'[' if table::looks_like_row(message) => return Some(Line::TableRow(message)),
-        b'[' => return Columns::parse(message).map(Line::TableHeader),
-        b'C' => return cpu(message),
-        b's' | b'S' => return sysrq(message),
-        b'm' if message.starts_with(b"memory: usage ") => usage(message),
+        b'[' => {
+            let table = Columns::parse(message).map(Line::TableHeader);
+            return table.or_else(|| trace::function(message).map(Line::Frame));
+        }
+        b' ' => return indented(message),
+        b'C' | b'P' | b'B' | b'R' => return stack(message),
+        b'm' | b's' | b'k' if stats::is_counter(message) => {
+            stats::counter(message).map(|(counted, counter)| Line::Counter(counted, counter))
+        }
+        b's' | b'S' | b'O' if let Some(line) = sysrq(message) => Some(line),
+        b'M' if message.starts_with(stats::STATS) => {
+            Some(stats::stats_for(message).map_or(Line::Fragment, Line::StatsFor))
+        }
+        b'M' if let Some(limit) = message.strip_prefix(b"Memory limit reached of cgroup ") => {
+            Some(Line::LegacyMemcg {
+                task_memcg: None,
+                oom_memcg: Some(limit),
+            })
+        }
         b'T' if message.starts_with(b"Task in ") => legacy_memcg(message),
         b'o' if message.starts_with(summary::PREFIX) => {
-            return Some(Summary::parse(message).map_or(Line::SummaryFragment, Line::Summary));
+            return Some(Summary::parse(message).map_or(Line::Fragment, Line::Summary));
         }
         b'o' if message.starts_with(b"oom_reaper: ") => reaper(message),
         b'o' if message.starts_with(b"oom_kill_process: ") => suppressed(message),
-        _ => return None,
+        b'a'..=b'z' => return named(message),
+        _ => return mem_info::looks_like_part(message).then_some(Line::MemInfo(message)),
     };
     Some(line.unwrap_or(Line::Malformed))
 }
 
-fn cpu(message: &[u8]) -> Option<Line<'_>> {
-    let [tid, comm_and_rest] = CPU.captures(message)?.extract().1;
-    Some(Line::Cpu {
-        tid: number(tid)?,
-        comm_and_rest,
-    })
+/// Lines that begin with a name and a number.
+fn named(message: &[u8]) -> Option<Line<'_>> {
+    match separator(message)? {
+        b' ' => Some(Line::Listed(message)),
+        b':' => Some(Line::MemInfo(message)),
+        _ => None,
+    }
 }
 
-fn usage(message: &[u8]) -> Option<Line<'_>> {
-    /// `PAGE_COUNTER_MAX` in kB with 64 KiB pages, its smallest value on 64 bits; with 4 KiB pages it
-    /// is 9007199254740988 (`include/linux/page_counter.h`). `RESOURCE_MAX` before 3.19 is larger.
-    const NO_LIMIT_KB: u64 = 9_007_199_254_740_928;
-    let [usage, limit, failcnt] = USAGE.captures(message)?.extract().1;
-    let limit: u64 = number(limit)?;
-    Some(Line::Usage(Charge {
-        usage_bytes: kilobytes(usage)?,
-        limit_bytes: (limit < NO_LIMIT_KB).then(|| limit.saturating_mul(1024)),
-        failcnt: number(failcnt)?,
-        oom_group: None,
-    }))
+/// Lines that begin with a space: frames, and what is indented within `Mem-Info`.
+fn indented(message: &[u8]) -> Option<Line<'_>> {
+    if let Some(function) = trace::function(message) {
+        return Some(Line::Frame(function));
+    }
+    if trace::is_end(message) {
+        return Some(Line::TraceEnd);
+    }
+    let inner = message.trim_ascii_start();
+    (separator(inner) == Some(b':')).then_some(Line::MemInfo(message))
+}
+
+/// What is printed around the frames of a stack.
+fn stack(message: &[u8]) -> Option<Line<'_>> {
+    if trace::is_begin(message) {
+        return Some(Line::TraceBegin);
+    }
+    if trace::is_end(message) {
+        return Some(Line::TraceEnd);
+    }
+    Cpu::parse(message).map(Line::Cpu)
 }
 
 fn reaper(message: &[u8]) -> Option<Line<'_>> {
@@ -270,32 +323,44 @@ fn suppressed(message: &[u8]) -> Option<Line<'_>> {
     })
 }
 
+/// Both paths may hold the words between them: the split must be the only one where the victim is at or
+/// below the cgroup whose limit was hit.
 fn legacy_memcg(message: &[u8]) -> Option<Line<'_>> {
-    const BETWEEN: &[u8] = b" killed as a result of limit of /";
+    const BETWEEN: &[u8] = b" killed as a result of limit of ";
     let paths = message.strip_prefix(b"Task in ")?;
-    let mut splits = paths
+    if let Some(task_memcg) = paths.strip_suffix(b" killed as a result of limit of host") {
+        return Some(Line::LegacyMemcg {
+            task_memcg: Some(task_memcg),
+            oom_memcg: None,
+        });
+    }
+    let mut all = paths
         .windows(BETWEEN.len())
         .enumerate()
         .filter_map(|(at, window)| (window == BETWEEN).then_some(at))
-        .map(|at| (&paths[..at], &paths[at + BETWEEN.len() - 1..]))
-        .filter(|(task, limit)| summary::is_within(task, limit));
+        .map(|at| (&paths[..at], &paths[at + BETWEEN.len()..]))
+        .filter(|(_, limit)| limit.starts_with(b"/"))
+        .peekable();
+    if all.peek().is_none() {
+        return Some(Line::Fragment);
+    }
+    let mut splits = all.filter(|(task, limit)| summary::is_within(task, limit));
     let (task_memcg, oom_memcg) = splits.next()?;
     splits.next().is_none().then_some(Line::LegacyMemcg {
-        task_memcg,
-        oom_memcg,
+        task_memcg: Some(task_memcg),
+        oom_memcg: Some(oom_memcg),
     })
 }
 
-/// `SysRq : ` before 4.20.
+/// `SysRq : ` before 4.11, `sysrq: SysRq : ` before 4.20; older kernels put nothing before the refusal.
 fn sysrq(message: &[u8]) -> Option<Line<'static>> {
-    let rest = message
-        .strip_prefix(b"sysrq: ")
-        .or(message.strip_prefix(b"SysRq : "))?;
-    match rest {
-        b"Manual OOM execution" => Some(Line::SysrqRequested),
-        _ if rest.starts_with(b"OOM request ignored") => Some(Line::SysrqIgnored),
-        _ => None,
+    let rest = message.strip_prefix(b"sysrq: ").unwrap_or(message);
+    let rest = rest.strip_prefix(b"SysRq : ").unwrap_or(rest);
+    if rest.starts_with(b"OOM request ignored") {
+        return Some(Line::SysrqIgnored);
     }
+    let said = rest.len() < message.len();
+    (said && rest == b"Manual OOM execution").then_some(Line::SysrqRequested)
 }
 
 fn header(message: &[u8]) -> Option<Line<'_>> {
@@ -346,11 +411,23 @@ fn pgtables(said_bytes: u64, total_vm_bytes: u64, page_size: u64) -> Option<u64>
     }
 }
 
+/// What ran out, by what stands before a kill. Kernels tell no more apart; other words, of a policy
+/// that is not the kernel's own, tell nothing.
+#[must_use]
+pub fn scope(prefix: &[u8]) -> Option<Scope> {
+    match prefix {
+        b"Memory cgroup out of memory: " => Some(Scope::Memcg),
+        b"Out of memory: " | b"Out of memory (oom_kill_allocating_task): " => Some(Scope::System),
+        _ => None,
+    }
+}
+
 fn choice(message: &[u8]) -> Option<Line<'_>> {
-    let [tid, comm] = CHOICE.captures(message)?.extract().1;
+    let [prefix, tid, comm] = CHOICE.captures(message)?.extract().1;
     Some(Line::Choice {
         tid: number(tid)?,
         comm: Comm::new(comm),
+        scope: scope(prefix),
     })
 }
 
@@ -403,8 +480,7 @@ pub fn warm_up() {
         "OOM victim 1 (x) is already exiting. Skip killing the task",
         "Kill process 1 (x) score 1 or sacrifice child",
         "oom-kill:constraint=X,nodemask=,global_oom,task_memcg=/,task=x,pid=1,uid=0",
-        "CPU: 1 PID: 1 Comm: x y",
-        "memory: usage 1kB, limit 1kB, failcnt 0",
+        "x invoked oom-killer: gfp_mask=0x1, nodemask=",
         "oom_reaper: unable to reap pid:1 (x)",
     ] {
         let line = Line::parse(specimen.as_bytes(), 4096);

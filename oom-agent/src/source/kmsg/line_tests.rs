@@ -147,45 +147,80 @@ fn page_tables_said_in_the_wrong_unit_are_righted_or_unknown() {
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn everything_else_that_the_oom_killer_prints() {
     let comm = Comm::new(b"hog");
-    let usage = |limit_bytes| {
-        Line::Usage(Charge {
+    let counter = |counted| {
+        let counter = Counter {
             usage_bytes: 1024,
-            limit_bytes,
-            failcnt: 7,
-            oom_group: None,
-        })
+            limit_bytes: Some(2048),
+            failcnt: Some(7),
+        };
+        Line::Counter(counted, counter)
+    };
+    let choice = |scope| Line::Choice {
+        tid: 5,
+        comm,
+        scope,
     };
     let cases: &[(&str, Line<'_>)] = &[
         (
             "CPU: 1 UID: 0 PID: 9392 Comm: hog Not tainted 6.18",
-            Line::Cpu {
+            Line::Cpu(Cpu {
+                cpu: Some(1),
                 tid: 9392,
                 comm_and_rest: b"hog Not tainted 6.18",
-            },
+            }),
         ),
         (
             "CPU: 3 PID: 9392 Comm: hog Not tainted 4.19",
-            Line::Cpu {
+            Line::Cpu(Cpu {
+                cpu: Some(3),
                 tid: 9392,
                 comm_and_rest: b"hog Not tainted 4.19",
-            },
+            }),
         ),
         ("CPU: hog", Line::Other),
-        ("memory: usage 1kB, limit 2kB, failcnt 7", usage(Some(2048))),
+        ("CPU    0: hi:    0, btch:   1 usd:   0", Line::Other),
+        ("Call Trace:", Line::TraceBegin),
+        (" dump_header+0x43/0x1c0", Line::Frame(b"dump_header")),
         (
-            "memory: usage 1kB, limit 9007199254740988kB, failcnt 7",
-            usage(None),
+            "[<ffffffff9a9c2a8e>] dump_header+0x43/0x1c0",
+            Line::Frame(b"dump_header"),
+        ),
+        (" ? dump_header+0x43/0x1c0", Line::Other),
+        (" </TASK>", Line::TraceEnd),
+        ("RIP: 0033:0x7fd102d8c0ba", Line::TraceEnd),
+        (
+            "memory: usage 1kB, limit 2kB, failcnt 7",
+            counter(Counted::Memory),
         ),
         (
-            "memory: usage 1kB, limit 9007199254740928kB, failcnt 7",
-            usage(None),
+            "swap: usage 1kB, limit 2kB, failcnt 7",
+            counter(Counted::Swap),
         ),
         (
-            "memory: usage 1kB, limit 18014398509481983kB, failcnt 7",
-            usage(None),
+            "memory+swap: usage 1kB, limit 2kB, failcnt 7",
+            counter(Counted::Memsw),
+        ),
+        (
+            "kmem: usage 1kB, limit 2kB, failcnt 7",
+            counter(Counted::Kmem),
         ),
         ("memory: usage many", Line::Malformed),
-        ("memory+swap: usage 1kB, limit 2kB, failcnt 7", Line::Other),
+        ("Memory cgroup stats for /a:", Line::StatsFor(b"")),
+        (
+            "Memory cgroup stats for /a: cache:0KB",
+            Line::StatsFor(b" cache:0KB"),
+        ),
+        ("Memory cgroup stats for ", Line::Fragment),
+        ("anon 4096", Line::Listed(b"anon 4096")),
+        ("anon 4096\nfile 0", Line::Listed(b"anon 4096\nfile 0")),
+        ("Mem-Info:", Line::MemInfo(b"Mem-Info:")),
+        (
+            "Normal free:1kB min:1kB",
+            Line::MemInfo(b"Normal free:1kB min:1kB"),
+        ),
+        (" mapped:1 shmem:2", Line::MemInfo(b" mapped:1 shmem:2")),
+        ("Total swap = 0kB", Line::MemInfo(b"Total swap = 0kB")),
+        ("17 pages RAM", Line::MemInfo(b"17 pages RAM")),
         (
             "[   9394]     0  9394 hog",
             Line::TableRow(b"[   9394]     0  9394 hog"),
@@ -194,9 +229,29 @@ fn everything_else_that_the_oom_killer_prints() {
         (
             "Task in /a/b killed as a result of limit of /a",
             Line::LegacyMemcg {
-                task_memcg: b"/a/b",
-                oom_memcg: b"/a",
+                task_memcg: Some(b"/a/b"),
+                oom_memcg: Some(b"/a"),
             },
+        ),
+        (
+            "Task in /a killed as a result of limit of host",
+            Line::LegacyMemcg {
+                task_memcg: Some(b"/a"),
+                oom_memcg: None,
+            },
+        ),
+        (
+            "Memory limit reached of cgroup /a",
+            Line::LegacyMemcg {
+                task_memcg: None,
+                oom_memcg: Some(b"/a"),
+            },
+        ),
+        ("Task in /a", Line::Fragment),
+        ("Task in /a killed as a result of limit of ", Line::Fragment),
+        (
+            "hog invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), nodemask=",
+            Line::Fragment,
         ),
         (
             "Task in /a/b killed as a result of limit of /c",
@@ -204,7 +259,15 @@ fn everything_else_that_the_oom_killer_prints() {
         ),
         (
             "Memory cgroup out of memory: Kill process 5 (hog) score 1 or sacrifice child",
-            Line::Choice { tid: 5, comm },
+            choice(Some(Scope::Memcg)),
+        ),
+        (
+            "Out of memory (oom_kill_allocating_task): Kill process 5 (hog) score 0 or sacrifice child",
+            choice(Some(Scope::System)),
+        ),
+        (
+            "A policy: Kill process 5 (hog) score 0 or sacrifice child",
+            choice(None),
         ),
         (
             "Tasks in /a set are going to be killed due to memory.oom.group set",
@@ -252,6 +315,12 @@ fn everything_else_that_the_oom_killer_prints() {
         ),
         ("sysrq: Manual OOM execution", Line::SysrqRequested),
         ("SysRq : Manual OOM execution", Line::SysrqRequested),
+        ("sysrq: SysRq : Manual OOM execution", Line::SysrqRequested),
+        ("Manual OOM execution", Line::Other),
+        (
+            "OOM request ignored because killer is disabled",
+            Line::SysrqIgnored,
+        ),
         (
             "sysrq: OOM request ignored. No task eligible",
             Line::SysrqIgnored,
@@ -264,10 +333,11 @@ fn everything_else_that_the_oom_killer_prints() {
         ("oom_kill_process: hello", Line::Malformed),
         (
             "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null)",
-            Line::SummaryFragment,
+            Line::Fragment,
         ),
         ("EXT4-fs (vda): mounted filesystem", Line::Other),
-        (" oom_kill_process.cold+0x8/0x8a", Line::Other),
+        ("swap 0", Line::Listed(b"swap 0")),
+        ("systemd[1]: started", Line::Other),
         ("", Line::Other),
     ];
     for (message, expected) in cases {
@@ -325,15 +395,15 @@ proptest! {
         prop_assert_eq!(parse(&message), Line::AlreadyExiting { tid, comm });
 
         let message = line(format!("Out of memory: Kill process {tid} ("), ") score 12 or sacrifice child");
-        prop_assert_eq!(parse(&message), Line::Choice { tid, comm });
+        prop_assert_eq!(parse(&message), Line::Choice { tid, comm, scope: Some(Scope::System) });
 
         let message = line(format!("oom_reaper: reaped process {tid} ("), "), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB");
         prop_assert_eq!(parse(&message), Line::Reaped { tid, reaped: true });
 
         let message = line(format!("CPU: 1 UID: 0 PID: {tid} Comm: "), " Not tainted");
-        let Line::Cpu { tid: said, comm_and_rest } = parse(&message) else { panic!("no CPU line") };
-        prop_assert_eq!(said, tid);
-        prop_assert!(comm_and_rest.starts_with(raw));
+        let Line::Cpu(cpu) = parse(&message) else { panic!("no CPU line") };
+        prop_assert_eq!(cpu.tid, tid);
+        prop_assert!(cpu.comm_and_rest.starts_with(raw));
     }
 
     #[test]
@@ -345,7 +415,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(
-        head in proptest::sample::select(vec!["", "CPU: ", "memory: usage ", "oom_reaper: ", "Task in ", "sysrq: ", "[", "Killed process "]),
+        head in proptest::sample::select(vec!["", "CPU: ", "memory: usage ", "Memory cgroup stats for ", " [<ff>] ", "Node 0 ", "oom_reaper: ", "Task in ", "sysrq: ", "[", "Killed process "]),
         tail: Vec<u8>,
     ) {
         let _ = parse(&[head.as_bytes(), &tail].concat());

@@ -8,7 +8,6 @@ use super::{
     join::Joiner,
     line::{Line, warm_up},
     report::{Assembler, Meta},
-    summary::Summary,
 };
 use crate::evidence::KmsgEvidence;
 
@@ -66,7 +65,7 @@ impl Messages {
 
     /// Messages are missing here.
     pub fn gap(&mut self, out: &mut Vec<KmsgEvidence>) {
-        self.end_summary(out);
+        self.end_line(out);
         self.assembler.gap();
     }
 
@@ -75,11 +74,13 @@ impl Messages {
         let Message { meta, text, .. } = message;
         let by_kernel = message.by_kernel || self.accept_forged;
         if by_kernel
-            && message.fragment
-            && let Some((begun, text)) = self.joiner.extend(meta, text)
+            && self.joiner.is_open()
+            && let Some((begun, text)) = self.joiner.extend(meta, text, message.fragment)
         {
-            self.assembler
-                .feed(begun, Line::parse(text, self.page_size), out);
+            let line = Line::parse(text, self.page_size);
+            self.assembler.feed(begun, line, out);
+            let whole = is_whole(&line);
+            self.joiner.judge(whole);
             return true;
         }
         let line = Line::parse(text, self.page_size);
@@ -97,22 +98,25 @@ impl Messages {
             return true;
         }
         if line.is_about_oom() {
-            self.end_summary(out);
+            self.end_line(out);
         }
-        if matches!(line, Line::Summary(_) | Line::SummaryFragment) {
-            self.joiner.begin(meta, text);
+        if matches!(line, Line::Summary(_) | Line::StatsFor(_) | Line::Fragment) {
+            self.joiner.begin(meta, text, is_whole(&line));
         }
         self.assembler.feed(meta, line, out);
         true
     }
 
-    fn end_summary(&mut self, out: &mut Vec<KmsgEvidence>) {
-        if let Some((begun, text)) = self.joiner.end()
-            && Summary::parse(text).is_none()
-        {
+    /// Nothing continues the line that was printed piecemeal.
+    fn end_line(&mut self, out: &mut Vec<KmsgEvidence>) {
+        if let Some(begun) = self.joiner.end() {
             out.push(KmsgEvidence::Malformed {
                 seq: Some(begun.seq),
             });
         }
     }
+}
+
+fn is_whole(line: &Line<'_>) -> bool {
+    !matches!(line, Line::Fragment)
 }

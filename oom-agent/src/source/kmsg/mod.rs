@@ -10,16 +10,22 @@
 //!                                                                     and whose kill it is
 //! ```
 
+pub mod cpu;
 pub mod decode;
 mod join;
 pub mod line;
+pub mod mem_info;
 pub mod messages;
+mod open;
 pub mod reader;
 pub mod record;
 pub mod report;
+mod scan;
+pub mod stats;
 pub mod summary;
 pub mod table;
 pub mod thread;
+pub mod trace;
 
 pub use decode::Decoder;
 pub use reader::{Batch, KmsgError, KmsgReader, Options, Position, RecordSource};

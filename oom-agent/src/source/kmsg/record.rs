@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use super::scan::number;
+
 /// A record of the kernel log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -113,11 +115,6 @@ fn hex(digit: u8) -> Option<u8> {
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     }
-}
-
-/// A decimal number that fills the whole field and fits.
-pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -9,19 +9,16 @@
 use std::sync::Arc;
 
 use super::{
-    line::{Header, Killed, Line},
+    line::{Killed, Line, scope},
+    open::Open,
     record::Caller,
-    summary::{Summary, is_within},
-    table::Columns,
+    summary::is_within,
 };
 use crate::{
-    event::Role,
+    event::{Role, Scope},
     evidence::{KmsgEvidence, KmsgKill, KmsgReport},
     text::{Comm, printable},
 };
-
-/// Rows kept of one process table; 8192 are 0.7 MB.
-const MAX_TASKS: usize = 8192;
 
 /// Callers followed at once. One holds `oom_lock` at a time; the rest are reports that never ended.
 const MAX_STREAMS: usize = 8;
@@ -55,23 +52,18 @@ pub struct Assembler {
 struct Stream {
     /// From a header (or the first line of a truncated report) to the kill.
     open: Option<Open>,
-    /// From a `sacrifice child` line to the kill: the victim may be a child of the chosen task.
-    may_be_child: bool,
+    /// From a `sacrifice child` line to the kill.
+    choice: Option<Choice>,
     /// From a kill to the line after it: the kernel announces a group kill right there.
     last: Option<Last>,
     /// From a group's announcement until its members have been killed.
     group: Option<Group>,
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    report: KmsgReport,
-    columns: Option<Columns>,
-    has_header: bool,
-    /// Where the summary stood.
-    summary_seq: Option<u64>,
-    /// The summary's text, if its names could not be told apart without the victim's comm.
-    ambiguous: Option<Vec<u8>>,
+/// The victim may be a child of the chosen task.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    scope: Option<Scope>,
 }
 
 #[derive(Debug)]
@@ -117,9 +109,9 @@ impl Assembler {
         let abandoned = &mut self.abandoned;
         self.streams.retain_mut(|(_, stream)| {
             let open = stream.open.take();
-            *abandoned += u64::from(open.as_ref().is_some_and(|o| o.report.victim_tid.is_none()));
+            *abandoned += u64::from(open.as_ref().is_some_and(|open| !open.names_victim()));
             *stream = Stream {
-                open: open.filter(|open| open.report.victim_tid.is_some()),
+                open: open.filter(Open::names_victim),
                 ..Stream::default()
             };
             stream.open.is_some()
@@ -134,7 +126,7 @@ impl Assembler {
             caller,
         } = meta;
         match line {
-            Line::Other | Line::SysrqRequested | Line::SummaryFragment => {}
+            Line::Other | Line::SysrqRequested | Line::Fragment => {}
             Line::Malformed => out.push(KmsgEvidence::Malformed { seq: Some(seq) }),
             Line::Reaped { tid, reaped } => {
                 out.push(KmsgEvidence::Reaped {
@@ -149,30 +141,24 @@ impl Assembler {
                 out.push(KmsgEvidence::Suppressed { reports });
             }
             Line::Header(header) => self.open(meta, |open| open.header(header)),
-            Line::Usage(charge) => self.part(meta, |open| {
-                open.report.limit.get_or_insert(charge);
-            }),
-            Line::TableHeader(columns) => self.part(meta, |open| open.columns = Some(columns)),
+            Line::Counter(counted, counter) => {
+                self.part(meta, |open| open.counter(counted, counter));
+            }
+            Line::StatsFor(inline) => self.part(meta, |open| open.stats_for(seq, inline)),
+            Line::TableHeader(columns) => self.part(meta, |open| open.table(columns)),
             Line::LegacyMemcg {
                 task_memcg,
                 oom_memcg,
-            } => self.part(meta, |open| {
-                open.report.task_memcg = Some(printable(task_memcg).into_owned());
-                open.report.oom_memcg = Some(printable(oom_memcg).into_owned());
-            }),
-            Line::Cpu { tid, comm_and_rest } => {
-                if let Some(open) = self.find(caller) {
-                    open.cpu(tid, comm_and_rest);
-                }
-            }
-            Line::TableRow(row) => {
-                let page_size = self.page_size;
-                if let Some(open) = self.find(caller) {
-                    open.row(row, page_size);
-                }
-            }
+            } => self.part(meta, |open| open.legacy(task_memcg, oom_memcg)),
+            Line::Cpu(_)
+            | Line::TraceBegin
+            | Line::Frame(_)
+            | Line::TraceEnd
+            | Line::Listed(_)
+            | Line::MemInfo(_)
+            | Line::TableRow(_) => self.anybodys(caller, line),
             Line::Summary(summary) => self.part(meta, |open| open.summary(seq, &summary)),
-            Line::Choice { tid, comm } => self.choice(caller, tid, comm),
+            Line::Choice { tid, comm, scope } => self.choice(caller, tid, comm, scope),
             Line::Killed(killed) => self.killed(meta, &killed, out),
             Line::GroupKill { cgroup } => {
                 self.group(meta, cgroup);
@@ -251,25 +237,40 @@ impl Assembler {
 
     /// Opens a report, abandoning the one that is open.
     fn open(&mut self, meta: Meta, fill: impl FnOnce(&mut Open)) {
-        let mut open = Open::default();
-        open.report.seq = meta.seq;
-        open.report.monotonic_ns = meta.monotonic_ns;
+        let stream = self.stream(meta.caller);
+        let before = stream.open.take();
+        let overtook = before.as_ref().is_some_and(|before| !before.has_ended());
+        let mut open = Open::new(meta.seq, meta.monotonic_ns, overtook);
         fill(&mut open);
-        let before = std::mem::replace(
-            self.stream(meta.caller),
-            Stream {
-                open: Some(open),
-                ..Stream::default()
-            },
-        );
-        self.abandoned += u64::from(before.open.is_some());
+        *stream = Stream {
+            open: Some(open),
+            ..Stream::default()
+        };
+        self.abandoned += u64::from(before.is_some());
+    }
+
+    /// Lines that others print too: they add to a report, but do not open one.
+    fn anybodys(&mut self, caller: Option<Caller>, line: Line<'_>) {
+        let page_size = self.page_size;
+        let Some(open) = self.find(caller) else {
+            return;
+        };
+        match line {
+            Line::Cpu(cpu) => open.cpu(&cpu),
+            Line::TraceBegin => open.trace_begin(),
+            Line::Frame(function) => open.frame(function),
+            Line::TraceEnd => open.trace_end(),
+            Line::Listed(text) => open.listed(text),
+            Line::MemInfo(text) => open.mem_info(text, page_size),
+            Line::TableRow(row) => open.row(row, page_size),
+            _ => {}
+        }
     }
 
     /// Adds to the open report, or opens one whose beginning was not seen.
     fn part(&mut self, meta: Meta, fill: impl FnOnce(&mut Open)) {
-        // A summary is the last part; what comes after it belongs to another report.
         match self.find(meta.caller) {
-            Some(open) if open.summary_seq.is_none_or(|seq| seq == meta.seq) => fill(open),
+            Some(open) if !open.ended_before(meta.seq) => fill(open),
             _ => self.open(meta, fill),
         }
     }
@@ -277,32 +278,31 @@ impl Assembler {
     /// Takes the open report if it is about this task; a report that is not has missed its kill.
     fn close(&mut self, caller: Option<Caller>, tid: u32, comm: Comm) -> Option<Arc<KmsgReport>> {
         let stream = self.stream(caller);
-        let may_be_child = std::mem::take(&mut stream.may_be_child);
+        let may_be_child = stream.choice.take().is_some();
         let open = stream.open.take()?;
-        if may_be_child || open.is_about(tid) {
-            return Some(Arc::new(open.finish(tid, comm)));
-        }
-        self.abandoned += 1;
-        None
+        let report = (may_be_child || open.is_about(tid))
+            .then(|| open.finish(Some((tid, comm))))
+            .flatten();
+        self.abandoned += u64::from(report.is_none());
+        report.map(Arc::new)
     }
 
     fn close_without_victim(&mut self, caller: Option<Caller>) -> Option<Arc<KmsgReport>> {
         let stream = std::mem::take(self.stream(caller));
-        Some(Arc::new(stream.open?.report))
+        let report = stream.open?.finish(None);
+        self.abandoned += u64::from(report.is_none());
+        report.map(Arc::new)
     }
 
-    fn choice(&mut self, caller: Option<Caller>, tid: u32, comm: Comm) {
+    fn choice(&mut self, caller: Option<Caller>, tid: u32, comm: Comm, scope: Option<Scope>) {
         let stream = self.stream(caller);
-        stream.may_be_child = true;
+        stream.choice = Some(Choice { scope });
         stream.group = None;
         if let Some(open) = stream.open.take_if(|open| !open.is_about(tid)) {
             drop(open);
             self.abandoned += 1;
         } else if let Some(open) = &mut stream.open {
-            // Before 5.0 there is no summary: the report ends with the choice.
-            open.report.complete = open.has_header;
-            open.report.victim_tid.get_or_insert(tid);
-            open.report.victim_comm.get_or_insert(comm);
+            open.choice(tid, comm, scope);
         }
     }
 
@@ -334,10 +334,13 @@ impl Assembler {
             oom_score_adj: killed.oom_score_adj,
             memory: killed.memory,
             role: Role::Chosen,
+            scope: scope(killed.prefix),
             group: None,
             report: None,
+            reaper: None,
         });
         let stream = self.stream(meta.caller);
+        kill.scope = kill.scope.or(stream.choice.and_then(|choice| choice.scope));
         if stream
             .group
             .as_ref()
@@ -360,87 +363,6 @@ impl Assembler {
             }
         }
         out.push(KmsgEvidence::Killed(kill));
-    }
-}
-
-impl Open {
-    fn header(&mut self, header: Header<'_>) {
-        self.has_header = true;
-        let report = &mut self.report;
-        report.trigger_comm = Some(header.comm);
-        report.gfp_mask = Some(header.gfp_mask);
-        report.gfp_flags = header.gfp_flags.map(|flags| printable(flags).into_owned());
-        report.order = Some(header.order);
-        report.trigger_oom_score_adj = Some(header.oom_score_adj);
-    }
-
-    /// Another CPU's stack may come in between: only the trigger's own name counts.
-    fn cpu(&mut self, tid: u32, comm_and_rest: &[u8]) {
-        let rest = |comm: Comm| {
-            comm_and_rest
-                .strip_prefix(comm.as_bytes())
-                .map(<[u8]>::first)
-        };
-        if self.report.trigger_comm.and_then(rest) == Some(Some(&b' ')) {
-            self.report.trigger_tid.get_or_insert(tid);
-        }
-    }
-
-    fn row(&mut self, row: &[u8], page_size: u64) {
-        let Some(columns) = &self.columns else { return };
-        match columns.row(row, page_size) {
-            Some(task) if self.report.tasks.len() < MAX_TASKS => self.report.tasks.push(task),
-            _ => self.report.tasks_dropped += 1,
-        }
-    }
-
-    /// A summary with the same number is the first one continued (see `join`) and takes its place.
-    fn summary(&mut self, seq: u64, summary: &Summary<'_>) {
-        self.summary_seq = Some(seq);
-        let report = &mut self.report;
-        report.complete = self.has_header;
-        report.constraint = summary.constraint;
-        report.global = summary.global;
-        report.victim_tid = Some(summary.tid);
-        report.victim_uid = Some(summary.uid);
-        self.ambiguous = None;
-        self.names(summary, None);
-        if self.report.victim_comm.is_none() {
-            self.ambiguous = Some(summary.text().to_vec());
-        }
-        self.columns = None;
-    }
-
-    fn names(&mut self, summary: &Summary<'_>, comm: Option<Comm>) {
-        let names = summary.names(comm);
-        let text = |path: &[u8]| printable(path).into_owned();
-        self.report.oom_memcg = names.oom_memcg.map(text);
-        self.report.task_memcg = names.task_memcg.map(text);
-        self.report.victim_comm = names.comm;
-    }
-
-    /// The kernel names a thread that still has memory, which need not be the one of the summary: then
-    /// the table has both.
-    fn is_about(&self, tid: u32) -> bool {
-        let Some(victim) = self.report.victim_tid else {
-            return true;
-        };
-        victim == tid
-            || self
-                .report
-                .tasks
-                .iter()
-                .any(|t| t.pid == tid && t.tgid == victim)
-    }
-
-    fn finish(mut self, tid: u32, comm: Comm) -> KmsgReport {
-        if let Some(text) = self.ambiguous.take()
-            && self.report.victim_tid == Some(tid)
-            && let Some(summary) = Summary::parse(&text)
-        {
-            self.names(&summary, Some(comm));
-        }
-        self.report
     }
 }
 

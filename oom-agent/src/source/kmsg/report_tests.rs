@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::source::kmsg::open::MAX_TASKS;
 
 const PAGE: u64 = 4096;
 

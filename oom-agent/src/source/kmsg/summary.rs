@@ -12,7 +12,7 @@ use regex::bytes::Regex;
 
 use super::{
     line::{pattern, signed_uid},
-    record::number,
+    scan::number,
 };
 use crate::{
     event::Constraint,
