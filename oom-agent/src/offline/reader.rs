@@ -160,16 +160,16 @@ impl<'a, S: Sink> Reader<'a, S> {
             whole.end = more.end;
             next = after;
         }
-        self.message(number, head, &block[whole])?;
+        self.message(number, &mut head, &block[whole])?;
         ControlFlow::Continue(next)
     }
 
-    fn message(&mut self, number: u64, mut head: Head<'_>, text: &[u8]) -> ControlFlow<()> {
+    fn message(&mut self, number: u64, head: &mut Head<'_>, text: &[u8]) -> ControlFlow<()> {
         head.unescape();
         let line = Numbered { number, text };
         let candidates = &self.candidates;
         let attend = self.streams.push(
-            &head,
+            head,
             line,
             || candidates.looks_like_oom(&head.text),
             &mut self.summary,
@@ -243,7 +243,7 @@ impl<'a, S: Sink> Reader<'a, S> {
             text.push(b'}');
             let number = self.summary.lines;
             match self.head(&text) {
-                Some(head) => self.message(number, head, &text)?,
+                Some(mut head) => self.message(number, &mut head, &text)?,
                 None => self.without_head(number, &text)?,
             }
         }
