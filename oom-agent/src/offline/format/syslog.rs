@@ -22,7 +22,8 @@ pub(super) fn parse<'a>(line: &'a [u8], calendar: &mut Calendar) -> Option<Head<
         }
     }
     match scan.peek()? {
-        b'[' => head.monotonic_ns = Some(stamp::kernel(&mut scan)?),
+        // With a priority it is `dmesg -r`.
+        b'[' if head.level.is_none() => head.monotonic_ns = Some(stamp::kernel(&mut scan)?),
         b'A'..=b'Z' => head.wall = Some(named(&mut scan, calendar)?),
         b'0'..=b'9' => head.wall = Some(numeric(&mut scan, calendar)?),
         _ => return None,
