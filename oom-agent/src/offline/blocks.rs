@@ -157,17 +157,15 @@ pub(super) fn first_of(text: &[u8], end: usize) -> Option<usize> {
 fn long_lines(block: &[u8]) -> u64 {
     let (mut count, mut at) = (0, 0);
     while block.len() - at > MAX_LINE {
-        let newline = memchr::memrchr(b'\n', &block[at..=at + MAX_LINE]);
-        at += match newline {
-            Some(newline) => newline + 1,
-            None => {
-                count += 1;
-                match memchr::memchr(b'\n', &block[at..]) {
-                    Some(newline) => newline + 1,
-                    None => break,
-                }
-            }
+        if let Some(newline) = memchr::memrchr(b'\n', &block[at..=at + MAX_LINE]) {
+            at += newline + 1;
+            continue;
+        }
+        count += 1;
+        let Some(newline) = memchr::memchr(b'\n', &block[at..]) else {
+            break;
         };
+        at += newline + 1;
     }
     count
 }

@@ -3,7 +3,7 @@
 //! Reads the beginning of an input; emits the [`Format`] that takes most of its lines. Refuses to guess
 //! from less than one line: what nothing takes is [`Format::Plain`].
 
-use super::format::{self, Calendar, Format};
+use super::format::{self, Calendar, Format, Head};
 
 /// Lines that are asked.
 const LINES: usize = 256;
@@ -48,12 +48,15 @@ pub(super) fn format(beginning: &[u8], calendar: &Calendar) -> Format {
 fn vote(line: &[u8], calendar: &mut Calendar) -> Option<Format> {
     let returned = line.ends_with(b"\r") || line.starts_with(b"\r");
     let line = line.trim_ascii();
-    let mut takes = |format| format::parse(format, line, calendar);
+    let mut takes = |format| {
+        let mut head = Head::default();
+        format::parse(format, line, calendar, &mut head).map(|()| head.foreign)
+    };
     match line.first()? {
         b'{' | b'"' | b'}' | 0x1e => Some(Format::Json),
         b'0'..=b'9' if takes(Format::Kmsg).is_some() => Some(Format::Kmsg),
         // `[  123.456789] host kernel: text` against `[  123.456789] driver device: text`.
-        b'[' if takes(Format::Syslog).is_some_and(|head| !head.foreign) => Some(Format::Syslog),
+        b'[' if takes(Format::Syslog) == Some(false) => Some(Format::Syslog),
         b'[' => takes(Format::Console).map(|_| {
             if returned {
                 Format::Console

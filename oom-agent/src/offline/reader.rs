@@ -143,10 +143,11 @@ impl<'a, S: Sink> Reader<'a, S> {
         let (line, mut next) = line_at(block, at);
         self.summary.lines += 1;
         let number = self.summary.lines;
-        let Some(mut head) = self.head(&block[line.clone()]) else {
+        let mut head = Head::default();
+        if self.head(&block[line.clone()], &mut head).is_none() {
             self.without_head(number, &block[line])?;
             return ControlFlow::Continue(next);
-        };
+        }
         let mut whole = line;
         for _ in 0..MORE_LINES {
             if block.get(next) != Some(&b' ') || next - at > MORE_BYTES {
@@ -180,23 +181,28 @@ impl<'a, S: Sink> Reader<'a, S> {
     }
 
     /// The line in the input's own form, or in any other. What is pasted in between has no form.
-    fn head<'l>(&mut self, line: &'l [u8]) -> Option<Head<'l>> {
+    fn head<'l>(&mut self, line: &'l [u8], head: &mut Head<'l>) -> Option<()> {
         let calendar = &mut self.calendar;
-        let own = (self.format != Format::Plain)
-            .then(|| format::parse(self.format, line, calendar))
-            .flatten();
-        let other = || {
-            let others = OTHERS.iter().filter(|other| **other != self.format);
-            let mut heads = others.filter_map(|other| format::parse(*other, line, calendar));
-            heads.next()
+        let mut attempt = |format| {
+            let taken = format::parse(format, line, calendar, head);
+            if taken.is_none() {
+                *head = Head::default();
+            }
+            taken
         };
-        let mut head = own.or_else(other).or_else(|| {
-            (self.format == Format::Plain && !line.starts_with(b"-- "))
-                .then(|| format::parse(Format::Plain, line, &mut self.calendar))
-                .flatten()
-        })?;
-        head.boot = head.boot.or(self.boot);
-        Some(head)
+        let plain = self.format == Format::Plain;
+        let mut taken = if plain { None } else { attempt(self.format) };
+        if taken.is_none() {
+            let others = OTHERS.iter().filter(|other| **other != self.format);
+            taken = others.copied().find_map(&mut attempt);
+        }
+        if taken.is_none() && plain && !line.starts_with(b"-- ") {
+            taken = attempt(Format::Plain);
+        }
+        if head.boot.is_none() {
+            head.boot = self.boot;
+        }
+        taken
     }
 
     /// A line that no form takes.
@@ -242,8 +248,9 @@ impl<'a, S: Sink> Reader<'a, S> {
         if text.len() > 1 {
             text.push(b'}');
             let number = self.summary.lines;
-            match self.head(&text) {
-                Some(mut head) => self.message(number, &mut head, &text)?,
+            let mut head = Head::default();
+            match self.head(&text, &mut head) {
+                Some(()) => self.message(number, &mut head, &text)?,
                 None => self.without_head(number, &text)?,
             }
         }
@@ -268,10 +275,10 @@ fn line_at(block: &[u8], at: usize) -> (Range<usize>, usize) {
     let newline = memchr::memchr(b'\n', &block[at..]);
     let end = newline.map_or(block.len(), |newline| at + newline);
     let mut line = at..end.min(at + MAX_LINE);
-    while line.len() > 0 && block[line.end - 1] == b'\r' {
+    while !line.is_empty() && block[line.end - 1] == b'\r' {
         line.end -= 1;
     }
-    while line.len() > 0 && block[line.start] == b'\r' {
+    while !line.is_empty() && block[line.start] == b'\r' {
         line.start += 1;
     }
     (

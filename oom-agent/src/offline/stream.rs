@@ -180,7 +180,8 @@ impl Stream {
             boot_offset_ns: 0,
         };
         self.correlator.tick(now, &mut self.events);
-        for piece in std::mem::take(&mut self.evidence) {
+        let mut evidence = std::mem::take(&mut self.evidence);
+        for piece in evidence.drain(..) {
             if let Some(seq) = opens(&piece) {
                 self.stamps.push_back((seq, stamps));
                 if self.stamps.len() > MAX_STAMPS {
@@ -197,17 +198,21 @@ impl Stream {
             self.correlator
                 .observe(Evidence::Kmsg(piece), now, &mut self.events);
         }
+        // Its room is used again.
+        self.evidence = evidence;
         self.hand_over(sink)
     }
 
     fn hand_over(&mut self, sink: &mut impl Sink) -> ControlFlow<()> {
-        for mut event in std::mem::take(&mut self.events) {
+        let mut events = std::mem::take(&mut self.events);
+        for mut event in events.drain(..) {
             match &mut event {
                 Event::OomKill(kill) => self.dress_kill(kill),
                 Event::OomInstance(instance) => self.dress(instance),
             }
             sink.event(event)?;
         }
+        self.events = events;
         if self.correlator.is_quiet() {
             self.stamps.clear();
         }
@@ -226,10 +231,10 @@ impl Stream {
             ..Now::default()
         };
         self.correlator.finish(now, &mut self.events);
-        let flow = flow
-            .is_continue()
-            .then(|| self.hand_over(sink))
-            .unwrap_or(flow);
+        let flow = match flow {
+            ControlFlow::Continue(()) => self.hand_over(sink),
+            enough @ ControlFlow::Break(()) => enough,
+        };
         summary.add(self.correlator.counts(), before + abandoned);
         flow
     }

@@ -24,7 +24,7 @@ pub(super) struct Streams<'o> {
     prefix: String,
     /// Whether another boot than the first has been seen.
     later_boot: bool,
-    streams: Vec<Stream>,
+    open: Vec<Stream>,
     /// Where the stream of the last line is.
     last: usize,
 }
@@ -35,7 +35,7 @@ impl<'o> Streams<'o> {
             options,
             prefix,
             later_boot: false,
-            streams: Vec::new(),
+            open: Vec::new(),
             last: 0,
         }
     }
@@ -59,7 +59,7 @@ impl<'o> Streams<'o> {
             !banner && stream.advance(head, line.number)
         };
         let at = match self.find(head) {
-            Some(at) if goes_on(&mut self.streams[at]) => at,
+            Some(at) if goes_on(&mut self.open[at]) => at,
             Some(at) => {
                 self.end(at, summary, sink)?;
                 self.later_boot = true;
@@ -69,7 +69,7 @@ impl<'o> Streams<'o> {
             None => return ControlFlow::Continue(0),
         };
         self.last = at;
-        let stream = &mut self.streams[at];
+        let stream = &mut self.open[at];
         let told = stream.push(head, line, sink)?;
         ControlFlow::Continue(match (told, stream.is_open()) {
             (false, _) => 0,
@@ -80,7 +80,7 @@ impl<'o> Streams<'o> {
 
     /// A line of a record that is no message of its own.
     pub(super) fn pass_over(&mut self) {
-        if let Some(stream) = self.streams.get_mut(self.last) {
+        if let Some(stream) = self.open.get_mut(self.last) {
             stream.pass_over();
         }
     }
@@ -91,8 +91,8 @@ impl<'o> Streams<'o> {
         summary: &mut Summary,
         sink: &mut impl Sink,
     ) -> ControlFlow<()> {
-        self.later_boot |= !self.streams.is_empty();
-        while let Some(at) = self.streams.len().checked_sub(1) {
+        self.later_boot |= !self.open.is_empty();
+        while let Some(at) = self.open.len().checked_sub(1) {
             self.end(at, summary, sink)?;
         }
         ControlFlow::Continue(())
@@ -102,10 +102,10 @@ impl<'o> Streams<'o> {
         let is_it = |stream: &Stream| {
             stream.key.boot == head.boot && stream.key.host.as_deref() == head.host
         };
-        if self.streams.get(self.last).is_some_and(is_it) {
+        if self.open.get(self.last).is_some_and(is_it) {
             return Some(self.last);
         }
-        self.streams.iter().position(is_it)
+        self.open.iter().position(is_it)
     }
 
     fn begin(
@@ -115,8 +115,8 @@ impl<'o> Streams<'o> {
         summary: &mut Summary,
         sink: &mut impl Sink,
     ) -> ControlFlow<(), usize> {
-        if self.streams.len() == MAX_STREAMS
-            && let Some(oldest) = (0..MAX_STREAMS).min_by_key(|&at| self.streams[at].used)
+        if self.open.len() == MAX_STREAMS
+            && let Some(oldest) = (0..MAX_STREAMS).min_by_key(|&at| self.open[at].used)
         {
             self.end(oldest, summary, sink)?;
         }
@@ -126,17 +126,17 @@ impl<'o> Streams<'o> {
         };
         let mut stream = Stream::new(key, &self.prefix, !self.later_boot, self.options);
         stream.advance(head, line);
-        self.streams.push(stream);
-        ControlFlow::Continue(self.streams.len() - 1)
+        self.open.push(stream);
+        ControlFlow::Continue(self.open.len() - 1)
     }
 
     fn end(&mut self, at: usize, summary: &mut Summary, sink: &mut impl Sink) -> ControlFlow<()> {
-        self.streams.swap_remove(at).finish(summary, sink)
+        self.open.swap_remove(at).finish(summary, sink)
     }
 
     /// Nothing follows.
     pub(super) fn finish(mut self, summary: &mut Summary, sink: &mut impl Sink) -> ControlFlow<()> {
-        while !self.streams.is_empty() {
+        while !self.open.is_empty() {
             self.end(0, summary, sink)?;
         }
         ControlFlow::Continue(())

@@ -9,10 +9,17 @@ use std::borrow::Cow;
 use super::{Calendar, Escapes, Head, Wall, calendar::Zone, scan::Scan, stamp};
 
 /// A line that begins with its stamp.
-pub(super) fn parse<'a>(line: &'a [u8], calendar: &mut Calendar) -> Option<Head<'a>> {
+pub(super) fn parse<'a>(
+    line: &'a [u8],
+    calendar: &mut Calendar,
+    head: &mut Head<'a>,
+) -> Option<()> {
     let mut scan = Scan::new(line);
-    let priority = stamp::priority(&mut scan).or_else(|| decoded(&mut scan));
-    let mut head = Head::default();
+    let priority = match scan.peek()? {
+        b'<' => stamp::priority(&mut scan),
+        b'a'..=b'z' => decoded(&mut scan),
+        _ => None,
+    };
     if let Some((facility, level)) = priority {
         head.level = Some(level);
         head.foreign = facility != 0;
@@ -26,36 +33,35 @@ pub(super) fn parse<'a>(line: &'a [u8], calendar: &mut Calendar) -> Option<Head<
     } else {
         relative(&mut scan)?;
     }
-    Some(finish(head, line, scan))
+    finish(line, scan, head);
+    Some(())
 }
 
 /// A line with a stamp of the kernel's anywhere in it: on a console the kernel does not wait for a
 /// program to end its line.
-pub(super) fn find<'a>(line: &'a [u8], calendar: &mut Calendar) -> Option<Head<'a>> {
-    if let Some(head) = parse(line, calendar) {
-        return Some(head);
+pub(super) fn find<'a>(line: &'a [u8], calendar: &mut Calendar, head: &mut Head<'a>) -> Option<()> {
+    if parse(line, calendar, head).is_some() {
+        return Some(());
     }
-    memchr::memchr_iter(b'[', line).find_map(|at| {
+    let (ns, scan) = memchr::memchr_iter(b'[', line).find_map(|at| {
         let mut scan = Scan::new(&line[at..]);
-        let head = Head {
-            monotonic_ns: Some(stamp::kernel(&mut scan)?),
-            ..Head::default()
-        };
-        Some(finish(head, line, scan))
-    })
+        Some((stamp::kernel(&mut scan)?, scan))
+    })?;
+    *head = Head {
+        monotonic_ns: Some(ns),
+        ..Head::default()
+    };
+    finish(line, scan, head);
+    Some(())
 }
 
 /// Behind the stamp.
-fn finish<'a>(head: Head<'a>, line: &'a [u8], mut scan: Scan<'a>) -> Head<'a> {
-    let caller = stamp::caller(&mut scan);
+fn finish<'a>(line: &[u8], mut scan: Scan<'a>, head: &mut Head<'a>) {
+    head.caller = stamp::caller(&mut scan);
     let _ = scan.byte(b' ');
-    Head {
-        caller,
-        column: line.len() - scan.rest.len(),
-        escapes: Escapes::Hexadecimal,
-        text: Cow::Borrowed(scan.rest),
-        ..head
-    }
+    head.column = line.len() - scan.rest.len();
+    head.escapes = Escapes::Hexadecimal;
+    head.text = Cow::Borrowed(scan.rest);
 }
 
 /// `kern  :err   : ` of `dmesg -x`.

@@ -36,16 +36,10 @@ fn undo(
     let mut rest = &text[first..];
     while let Some((&byte, tail)) = rest.split_first() {
         let escaped = (byte == sign).then(|| read(tail)).flatten();
-        match escaped.filter(|(byte, _)| !matches!(byte, b' '..=b'~')) {
-            Some((byte, length)) => {
-                raw.push(byte);
-                rest = &tail[length..];
-            }
-            None => {
-                raw.push(byte);
-                rest = tail;
-            }
-        }
+        let escaped = escaped.filter(|(byte, _)| !matches!(byte, b' '..=b'~'));
+        let (byte, length) = escaped.unwrap_or((byte, 0));
+        raw.push(byte);
+        rest = &tail[length..];
     }
     Cow::Owned(raw)
 }

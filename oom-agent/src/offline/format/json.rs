@@ -13,14 +13,23 @@ use crate::source::kmsg::record::Caller;
 /// An object holds no objects in either log; this is what is put up with.
 const MAX_DEPTH: u32 = 8;
 
-pub(super) fn parse<'a>(text: &'a [u8], calendar: &mut Calendar) -> Option<Head<'a>> {
+pub(super) fn parse<'a>(
+    text: &'a [u8],
+    calendar: &mut Calendar,
+    head: &mut Head<'a>,
+) -> Option<()> {
     let mut scan = Scan::new(text);
     // Of `-o json-seq` and `-o json-sse`.
     let _ = scan.byte(0x1e);
     let _ = scan.text(b"data: ");
     blank(&mut scan);
     scan.byte(b'{')?;
-    let mut fields = Fields::default();
+    let mut fields = Fields {
+        head,
+        message: None,
+        transport: None,
+        from_dmesg: false,
+    };
     blank(&mut scan);
     if scan.byte(b'}').is_some() {
         return None;
@@ -35,25 +44,24 @@ pub(super) fn parse<'a>(text: &'a [u8], calendar: &mut Calendar) -> Option<Head<
         blank(&mut scan);
         match scan.one_of(b",}")? {
             b',' => {}
-            _ => return fields.head(),
+            _ => return fields.finish(),
         }
     }
 }
 
 /// What the fields tell.
-#[derive(Default)]
-struct Fields<'a> {
-    head: Head<'a>,
+struct Fields<'h, 'a> {
+    head: &'h mut Head<'a>,
     message: Option<Cow<'a, [u8]>>,
     /// Of the journal; dmesg has none.
     transport: Option<bool>,
     from_dmesg: bool,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> Fields<'_, 'a> {
     /// Takes the value of a field. `None` if the text is no JSON.
     fn take(&mut self, key: &[u8], scan: &mut Scan<'a>, calendar: &mut Calendar) -> Option<()> {
-        let head = &mut self.head;
+        let head = &mut *self.head;
         match key {
             b"MESSAGE" => self.message = message(scan)?,
             b"_TRANSPORT" => self.transport = scalar(scan)?.map(|name| *name == b"kernel"[..]),
@@ -106,11 +114,10 @@ impl<'a> Fields<'a> {
         Some(())
     }
 
-    fn head(self) -> Option<Head<'a>> {
-        let mut head = self.head;
-        head.foreign |= !self.from_dmesg && self.transport != Some(true);
-        head.text = self.message?;
-        Some(head)
+    fn finish(self) -> Option<()> {
+        self.head.foreign |= !self.from_dmesg && self.transport != Some(true);
+        self.head.text = self.message?;
+        Some(())
     }
 }
 

@@ -6,17 +6,15 @@
 use super::Head;
 use crate::source::kmsg::record::Record;
 
-pub(super) fn parse(line: &[u8]) -> Option<Head<'_>> {
+pub(super) fn parse<'a>(line: &'a [u8], head: &mut Head<'a>) -> Option<()> {
     line.first().filter(|first| first.is_ascii_digit())?;
     let record = Record::parse(line).ok()?;
-    Some(Head {
-        monotonic_ns: Some(record.monotonic_ns),
-        seq: Some(record.seq),
-        level: Some(record.level),
-        caller: record.caller,
-        foreign: record.facility != 0,
-        fragment: record.fragment,
-        text: record.message,
-        ..Head::default()
-    })
+    head.monotonic_ns = Some(record.monotonic_ns);
+    head.seq = Some(record.seq);
+    head.level = Some(record.level);
+    head.caller = record.caller;
+    head.foreign = record.facility != 0;
+    head.fragment = record.fragment;
+    head.text = record.message;
+    Some(())
 }

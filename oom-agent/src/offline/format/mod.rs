@@ -184,21 +184,23 @@ impl Head<'_> {
     }
 }
 
-/// Takes a line apart. `Plain` takes every line.
+/// Takes a line apart into `head`, which must be new. `None` if the line is not of this form; `Plain`
+/// takes every line.
 pub(super) fn parse<'a>(
     format: Format,
     line: &'a [u8],
     calendar: &mut Calendar,
-) -> Option<Head<'a>> {
+    head: &mut Head<'a>,
+) -> Option<()> {
     match format {
-        Format::Kmsg => kmsg::parse(line),
-        Format::Dmesg => dmesg::parse(line, calendar),
-        Format::Syslog => syslog::parse(line, calendar),
-        Format::Json => json::parse(line, calendar),
-        Format::Console => dmesg::find(line, calendar),
-        Format::Plain => Some(Head {
-            text: Cow::Borrowed(line),
-            ..Head::default()
-        }),
+        Format::Kmsg => kmsg::parse(line, head),
+        Format::Dmesg => dmesg::parse(line, calendar, head),
+        Format::Syslog => syslog::parse(line, calendar, head),
+        Format::Json => json::parse(line, calendar, head),
+        Format::Console => dmesg::find(line, calendar, head),
+        Format::Plain => {
+            head.text = Cow::Borrowed(line);
+            Some(())
+        }
     }
 }

@@ -11,14 +11,17 @@ use super::{Calendar, Escapes, Head, Wall, calendar::Zone, scan::Scan, stamp};
 /// Facility of the kernel's messages, and how loggers name it.
 const KERNEL: &[u8] = b"kern";
 
-pub(super) fn parse<'a>(line: &'a [u8], calendar: &mut Calendar) -> Option<Head<'a>> {
+pub(super) fn parse<'a>(
+    line: &'a [u8],
+    calendar: &mut Calendar,
+    head: &mut Head<'a>,
+) -> Option<()> {
     let mut scan = Scan::new(line);
-    let mut head = Head::default();
     if let Some((facility, level)) = stamp::priority(&mut scan) {
         head.level = Some(level);
         head.foreign = facility != 0;
         if scan.text(b"1 ").is_some() {
-            return rfc5424(line, head, scan, calendar);
+            return rfc5424(line, scan, calendar, head);
         }
     }
     match scan.peek()? {
@@ -29,8 +32,9 @@ pub(super) fn parse<'a>(line: &'a [u8], calendar: &mut Calendar) -> Option<Head<
         _ => return None,
     }
     scan.byte(b' ')?;
-    head.foreign |= program(&mut head, &mut scan)?;
-    Some(finish(head, line, scan))
+    head.foreign |= program(head, &mut scan)?;
+    finish(line, scan, head);
+    Some(())
 }
 
 /// Takes the host and the program up to its colon. The host may be missing, and some loggers write
@@ -58,11 +62,11 @@ fn program<'a>(head: &mut Head<'a>, scan: &mut Scan<'a>) -> Option<bool> {
 
 /// `2026-11-21T04:21:42.123456+00:00 host program procid msgid [data] text`.
 fn rfc5424<'a>(
-    line: &'a [u8],
-    mut head: Head<'a>,
+    line: &[u8],
     mut scan: Scan<'a>,
     calendar: &mut Calendar,
-) -> Option<Head<'a>> {
+    head: &mut Head<'a>,
+) -> Option<()> {
     if scan.text(b"-").is_none() {
         head.wall = Some(stamp::iso(&mut scan, calendar)?);
     }
@@ -75,7 +79,8 @@ fn rfc5424<'a>(
         structured_data(&mut scan)?;
     }
     let _ = scan.text(b" \xef\xbb\xbf");
-    Some(finish(head, line, scan))
+    finish(line, scan, head);
+    Some(())
 }
 
 /// `[id name="value" …]…`; a value may hold anything, with `\` before `"`, `]` and itself.
@@ -95,7 +100,7 @@ fn structured_data(scan: &mut Scan<'_>) -> Option<()> {
 }
 
 /// Behind the program: the kernel's own stamp, unless the logger has taken it away.
-fn finish<'a>(mut head: Head<'a>, line: &'a [u8], mut scan: Scan<'a>) -> Head<'a> {
+fn finish<'a>(line: &[u8], mut scan: Scan<'a>, head: &mut Head<'a>) {
     let _ = scan.byte(b' ');
     head.column = line.len() - scan.rest.len();
     if !head.foreign
@@ -105,11 +110,8 @@ fn finish<'a>(mut head: Head<'a>, line: &'a [u8], mut scan: Scan<'a>) -> Head<'a
         head.caller = stamp::caller(&mut scan);
         let _ = scan.byte(b' ');
     }
-    Head {
-        escapes: Escapes::Octal,
-        text: Cow::Borrowed(scan.rest),
-        ..head
-    }
+    head.escapes = Escapes::Octal;
+    head.text = Cow::Borrowed(scan.rest);
 }
 
 /// `Nov 21 04:21:42` (with a fraction or not), or `Sat 2026-11-21 04:21:42 UTC`.

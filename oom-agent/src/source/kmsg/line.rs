@@ -370,9 +370,9 @@ fn header(message: &[u8]) -> Option<Line<'_>> {
         let known = &nodes[..comma] == b"(null)" || nodes[..comma].iter().all(list);
         rest = known.then(|| nodes[comma + 2..].trim_ascii_start())?;
     }
-    let order = take(&mut rest, b"order=", is_signed, b", ")?;
-    take(&mut rest, b"oom_adj=", is_signed, b", ");
-    let oom_score_adj = take(&mut rest, b"oom_score_adj=", is_signed, b"")?;
+    let order = take(&mut rest, b"order=", SIGNED, b", ")?;
+    take(&mut rest, b"oom_adj=", SIGNED, b", ");
+    let oom_score_adj = take(&mut rest, b"oom_score_adj=", SIGNED, b"")?;
     let mask = std::str::from_utf8(mask).ok()?;
     let header = Header {
         comm: Comm::new(comm),
@@ -414,8 +414,7 @@ fn held<'a>(
     let shmem = digits(b", shmem-rss:", b"kB");
     let uid = digits(b", UID:", b"");
     let pgtables_kb = uid.and_then(|_| digits(b" pgtables:", b"kB"));
-    let oom_score_adj =
-        pgtables_kb.and_then(|_| take(&mut rest, b" oom_score_adj:", is_signed, b""));
+    let oom_score_adj = pgtables_kb.and_then(|_| take(&mut rest, b" oom_score_adj:", SIGNED, b""));
     if !rest.is_empty() || pgtables_kb.is_some() != oom_score_adj.is_some() {
         return None;
     }
@@ -439,6 +438,9 @@ fn held<'a>(
     }))
 }
 
+/// The bytes of a number that may be negative.
+const SIGNED: fn(&u8) -> bool = |byte| byte.is_ascii_digit() || *byte == b'-';
+
 /// Takes `name`, at least one byte that belongs, and `unit`; all of it or nothing.
 fn take<'a>(
     rest: &mut &'a [u8],
@@ -454,10 +456,6 @@ fn take<'a>(
         *rest = behind;
         value
     })
-}
-
-fn is_signed(byte: &u8) -> bool {
-    byte.is_ascii_digit() || *byte == b'-'
 }
 
 /// The first 5.4 kernels print bytes and call them kB (fixed by 941f762bcb27). Bytes are always whole
