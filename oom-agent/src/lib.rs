@@ -26,6 +26,7 @@ pub mod explain;
 pub mod host;
 pub mod hub;
 pub mod notify;
+pub mod offline;
 pub mod realtime;
 pub mod sink;
 pub mod source;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{trigger::hog, trigger::hog::HogArgs};
 
 mod doctor;
+mod parse;
 mod run;
 mod trigger;
 
@@ -36,6 +37,8 @@ enum Command {
     /// Tell what this node allows: each capability, feature and permission, what its absence costs and
     /// how to get it.
     Doctor(doctor::DoctorArgs),
+    /// Read kernel logs (dmesg, the journal, syslog, serial consoles) and report the OOM kills in them.
+    Parse(parse::ParseArgs),
     /// Make one real OOM kill in a scratch cgroup, to prove the whole way of an alert.
     Trigger(trigger::TriggerArgs),
     /// Print the JSON Schema of the events.
@@ -51,6 +54,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::main(args),
         Command::Doctor(args) => doctor::main(&args),
+        Command::Parse(args) => parse::main(args),
         Command::Trigger(args) => trigger::main(&args),
         Command::Schema => schema(),
         Command::TriggerHog(args) => match hog::run(&args) {

@@ -84,13 +84,7 @@ impl Writer {
 /// Starts the output. Its thread ends once the hub has gone and everything is written.
 pub fn spawn(format: Format) -> io::Result<(impl Output + 'static, Writer)> {
     let (sender, receiver) = queue();
-    let renderer = Renderer {
-        format,
-        style: TextStyle {
-            colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-            ..TextStyle::default()
-        },
-    };
+    let renderer = Renderer::new(format);
     let lane = Lane {
         renderer,
         line: Vec::with_capacity(2 * PIPE_BUF),
@@ -184,14 +178,26 @@ fn write_queued(queued: &Queued, renderer: Renderer, backlog: &Backlog) {
 }
 
 /// Events to bytes.
-#[derive(Clone, Copy)]
-struct Renderer {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renderer {
     format: Format,
     style: TextStyle,
 }
 
 impl Renderer {
-    fn render(self, event: &Event, line: &mut Vec<u8>) {
+    /// With colours if standard output is a terminal that wants them.
+    pub(crate) fn new(format: Format) -> Self {
+        Self {
+            format,
+            style: TextStyle {
+                colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+                ..TextStyle::default()
+            },
+        }
+    }
+
+    /// Appends an event, with the end of its line.
+    pub(crate) fn render(self, event: &Event, line: &mut Vec<u8>) {
         match self.format {
             Format::Text => {
                 let mut text = String::new();

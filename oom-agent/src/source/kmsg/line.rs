@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     event::{Counter, Memory, Scope},
-    text::Comm,
+    text::{COMM_LEN, Comm},
 };
 
 /// What one message says.
@@ -151,23 +151,10 @@ static WORDS: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-static HEADER: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?s-u)^(.{0,15}) invoked oom-killer: gfp_mask=0x([0-9a-f]+)(?:\(([^)]*)\))?, (?:nodemask=(?:\(null\)|[0-9,-]*), +)?order=(-?[0-9]+), (?:oom_adj=-?[0-9]+, )?oom_score_adj=(-?[0-9]+)$",
-    )
-});
-
 /// 4.10 to 4.20 print the nodes and what follows them piecemeal.
 static HEADER_FRAGMENT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?s-u)^.{0,15} invoked oom-killer: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?, nodemask=(?:(?:\(null\)|[0-9,-]*),? *)?$",
-    )
-});
-
-/// RHEL 7 puts the uid before `total-vm`.
-static KILLED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?s-u)^(.*?)Killed process ([0-9]+) \((.{0,15})\)(?:, UID ([0-9]+),)? total-vm:([0-9]+)kB, anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB(?:, shmem-rss:([0-9]+)kB)?(?:, UID:([0-9]+)(?: pgtables:([0-9]+)kB oom_score_adj:(-?[0-9]+))?)?$",
     )
 });
 
@@ -363,38 +350,112 @@ fn sysrq(message: &[u8]) -> Option<Line<'static>> {
     (said && rest == b"Manual OOM execution").then_some(Line::SysrqRequested)
 }
 
+/// `<comm> invoked oom-killer: gfp_mask=0x…(…), nodemask=…, order=…, oom_adj=…, oom_score_adj=…`
 fn header(message: &[u8]) -> Option<Line<'_>> {
-    let found = HEADER.captures(message)?;
-    let mask = std::str::from_utf8(found.get(2)?.as_bytes()).ok()?;
-    Some(Line::Header(Header {
-        comm: Comm::new(found.get(1)?.as_bytes()),
+    const INVOKED: &[u8] = b" invoked oom-killer: gfp_mask=0x";
+    let head = &message[..message.len().min(COMM_LEN - 1 + INVOKED.len())];
+    let at = memchr::memmem::find(head, INVOKED)?;
+    let (comm, mut rest) = (&message[..at], &message[at + INVOKED.len()..]);
+    let mask = take(&mut rest, b"", u8::is_ascii_hexdigit, b"")?;
+    let mut gfp_flags = None;
+    if let Some(flags) = rest.strip_prefix(b"(") {
+        let end = memchr::memchr(b')', flags)?;
+        gfp_flags = Some(&flags[..end]);
+        rest = &flags[end + 1..];
+    }
+    rest = rest.strip_prefix(b", ")?;
+    if let Some(nodes) = rest.strip_prefix(b"nodemask=") {
+        let comma = memchr::memmem::find(nodes, b", ")?;
+        let list = |b: &u8| b.is_ascii_digit() || matches!(b, b',' | b'-');
+        let known = &nodes[..comma] == b"(null)" || nodes[..comma].iter().all(list);
+        rest = known.then(|| nodes[comma + 2..].trim_ascii_start())?;
+    }
+    let order = take(&mut rest, b"order=", SIGNED, b", ")?;
+    take(&mut rest, b"oom_adj=", SIGNED, b", ");
+    let oom_score_adj = take(&mut rest, b"oom_score_adj=", SIGNED, b"")?;
+    let mask = std::str::from_utf8(mask).ok()?;
+    let header = Header {
+        comm: Comm::new(comm),
         gfp_mask: u32::from_str_radix(mask, 16).ok()?,
-        gfp_flags: found.get(3).map(|flags| flags.as_bytes()),
-        order: number(found.get(4)?.as_bytes())?,
-        oom_score_adj: number(found.get(5)?.as_bytes())?,
-    }))
+        gfp_flags,
+        order: number(order)?,
+        oom_score_adj: number(oom_score_adj)?,
+    };
+    rest.is_empty().then_some(Line::Header(header))
 }
 
 fn killed(message: &[u8], page_size: u64) -> Option<Line<'_>> {
-    let found = KILLED.captures(message)?;
-    let bytes = |i| kilobytes(found.get(i)?.as_bytes());
-    let uid = found.get(4).or(found.get(9));
-    let total_vm_bytes = bytes(5)?;
+    const KILLED: &[u8] = b"Killed process ";
+    memchr::memmem::find_iter(message, KILLED).find_map(|at| {
+        let mut rest = &message[at + KILLED.len()..];
+        let tid = take(&mut rest, b"", u8::is_ascii_digit, b" (")?;
+        // The name ends where nothing but the numbers follows.
+        (0..COMM_LEN).rev().find_map(|length| {
+            let (comm, rest) = rest.split_at_checked(length)?;
+            held(&message[..at], tid, comm, rest, page_size)
+        })
+    })
+}
+
+/// From the bracket behind the name on. RHEL 7 puts the uid before `total-vm`.
+fn held<'a>(
+    prefix: &'a [u8],
+    tid: &[u8],
+    comm: &[u8],
+    rest: &[u8],
+    page_size: u64,
+) -> Option<Line<'a>> {
+    let mut rest = rest.strip_prefix(b")")?;
+    let mut digits = |name: &[u8], unit: &[u8]| take(&mut rest, name, u8::is_ascii_digit, unit);
+    let first_uid = digits(b", UID ", b",");
+    let total_vm = digits(b" total-vm:", b"kB")?;
+    let anon = digits(b", anon-rss:", b"kB")?;
+    let file = digits(b", file-rss:", b"kB")?;
+    let shmem = digits(b", shmem-rss:", b"kB");
+    let uid = digits(b", UID:", b"");
+    let pgtables_kb = uid.and_then(|_| digits(b" pgtables:", b"kB"));
+    let oom_score_adj = pgtables_kb.and_then(|_| take(&mut rest, b" oom_score_adj:", SIGNED, b""));
+    if !rest.is_empty() || pgtables_kb.is_some() != oom_score_adj.is_some() {
+        return None;
+    }
+    let total_vm_bytes = kilobytes(total_vm)?;
     Some(Line::Killed(Killed {
-        prefix: found.get(1)?.as_bytes(),
-        tid: number(found.get(2)?.as_bytes())?,
-        comm: Comm::new(found.get(3)?.as_bytes()),
+        prefix,
+        tid: number(tid)?,
+        comm: Comm::new(comm),
         memory: Memory {
             total_vm_bytes: Some(total_vm_bytes),
-            anon_bytes: bytes(6),
-            file_bytes: bytes(7),
-            shmem_bytes: bytes(8),
-            pgtables_bytes: bytes(10).and_then(|said| pgtables(said, total_vm_bytes, page_size)),
+            anon_bytes: kilobytes(anon),
+            file_bytes: kilobytes(file),
+            shmem_bytes: shmem.and_then(kilobytes),
+            pgtables_bytes: pgtables_kb
+                .and_then(kilobytes)
+                .and_then(|said| pgtables(said, total_vm_bytes, page_size)),
             ..Memory::default()
         },
-        uid: uid.and_then(|uid| number(uid.as_bytes())),
-        oom_score_adj: found.get(11).and_then(|adj| number(adj.as_bytes())),
+        uid: first_uid.or(uid).and_then(number),
+        oom_score_adj: oom_score_adj.and_then(number),
     }))
+}
+
+/// The bytes of a number that may be negative.
+const SIGNED: fn(&u8) -> bool = |byte| byte.is_ascii_digit() || *byte == b'-';
+
+/// Takes `name`, at least one byte that belongs, and `unit`; all of it or nothing.
+fn take<'a>(
+    rest: &mut &'a [u8],
+    name: &[u8],
+    belongs: impl Fn(&u8) -> bool,
+    unit: &[u8],
+) -> Option<&'a [u8]> {
+    let named = rest.strip_prefix(name)?;
+    let end = named.iter().position(|b| !belongs(b));
+    let (value, behind) = named.split_at(end.unwrap_or(named.len()));
+    let behind = behind.strip_prefix(unit)?;
+    (!value.is_empty()).then(|| {
+        *rest = behind;
+        value
+    })
 }
 
 /// The first 5.4 kernels print bytes and call them kB (fixed by 941f762bcb27). Bytes are always whole

@@ -57,14 +57,20 @@ impl Messages {
         self.assembler.abandoned()
     }
 
+    /// Whether a report is open, so that any message may be a part of it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.assembler.is_open()
+    }
+
     /// Messages are missing here.
     pub fn gap(&mut self, out: &mut Vec<KmsgEvidence>) {
         self.end_line(out);
         self.assembler.gap();
     }
 
-    /// Takes the next message and appends what it tells to `out`.
-    pub fn push(&mut self, message: Message<'_>, out: &mut Vec<KmsgEvidence>) {
+    /// Takes the next message and appends what it tells to `out`. False if it is an ordinary one.
+    pub fn push(&mut self, message: Message<'_>, out: &mut Vec<KmsgEvidence>) -> bool {
         let Message { meta, text, .. } = message;
         let by_kernel = message.by_kernel || self.accept_forged;
         if by_kernel
@@ -75,11 +81,11 @@ impl Messages {
             self.assembler.feed(begun, line, out);
             let whole = is_whole(&line);
             self.joiner.judge(whole);
-            return;
+            return true;
         }
         let line = Line::parse(text, self.page_size);
         let forged = match line {
-            Line::Other => return,
+            Line::Other => return false,
             Line::Killed(_) | Line::Choice { .. } => {
                 !self.accept_forged && message.level.is_some_and(|level| level != KILL_LEVEL)
             }
@@ -89,7 +95,7 @@ impl Messages {
             if line.is_about_oom() {
                 out.push(KmsgEvidence::Forged { seq: meta.seq });
             }
-            return;
+            return true;
         }
         let begins = matches!(line, Line::Summary(_) | Line::StatsFor(_) | Line::Fragment);
         if begins || self.ends_joined(meta, &line) {
@@ -99,6 +105,7 @@ impl Messages {
             self.joiner.begin(meta, text, is_whole(&line));
         }
         self.assembler.feed(meta, line, out);
+        true
     }
 
     /// Whether the line that was printed piecemeal cannot go on after this one: whoever prints the next

@@ -103,6 +103,12 @@ impl Assembler {
         self.abandoned
     }
 
+    /// Whether a report has begun and not found its end.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.streams.iter().any(|(_, stream)| stream.open.is_some())
+    }
+
     /// Records are missing here. Only a report whose victim is known can still find its kill.
     pub fn gap(&mut self) {
         let abandoned = &mut self.abandoned;

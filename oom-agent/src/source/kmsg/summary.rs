@@ -25,10 +25,6 @@ pub const PREFIX: &[u8] = b"oom-kill:constraint=";
 const TASK_MEMCG: &[u8] = b",task_memcg=/";
 const TASK: &[u8] = b",task=";
 
-static SUMMARY: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s-u)^oom-kill:constraint=(\w+),nodemask=(.*),pid=([0-9]+),uid=(-?[0-9]+)$")
-});
-
 /// Where the names begin. The cpuset before them is printed as its last component, which has no `/`:
 /// it cannot imitate either marker, and nothing else comes before them.
 static NAMES: LazyLock<Regex> =
@@ -65,7 +61,16 @@ impl<'a> Summary<'a> {
     /// Parses a whole line; `None` also for the first fragment of a line that was split.
     #[must_use]
     pub fn parse(message: &'a [u8]) -> Option<Self> {
-        let [constraint, rest, tid, uid] = SUMMARY.captures(message)?.extract().1;
+        let text = message.strip_prefix(PREFIX)?;
+        let comma = memchr::memchr(b',', text)?;
+        let (constraint, rest) = (&text[..comma], text[comma..].strip_prefix(b",nodemask=")?);
+        // A name may imitate numbers, but nothing follows the last ones.
+        let (rest, uid) = split_last(rest, b",uid=")?;
+        let (rest, tid) = split_last(rest, b",pid=")?;
+        let is_number = |text: &[u8]| text.first().is_some_and(u8::is_ascii_digit);
+        if !is_number(tid) || !is_number(uid.strip_prefix(b"-").unwrap_or(uid)) {
+            return None;
+        }
         // Kernels without memory cgroups print no names but the task's.
         let raw_names = NAMES
             .find(rest)
@@ -147,6 +152,12 @@ impl<'a> Summary<'a> {
 pub fn is_within(path: &[u8], ancestor: &[u8]) -> bool {
     path.strip_prefix(ancestor)
         .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || ancestor == b"/")
+}
+
+/// What stands before and behind the last `marker`.
+fn split_last<'a>(text: &'a [u8], marker: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = memchr::memmem::rfind(text, marker)?;
+    Some((&text[..at], &text[at + marker.len()..]))
 }
 
 fn keep_equal<T: Copy + PartialEq>(value: &mut Option<T>, other: Option<T>) {
