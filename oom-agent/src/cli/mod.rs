@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::{trigger::hog, trigger::hog::HogArgs};
 
 mod doctor;
+mod explain;
+mod log;
 mod parse;
 mod run;
 mod trigger;
@@ -39,6 +41,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Read kernel logs (dmesg, the journal, syslog, serial consoles) and report the OOM kills in them.
     Parse(parse::ParseArgs),
+    /// Tell one report of a log in plain words: who died, who asked, whose limit it was, what would have
+    /// helped.
+    Explain(explain::ExplainArgs),
     /// Make one real OOM kill in a scratch cgroup, to prove the whole way of an alert.
     Trigger(trigger::TriggerArgs),
     /// Print the JSON Schema of the events.
@@ -55,6 +60,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Parse(args) => parse::main(args),
+        Command::Explain(args) => explain::main(args),
         Command::Trigger(args) => trigger::main(&args),
         Command::Schema => schema(),
         Command::TriggerHog(args) => match hog::run(&args) {

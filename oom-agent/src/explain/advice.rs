@@ -6,7 +6,7 @@
 use super::{bullet, heading, place::Place, share::percent};
 use crate::{
     event::{OomInstance, Outcome, Scope},
-    sink::{flow::Lines, report::chosen, words::Level},
+    sink::{escape::name, flow::Lines, report::chosen, words::Level},
 };
 
 pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
@@ -68,10 +68,12 @@ fn of_cgroup(event: &OomInstance) -> Vec<String> {
         }
         Level::Above(_) => {
             let of_victim = Place::of(victim.and_then(|cgroup| cgroup.path.as_deref()));
+            let path = limit.cgroup.path.as_deref().map(name);
             told.push(format!(
-                "Not {}: its own limit was not hit. Only a higher limit of {} gives more room, or less memory in use by its other members.",
+                "Not {}: its own limit was not hit. Only a higher limit of {} {} gives more room, or less memory in use by its other members.",
                 victims_own(of_victim),
-                limit_place.with_article()
+                limit_place.with_article(),
+                path.as_deref().unwrap_or("(of unknown path)"),
             ));
         }
         Level::Elsewhere | Level::Unknown => {

@@ -17,7 +17,6 @@ use crate::{
 const MEMBERS: usize = 10;
 
 pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
-    headline(lines, event);
     heading(lines, "Who died");
     match (event.outcome, chosen(event)) {
         (Some(Outcome::Killed), Some(kill)) => victim(lines, event, kill),
@@ -31,7 +30,7 @@ pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
     }
 }
 
-fn headline(lines: &mut Lines, event: &OomInstance) {
+pub(super) fn headline(lines: &mut Lines, event: &OomInstance) {
     let line = lines.head();
     match event.time {
         Some(_) => line.say("On").solid(Tone::Strong, &time(event.time)),
@@ -108,7 +107,14 @@ fn held(line: &mut Line, event: &OomInstance, kill: &OomKill) {
     };
     line.say("It held").solid(Tone::Strong, &bytes(resident));
     if let Some(share) = of_whole(resident, whole(event)) {
-        line.glue(",").say(&share).say("of").say(whole_name(event));
+        line.glue(",")
+            .solid(Tone::Plain, &share)
+            .say("of")
+            .say(whole_name(event));
+        if whole(event).is_some_and(|whole| resident > whole) {
+            line.glue(":")
+                .say("what it shares with others may be charged elsewhere");
+        }
     }
     if let Some(swap) = kill.memory.swap_bytes.filter(|&swap| swap > 0) {
         line.glue(",")

@@ -37,7 +37,7 @@ pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
             }
             line.solid(Tone::Plain, &bytes(*size)).say(what);
             if let Some(share) = of_whole(*size, whole(event)) {
-                line.say(&format!("({share})"));
+                line.solid(Tone::Plain, &format!("({share})"));
             }
         }
         line.glue(".");
@@ -53,7 +53,7 @@ fn consumers(lines: &mut Lines, event: &OomInstance) {
         line.solid(Tone::Strong, &format!("{} (pid {})", name(&comm), row.tgid));
         line.glue(",").solid(Tone::Plain, &bytes(row.rss_bytes));
         if let Some(share) = of_whole(row.rss_bytes, whole(event)) {
-            line.glue(",").say(&share);
+            line.glue(",").solid(Tone::Plain, &share);
         }
         if event.kills.iter().any(|kill| is_row(kill, row)) {
             line.glue(",").say_in(Tone::Alarm, "killed");
@@ -89,13 +89,13 @@ fn kinds(event: &OomInstance) -> Vec<(&'static str, u64)> {
         ]
     } else if let Some(memory) = &event.system_memory {
         let cache = sum([memory.active_file_bytes, memory.inactive_file_bytes]);
+        // What could be swapped, tmpfs included, is on the lists of anonymous memory.
+        let swappable = sum([memory.active_anon_bytes, memory.inactive_anon_bytes]);
+        let shmem = memory.shmem_bytes.unwrap_or(0);
         vec![
-            (
-                "anonymous",
-                sum([memory.active_anon_bytes, memory.inactive_anon_bytes]),
-            ),
+            ("anonymous", swappable.map(|all| all.saturating_sub(shmem))),
             ("page cache", cache),
-            ("of it all shared memory and tmpfs", memory.shmem_bytes),
+            ("shared memory and tmpfs", memory.shmem_bytes),
             (
                 "kernel objects",
                 sum([

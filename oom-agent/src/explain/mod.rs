@@ -27,15 +27,29 @@ use share::of_whole;
 
 /// Appends the story of one report.
 pub fn explain(event: &OomInstance, style: TextStyle, out: &mut String) {
-    let mut lines = Lines::default();
-    died::tell(&mut lines, event);
-    asked(&mut lines, event);
-    limit(&mut lines, event);
-    held::tell(&mut lines, event);
-    advice::tell(&mut lines, event);
-    unusual::tell(&mut lines, event);
-    unknown(&mut lines, event);
-    lines.render(style, out);
+    const SECTIONS: [fn(&mut Lines, &OomInstance); 8] = [
+        died::headline,
+        died::tell,
+        asked,
+        limit,
+        held::tell,
+        advice::tell,
+        unusual::tell,
+        unknown,
+    ];
+    let mut told = false;
+    for section in SECTIONS {
+        let mut lines = Lines::default();
+        section(&mut lines, event);
+        if lines.is_empty() {
+            continue;
+        }
+        if told {
+            out.push('\n');
+        }
+        lines.render(style, out);
+        told = true;
+    }
 }
 
 /// All that shares are taken of: what was charged to the limit, else the limit, else the machine.
@@ -122,7 +136,7 @@ fn used(lines: &mut Lines, limit: &Limit) {
     if let Some(usage) = limit.usage_bytes {
         line.solid(Tone::Plain, &bytes(usage)).say("of it");
         if let Some(share) = of_whole(usage, limit.limit_bytes) {
-            line.say(&format!("({share})"));
+            line.solid(Tone::Plain, &format!("({share})"));
         }
         line.say("were in use.");
     }

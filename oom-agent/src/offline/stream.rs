@@ -284,9 +284,9 @@ fn time(stamps: Stamps) -> (Option<Timestamp>, Option<TimeSource>) {
 fn opens(piece: &KmsgEvidence) -> Option<u64> {
     match piece {
         KmsgEvidence::Killed(kill) => Some(kill.seq),
-        KmsgEvidence::AlreadyExiting { seq, .. }
-        | KmsgEvidence::NoVictim { seq, .. }
-        | KmsgEvidence::Panic { seq, .. } => Some(*seq),
+        KmsgEvidence::AlreadyExiting { end, .. }
+        | KmsgEvidence::NoVictim(end)
+        | KmsgEvidence::Panic(end) => Some(end.seq),
         _ => None,
     }
 }

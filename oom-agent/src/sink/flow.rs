@@ -88,6 +88,10 @@ impl Line {
         self
     }
 
+    fn is_empty(&self) -> bool {
+        self.label.is_empty() && self.words.is_empty()
+    }
+
     fn render(&self, style: TextStyle, out: &mut String) {
         let width = style.width.max(MIN_WIDTH);
         indent(out, self.start);
@@ -167,10 +171,14 @@ impl Lines {
         &mut self.0[last]
     }
 
+    /// Whether nothing would be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(Line::is_empty)
+    }
+
     /// Appends everything to `out`.
     pub(crate) fn render(&self, style: TextStyle, out: &mut String) {
-        let empty = |line: &&Line| line.label.is_empty() && line.words.is_empty();
-        for line in self.0.iter().filter(|line| !empty(line)) {
+        for line in self.0.iter().filter(|line| !line.is_empty()) {
             line.render(style, out);
         }
     }
