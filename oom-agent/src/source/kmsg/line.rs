@@ -248,7 +248,7 @@ fn anchored(message: &[u8]) -> Option<Line<'_>> {
         b' ' => return indented(message),
         b'C' | b'P' | b'B' | b'R' => return stack(message),
         b'm' | b's' | b'k' if stats::is_counter(message) => {
-            stats::counter(message).map(|(counted, counter)| Line::Counter(counted, counter))
+            stats::counter(message).map(|(of, counter)| Line::Counter(of, counter))
         }
         b's' | b'S' | b'O' if let Some(line) = sysrq(message) => Some(line),
         b'M' if message.starts_with(stats::STATS) => {
@@ -314,12 +314,13 @@ fn reaper(message: &[u8]) -> Option<Line<'_>> {
     })
 }
 
+/// The kernel counts them in an `int`.
 fn suppressed(message: &[u8]) -> Option<Line<'_>> {
     let count = message
         .strip_prefix(b"oom_kill_process: ")?
         .strip_suffix(b" callbacks suppressed")?;
     Some(Line::Suppressed {
-        reports: number(count)?,
+        reports: number::<u32>(count)?.into(),
     })
 }
 

@@ -120,9 +120,9 @@ impl Open {
         self.trace.end();
     }
 
-    pub(super) fn counter(&mut self, counted: Counted, counter: Counter) {
+    pub(super) fn counter(&mut self, of: Counted, counter: Counter) {
         self.part();
-        self.mixed |= !self.stats.counter(counted, counter);
+        self.mixed |= !self.stats.counter(of, counter);
     }
 
     pub(super) fn stats_for(&mut self, seq: u64, inline: &[u8]) {

@@ -135,8 +135,8 @@ impl Assembler {
                 out.push(KmsgEvidence::Suppressed { reports });
             }
             Line::Header(header) => self.open(meta, |open| open.header(header)),
-            Line::Counter(counted, counter) => {
-                self.part(meta, |open| open.counter(counted, counter));
+            Line::Counter(of, counter) => {
+                self.part(meta, |open| open.counter(of, counter));
             }
             Line::StatsFor(inline) => self.part(meta, |open| open.stats_for(seq, inline)),
             Line::TableHeader(columns) => self.part(meta, |open| open.table(columns)),
