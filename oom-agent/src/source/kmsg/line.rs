@@ -13,6 +13,7 @@ use regex::bytes::Regex;
 
 use super::{
     cpu::Cpu,
+    kill::{self, Killed},
     mem_info,
     scan::{number, separator},
     stats::{self, Counted},
@@ -21,7 +22,7 @@ use super::{
     trace,
 };
 use crate::{
-    event::{Counter, Memory, Scope},
+    event::{Counter, Scope},
     text::Comm,
 };
 
@@ -126,23 +127,6 @@ pub struct Header<'a> {
     pub oom_score_adj: i16,
 }
 
-/// `Killed process …`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Killed<'a> {
-    /// What stands before: `Memory cgroup out of memory: `, or nothing, or a policy's own words.
-    pub prefix: &'a [u8],
-    /// Thread.
-    pub tid: u32,
-    /// Its name.
-    pub comm: Comm,
-    /// What it held.
-    pub memory: Memory,
-    /// Real uid (5.4+).
-    pub uid: Option<u32>,
-    /// 5.4+.
-    pub oom_score_adj: Option<i16>,
-}
-
 /// The words of OOM lines that do not begin with something fixed. One pass with a literal searcher:
 /// all that an ordinary line of the log costs.
 static WORDS: LazyLock<Regex> = LazyLock::new(|| {
@@ -162,17 +146,6 @@ static HEADER_FRAGMENT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?s-u)^.{0,15} invoked oom-killer: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?, nodemask=(?:(?:\(null\)|[0-9,-]*),? *)?$",
     )
-});
-
-/// RHEL 7 puts the uid before `total-vm`.
-static KILLED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?s-u)^(.*?)Killed process ([0-9]+) \((.{0,15})\)(?:, UID ([0-9]+),)? total-vm:([0-9]+)kB, anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB(?:, shmem-rss:([0-9]+)kB)?(?:, UID:([0-9]+)(?: pgtables:([0-9]+)kB oom_score_adj:(-?[0-9]+))?)?$",
-    )
-});
-
-static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s-u)^(.*?)Kill process ([0-9]+) \((.{0,15})\) score [0-9]+ or sacrifice child$")
 });
 
 static EXITING: LazyLock<Regex> = LazyLock::new(|| {
@@ -228,11 +201,11 @@ impl<'a> Line<'a> {
 /// Lines that are known by words in them. The words may also stand in a name, so they do not tell
 /// which line it is: the form does.
 fn worded(message: &[u8], page_size: u64) -> Option<Line<'_>> {
-    killed(message, page_size)
+    kill::killed(message, page_size)
         .or_else(|| header(message))
         .or_else(|| already_exiting(message))
         .or_else(|| group_kill(message))
-        .or_else(|| choice(message))
+        .or_else(|| kill::choice(message))
         .or_else(|| ending(message))
         .or_else(|| HEADER_FRAGMENT.is_match(message).then_some(Line::Fragment))
 }
@@ -376,62 +349,6 @@ fn header(message: &[u8]) -> Option<Line<'_>> {
     }))
 }
 
-fn killed(message: &[u8], page_size: u64) -> Option<Line<'_>> {
-    let found = KILLED.captures(message)?;
-    let bytes = |i| kilobytes(found.get(i)?.as_bytes());
-    let uid = found.get(4).or(found.get(9));
-    let total_vm_bytes = bytes(5)?;
-    Some(Line::Killed(Killed {
-        prefix: found.get(1)?.as_bytes(),
-        tid: number(found.get(2)?.as_bytes())?,
-        comm: Comm::new(found.get(3)?.as_bytes()),
-        memory: Memory {
-            total_vm_bytes: Some(total_vm_bytes),
-            anon_bytes: bytes(6),
-            file_bytes: bytes(7),
-            shmem_bytes: bytes(8),
-            pgtables_bytes: bytes(10).and_then(|said| pgtables(said, total_vm_bytes, page_size)),
-            ..Memory::default()
-        },
-        uid: uid.and_then(|uid| number(uid.as_bytes())),
-        oom_score_adj: found.get(11).and_then(|adj| number(adj.as_bytes())),
-    }))
-}
-
-/// The first 5.4 kernels print bytes and call them kB (fixed by 941f762bcb27). Bytes are always whole
-/// pages; a number that is not cannot be meant as bytes, and one above the address space must be.
-/// What could be either is unknown.
-fn pgtables(said_bytes: u64, total_vm_bytes: u64, page_size: u64) -> Option<u64> {
-    let said = said_bytes / 1024;
-    if said == 0 || !said.is_multiple_of(page_size) {
-        Some(said_bytes)
-    } else if said_bytes > total_vm_bytes {
-        Some(said)
-    } else {
-        None
-    }
-}
-
-/// What ran out, by what stands before a kill. Kernels tell no more apart; other words, of a policy
-/// that is not the kernel's own, tell nothing.
-#[must_use]
-pub fn scope(prefix: &[u8]) -> Option<Scope> {
-    match prefix {
-        b"Memory cgroup out of memory: " => Some(Scope::Memcg),
-        b"Out of memory: " | b"Out of memory (oom_kill_allocating_task): " => Some(Scope::System),
-        _ => None,
-    }
-}
-
-fn choice(message: &[u8]) -> Option<Line<'_>> {
-    let [prefix, tid, comm] = CHOICE.captures(message)?.extract().1;
-    Some(Line::Choice {
-        tid: number(tid)?,
-        comm: Comm::new(comm),
-        scope: scope(prefix),
-    })
-}
-
 fn group_kill(message: &[u8]) -> Option<Line<'_>> {
     let cgroup = message
         .strip_prefix(b"Tasks in ")?
@@ -459,10 +376,6 @@ fn ending(message: &[u8]) -> Option<Line<'_>> {
         | b"System is deadlocked on memory" => Some(Line::Panic),
         _ => None,
     }
-}
-
-fn kilobytes(digits: &[u8]) -> Option<u64> {
-    Some(number::<u64>(digits)?.saturating_mul(1024))
 }
 
 /// A uid that the kernel prints with `%d`: past 2^31 it comes out negative.

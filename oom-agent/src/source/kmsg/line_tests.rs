@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::Memory;
 
 const PAGE: u64 = 4096;
 

@@ -30,6 +30,10 @@ pub(super) struct Open {
     stats: Stats,
     mem_info: MemInfo,
     trace: Trace,
+    /// Thread and CPU of the first line that may be the trigger's.
+    asker: Option<(u32, Option<u32>)>,
+    /// There was another such line.
+    contested: bool,
     columns: Option<Columns>,
     end: End,
     /// The summary's text, if its names could not be told apart without the victim's comm.
@@ -100,12 +104,10 @@ impl Open {
         let report = &mut self.report;
         report.kernel = cpu::release(after).map(str::to_owned);
         self.trace.announce();
-        if report.trigger_tid.is_none() && report.trigger_cpu.is_none() {
-            report.trigger_tid = Some(cpu.tid);
-            report.trigger_cpu = cpu.cpu;
-        } else if report.trigger_tid != Some(cpu.tid) {
-            report.trigger_tid = None;
-        }
+        let line = (cpu.tid, cpu.cpu);
+        self.contested |= *self.asker.get_or_insert(line) != line;
+        report.trigger_tid = Some(cpu.tid).filter(|_| !self.contested);
+        report.trigger_cpu = cpu.cpu.filter(|_| !self.contested);
     }
 
     pub(super) fn trace_begin(&mut self) {

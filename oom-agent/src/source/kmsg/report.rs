@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use super::{
-    line::{Killed, Line, scope},
+    kill::{Killed, scope},
+    line::Line,
     open::Open,
     record::Caller,
     summary::is_within,
