@@ -26,7 +26,6 @@ pub(super) const MAX_TASKS: usize = 8192;
 #[derive(Debug, Default)]
 pub(super) struct Open {
     report: KmsgReport,
-    has_header: bool,
     stats: Stats,
     mem_info: MemInfo,
     trace: Trace,
@@ -79,13 +78,16 @@ impl Open {
         self.end != End::None
     }
 
+    fn has_header(&self) -> bool {
+        self.report.trigger_comm.is_some()
+    }
+
     /// Whether it is known who dies.
     pub(super) fn names_victim(&self) -> bool {
         self.report.victim_tid.is_some()
     }
 
     pub(super) fn header(&mut self, header: Header<'_>) {
-        self.has_header = true;
         let report = &mut self.report;
         report.trigger_comm = Some(header.comm);
         report.gfp_mask = Some(header.gfp_mask);
@@ -173,7 +175,7 @@ impl Open {
         self.overtook = false;
         self.end = End::Summary(seq);
         let report = &mut self.report;
-        report.complete = self.has_header;
+        report.complete = report.trigger_comm.is_some();
         report.constraint = summary.constraint;
         report.global = summary.global;
         report.victim_tid = Some(summary.tid);
@@ -192,7 +194,7 @@ impl Open {
         if self.end == End::None {
             self.end = End::Choice;
         }
-        self.report.complete = self.has_header;
+        self.report.complete = self.has_header();
         self.report.victim_tid.get_or_insert(tid);
         self.report.victim_comm.get_or_insert(comm);
         self.report.scope = self.report.scope.or(scope);
@@ -240,7 +242,7 @@ impl Open {
             self.names(&summary, Some(comm));
         }
         let mut report = self.report;
-        report.complete |= victim.is_none() && self.has_header;
+        report.complete |= victim.is_none() && report.trigger_comm.is_some();
         report.limit = self.stats.limit().map(|counter| Charge {
             usage_bytes: counter.usage_bytes,
             limit_bytes: counter.limit_bytes,
