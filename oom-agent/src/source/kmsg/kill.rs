@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{Memory, Scope},
-    text::Comm,
+    text::{COMM_LEN, Comm},
 };
 
 /// `Killed process …`.
@@ -33,38 +33,107 @@ pub struct Killed<'a> {
     pub oom_score_adj: Option<i16>,
 }
 
-/// RHEL 7 puts the uid before `total-vm`.
-static KILLED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?s-u)^(.*?)Killed process ([0-9]+) \((.{0,15})\)(?:, UID ([0-9]+),)? total-vm:([0-9]+)kB, anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB(?:, shmem-rss:([0-9]+)kB)?(?:, UID:([0-9]+)(?: pgtables:([0-9]+)kB oom_score_adj:(-?[0-9]+))?)?$",
-    )
-});
-
 static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?s-u)^(.*?)Kill process ([0-9]+) \((.{0,15})\) score [0-9]+ or sacrifice child$")
 });
 
-/// Parses the line of a kill.
+/// Parses the line of a kill. Without a pattern, for in a storm every line is one.
 pub(super) fn killed(message: &[u8], page_size: u64) -> Option<Line<'_>> {
-    let found = KILLED.captures(message)?;
-    let bytes = |i| kilobytes(found.get(i)?.as_bytes());
-    let uid = found.get(4).or(found.get(9));
-    let total_vm_bytes = bytes(5)?;
-    Some(Line::Killed(Killed {
-        prefix: found.get(1)?.as_bytes(),
-        tid: number(found.get(2)?.as_bytes())?,
-        comm: Comm::new(found.get(3)?.as_bytes()),
-        memory: Memory {
-            total_vm_bytes: Some(total_vm_bytes),
-            anon_bytes: bytes(6),
-            file_bytes: bytes(7),
-            shmem_bytes: bytes(8),
-            pgtables_bytes: bytes(10).and_then(|said| pgtables(said, total_vm_bytes, page_size)),
-            ..Memory::default()
-        },
-        uid: uid.and_then(|uid| number(uid.as_bytes())),
-        oom_score_adj: found.get(11).and_then(|adj| number(adj.as_bytes())),
-    }))
+    const WORDS: &[u8] = b"Killed process ";
+    let words = (0..message.len()).filter(|&at| message[at] == WORDS[0]);
+    let mut found = words.filter(|&at| message[at..].starts_with(WORDS));
+    found.find_map(|at| {
+        let (tid, rest) = digits(&message[at + WORDS.len()..])?;
+        let rest = rest.strip_prefix(b" (")?;
+        // The name may hold a parenthesis: the last one that the rest of the line fits.
+        let mut ends = (0..COMM_LEN).rev();
+        let (end, held) = ends.find_map(|end| {
+            let held = rest.get(end..)?.strip_prefix(b")")?;
+            Some((end, Held::parse(held)?))
+        })?;
+        let total_vm_bytes = kilobytes(held.total_vm)?;
+        Some(Line::Killed(Killed {
+            prefix: &message[..at],
+            tid: number(tid)?,
+            comm: Comm::new(&rest[..end]),
+            memory: Memory {
+                total_vm_bytes: Some(total_vm_bytes),
+                anon_bytes: kilobytes(held.anon),
+                file_bytes: kilobytes(held.file),
+                shmem_bytes: held.shmem.and_then(kilobytes),
+                pgtables_bytes: held
+                    .pgtables
+                    .and_then(kilobytes)
+                    .and_then(|said| pgtables(said, total_vm_bytes, page_size)),
+                ..Memory::default()
+            },
+            uid: held.uid.and_then(number),
+            oom_score_adj: held.oom_score_adj.and_then(number),
+        }))
+    })
+}
+
+/// What stands behind the name: digits.
+struct Held<'a> {
+    uid: Option<&'a [u8]>,
+    total_vm: &'a [u8],
+    anon: &'a [u8],
+    file: &'a [u8],
+    shmem: Option<&'a [u8]>,
+    pgtables: Option<&'a [u8]>,
+    oom_score_adj: Option<&'a [u8]>,
+}
+
+impl<'a> Held<'a> {
+    /// RHEL 7 puts the uid before `total-vm`. Nothing may follow what the kernel prints last.
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        let (uid, rest) = match between(text, b", UID ", b",") {
+            Some((uid, rest)) => (Some(uid), rest),
+            None => (None, text),
+        };
+        let (total_vm, rest) = between(rest, b" total-vm:", b"kB")?;
+        let (anon, rest) = between(rest, b", anon-rss:", b"kB")?;
+        let (file, rest) = between(rest, b", file-rss:", b"kB")?;
+        let mut held = Self {
+            uid,
+            total_vm,
+            anon,
+            file,
+            shmem: None,
+            pgtables: None,
+            oom_score_adj: None,
+        };
+        let mut rest = rest;
+        if let Some((shmem, after)) = between(rest, b", shmem-rss:", b"kB") {
+            held.shmem = Some(shmem);
+            rest = after;
+        }
+        if let Some((uid, after)) = between(rest, b", UID:", b"") {
+            held.uid = held.uid.or(Some(uid));
+            rest = after;
+        }
+        if let Some((pgtables, after)) = between(rest, b" pgtables:", b"kB oom_score_adj:") {
+            let sign = usize::from(after.starts_with(b"-"));
+            let (adj, end) = digits(&after[sign..])?;
+            held.pgtables = Some(pgtables);
+            held.oom_score_adj = Some(&after[..sign + adj.len()]);
+            rest = end;
+        }
+        rest.is_empty().then_some(held)
+    }
+}
+
+/// The digits that the text begins with, at least one, and what follows them.
+fn digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|b| !b.is_ascii_digit());
+    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+    (!digits.is_empty()).then_some((digits, rest))
+}
+
+/// The digits between two texts, and what follows.
+fn between<'a>(text: &'a [u8], before: &[u8], after: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (found, rest) = digits(text.strip_prefix(before)?)?;
+    Some((found, rest.strip_prefix(after)?))
 }
 
 /// The first 5.4 kernels print bytes and call them kB (fixed by 941f762bcb27). Bytes are always whole
