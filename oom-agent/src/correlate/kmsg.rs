@@ -17,9 +17,9 @@ impl Correlator {
             KmsgEvidence::NoVictim(end) => self.without_kill(Outcome::NoVictim, end, now),
             KmsgEvidence::Panic(end) => self.panic(end, now),
             KmsgEvidence::Reaped { tid, reaped, .. } => self.reaped(tid, reaped),
-            KmsgEvidence::Suppressed { reports } => counts.suppressed_reports += reports,
-            KmsgEvidence::Abandoned { reports } => counts.abandoned_reports += reports,
-            KmsgEvidence::Lost { records } => counts.kmsg_lost += records,
+            KmsgEvidence::Suppressed { reports } => add(&mut counts.suppressed_reports, reports),
+            KmsgEvidence::Abandoned { reports } => add(&mut counts.abandoned_reports, reports),
+            KmsgEvidence::Lost { records } => add(&mut counts.kmsg_lost, records),
             KmsgEvidence::Forged { .. } => counts.forged += 1,
             KmsgEvidence::Malformed { .. } => counts.malformed += 1,
         }
@@ -286,4 +286,9 @@ impl Correlator {
             self.touched.push(before);
         }
     }
+}
+
+/// Numbers from a log may be anything.
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
 }

@@ -734,6 +734,112 @@ fn a_headerless_line_invents_nothing() {
 }
 
 #[test]
+fn the_words_before_a_kill_tell_the_scope_where_nothing_else_does() {
+    let scope_of = |bpf_up, steps: Vec<Evidence>| {
+        let mut bench = Bench::new(bpf_up, true);
+        for evidence in steps {
+            bench.at(1, evidence);
+        }
+        bench.pass(3000);
+        let instance = bench.instances()[0];
+        (instance.scope, instance.constraint)
+    };
+    let line = |scope| {
+        killed(KmsgKill {
+            scope,
+            ..kmsg_kill(1, 50)
+        })
+    };
+    let (memcg, system) = (Some(Scope::Memcg), Some(Scope::System));
+    assert_eq!(scope_of(false, vec![line(memcg)]), (memcg, None));
+    assert_eq!(scope_of(false, vec![line(system)]), (system, None));
+    let seen = || bpf(mark(1, 50));
+    let by_stack = mark(1, 50).scope;
+    assert_eq!(scope_of(true, vec![seen(), line(system)]), (by_stack, None));
+    let legacy = KmsgReport {
+        scope: memcg,
+        ..KmsgReport::default()
+    };
+    let panic = Evidence::Kmsg(KmsgEvidence::Panic(KmsgEnd {
+        report: Some(Arc::new(legacy)),
+        ..end(1, 1)
+    }));
+    assert_eq!(scope_of(false, vec![panic]), (memcg, None));
+}
+
+#[test]
+fn the_reaper_is_told_if_it_came_in_time_and_never_waited_for() {
+    use crate::event::Reaper;
+    let reaped = |tid, reaped| {
+        Evidence::Kmsg(KmsgEvidence::Reaped {
+            monotonic_ns: MS,
+            tid,
+            reaped,
+        })
+    };
+    let told = |bpf_up, steps: Vec<(u64, Evidence)>| {
+        let mut bench = Bench::new(bpf_up, true);
+        for (ms, evidence) in steps {
+            bench.at(ms, evidence);
+        }
+        bench.pass(3000).pass(6000);
+        bench.instances()[0].kills[0].reaper
+    };
+    let group = || {
+        let mut mark = mark(1, 50);
+        mark.levels[0].charge.as_mut().unwrap().oom_group = Some(true);
+        mark
+    };
+    let cases = vec![
+        // The log alone: the report is open until it has settled.
+        (
+            false,
+            vec![(1, log(1, 50)), (2, reaped(50, true))],
+            Some(Reaper::Reaped),
+        ),
+        (
+            false,
+            vec![(1, log(1, 50)), (2, reaped(50, false))],
+            Some(Reaper::Unable),
+        ),
+        (false, vec![(1, log(1, 50)), (2, reaped(51, true))], None),
+        // The line waits for its mark.
+        (
+            true,
+            vec![
+                (1, log(1, 50)),
+                (2, reaped(50, true)),
+                (3, bpf(mark(1, 50))),
+            ],
+            Some(Reaper::Reaped),
+        ),
+        (
+            true,
+            vec![(1, log(1, 50)), (2, reaped(50, true))],
+            Some(Reaper::Reaped),
+        ),
+        (
+            true,
+            vec![(1, bpf(group())), (2, log(1, 50)), (3, reaped(50, true))],
+            Some(Reaper::Reaped),
+        ),
+        // Both sources have spoken: it is closed.
+        (
+            true,
+            vec![
+                (1, bpf(mark(1, 50))),
+                (2, log(1, 50)),
+                (3, reaped(50, true)),
+            ],
+            None,
+        ),
+    ];
+    for (at, (bpf_up, steps, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(told(bpf_up, steps), expected, "case {at}");
+    }
+}
+
+#[test]
 fn what_is_still_open_at_the_end_is_closed() {
     let mut bench = Bench::new(true, true);
     bench

@@ -40,6 +40,10 @@ pub(crate) enum Kill {
 
 /// The forms of one kernel.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is there or not, whatever the others"
+)]
 pub(crate) struct Form {
     pub(crate) kernel: &'static str,
     /// Flags of the allocation by name (4.6+).

@@ -13,6 +13,7 @@ use regex::bytes::Regex;
 
 use super::{
     cpu::Cpu,
+    kill::{self, Killed},
     mem_info,
     scan::{number, separator},
     stats::{self, Counted},
@@ -21,7 +22,7 @@ use super::{
     trace,
 };
 use crate::{
-    event::{Counter, Memory, Scope},
+    event::{Counter, Scope},
     text::{COMM_LEN, Comm},
 };
 
@@ -126,23 +127,6 @@ pub struct Header<'a> {
     pub oom_score_adj: i16,
 }
 
-/// `Killed process …`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Killed<'a> {
-    /// What stands before: `Memory cgroup out of memory: `, or nothing, or a policy's own words.
-    pub prefix: &'a [u8],
-    /// Thread.
-    pub tid: u32,
-    /// Its name.
-    pub comm: Comm,
-    /// What it held.
-    pub memory: Memory,
-    /// Real uid (5.4+).
-    pub uid: Option<u32>,
-    /// 5.4+.
-    pub oom_score_adj: Option<i16>,
-}
-
 /// The words of OOM lines that do not begin with something fixed. One pass with a literal searcher:
 /// all that an ordinary line of the log costs.
 static WORDS: LazyLock<Regex> = LazyLock::new(|| {
@@ -156,10 +140,6 @@ static HEADER_FRAGMENT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?s-u)^.{0,15} invoked oom-killer: gfp_mask=0x[0-9a-f]+(?:\([^)]*\))?, nodemask=(?:(?:\(null\)|[0-9,-]*),? *)?$",
     )
-});
-
-static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?s-u)^(.*?)Kill process ([0-9]+) \((.{0,15})\) score [0-9]+ or sacrifice child$")
 });
 
 static EXITING: LazyLock<Regex> = LazyLock::new(|| {
@@ -215,11 +195,11 @@ impl<'a> Line<'a> {
 /// Lines that are known by words in them. The words may also stand in a name, so they do not tell
 /// which line it is: the form does.
 fn worded(message: &[u8], page_size: u64) -> Option<Line<'_>> {
-    killed(message, page_size)
+    kill::killed(message, page_size)
         .or_else(|| header(message))
         .or_else(|| already_exiting(message))
         .or_else(|| group_kill(message))
-        .or_else(|| choice(message))
+        .or_else(|| kill::choice(message))
         .or_else(|| ending(message))
         .or_else(|| HEADER_FRAGMENT.is_match(message).then_some(Line::Fragment))
 }
@@ -235,7 +215,7 @@ fn anchored(message: &[u8]) -> Option<Line<'_>> {
         b' ' => return indented(message),
         b'C' | b'P' | b'B' | b'R' => return stack(message),
         b'm' | b's' | b'k' if stats::is_counter(message) => {
-            stats::counter(message).map(|(counted, counter)| Line::Counter(counted, counter))
+            stats::counter(message).map(|(of, counter)| Line::Counter(of, counter))
         }
         b's' | b'S' | b'O' if let Some(line) = sysrq(message) => Some(line),
         b'M' if message.starts_with(stats::STATS) => {
@@ -301,12 +281,13 @@ fn reaper(message: &[u8]) -> Option<Line<'_>> {
     })
 }
 
+/// The kernel counts them in an `int`.
 fn suppressed(message: &[u8]) -> Option<Line<'_>> {
     let count = message
         .strip_prefix(b"oom_kill_process: ")?
         .strip_suffix(b" callbacks suppressed")?;
     Some(Line::Suppressed {
-        reports: number(count)?,
+        reports: number::<u32>(count)?.into(),
     })
 }
 
@@ -384,60 +365,6 @@ fn header(message: &[u8]) -> Option<Line<'_>> {
     rest.is_empty().then_some(Line::Header(header))
 }
 
-fn killed(message: &[u8], page_size: u64) -> Option<Line<'_>> {
-    const KILLED: &[u8] = b"Killed process ";
-    memchr::memmem::find_iter(message, KILLED).find_map(|at| {
-        let mut rest = &message[at + KILLED.len()..];
-        let tid = take(&mut rest, b"", u8::is_ascii_digit, b" (")?;
-        // The name ends where nothing but the numbers follows.
-        (0..COMM_LEN).rev().find_map(|length| {
-            let (comm, rest) = rest.split_at_checked(length)?;
-            held(&message[..at], tid, comm, rest, page_size)
-        })
-    })
-}
-
-/// From the bracket behind the name on. RHEL 7 puts the uid before `total-vm`.
-fn held<'a>(
-    prefix: &'a [u8],
-    tid: &[u8],
-    comm: &[u8],
-    rest: &[u8],
-    page_size: u64,
-) -> Option<Line<'a>> {
-    let mut rest = rest.strip_prefix(b")")?;
-    let mut digits = |name: &[u8], unit: &[u8]| take(&mut rest, name, u8::is_ascii_digit, unit);
-    let first_uid = digits(b", UID ", b",");
-    let total_vm = digits(b" total-vm:", b"kB")?;
-    let anon = digits(b", anon-rss:", b"kB")?;
-    let file = digits(b", file-rss:", b"kB")?;
-    let shmem = digits(b", shmem-rss:", b"kB");
-    let uid = digits(b", UID:", b"");
-    let pgtables_kb = uid.and_then(|_| digits(b" pgtables:", b"kB"));
-    let oom_score_adj = pgtables_kb.and_then(|_| take(&mut rest, b" oom_score_adj:", SIGNED, b""));
-    if !rest.is_empty() || pgtables_kb.is_some() != oom_score_adj.is_some() {
-        return None;
-    }
-    let total_vm_bytes = kilobytes(total_vm)?;
-    Some(Line::Killed(Killed {
-        prefix,
-        tid: number(tid)?,
-        comm: Comm::new(comm),
-        memory: Memory {
-            total_vm_bytes: Some(total_vm_bytes),
-            anon_bytes: kilobytes(anon),
-            file_bytes: kilobytes(file),
-            shmem_bytes: shmem.and_then(kilobytes),
-            pgtables_bytes: pgtables_kb
-                .and_then(kilobytes)
-                .and_then(|said| pgtables(said, total_vm_bytes, page_size)),
-            ..Memory::default()
-        },
-        uid: first_uid.or(uid).and_then(number),
-        oom_score_adj: oom_score_adj.and_then(number),
-    }))
-}
-
 /// The bytes of a number that may be negative.
 const SIGNED: fn(&u8) -> bool = |byte| byte.is_ascii_digit() || *byte == b'-';
 
@@ -455,40 +382,6 @@ fn take<'a>(
     (!value.is_empty()).then(|| {
         *rest = behind;
         value
-    })
-}
-
-/// The first 5.4 kernels print bytes and call them kB (fixed by 941f762bcb27). Bytes are always whole
-/// pages; a number that is not cannot be meant as bytes, and one above the address space must be.
-/// What could be either is unknown.
-fn pgtables(said_bytes: u64, total_vm_bytes: u64, page_size: u64) -> Option<u64> {
-    let said = said_bytes / 1024;
-    if said == 0 || !said.is_multiple_of(page_size) {
-        Some(said_bytes)
-    } else if said_bytes > total_vm_bytes {
-        Some(said)
-    } else {
-        None
-    }
-}
-
-/// What ran out, by what stands before a kill. Kernels tell no more apart; other words, of a policy
-/// that is not the kernel's own, tell nothing.
-#[must_use]
-pub fn scope(prefix: &[u8]) -> Option<Scope> {
-    match prefix {
-        b"Memory cgroup out of memory: " => Some(Scope::Memcg),
-        b"Out of memory: " | b"Out of memory (oom_kill_allocating_task): " => Some(Scope::System),
-        _ => None,
-    }
-}
-
-fn choice(message: &[u8]) -> Option<Line<'_>> {
-    let [prefix, tid, comm] = CHOICE.captures(message)?.extract().1;
-    Some(Line::Choice {
-        tid: number(tid)?,
-        comm: Comm::new(comm),
-        scope: scope(prefix),
     })
 }
 
@@ -519,10 +412,6 @@ fn ending(message: &[u8]) -> Option<Line<'_>> {
         | b"System is deadlocked on memory" => Some(Line::Panic),
         _ => None,
     }
-}
-
-fn kilobytes(digits: &[u8]) -> Option<u64> {
-    Some(number::<u64>(digits)?.saturating_mul(1024))
 }
 
 /// A uid that the kernel prints with `%d`: past 2^31 it comes out negative.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::Memory;
 
 const PAGE: u64 = 4096;
 
@@ -331,6 +332,10 @@ fn everything_else_that_the_oom_killer_prints() {
             Line::Suppressed { reports: 30 },
         ),
         ("oom_kill_process: hello", Line::Malformed),
+        (
+            "oom_kill_process: 18446744073709551615 callbacks suppressed",
+            Line::Malformed,
+        ),
         (
             "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null)",
             Line::Fragment,

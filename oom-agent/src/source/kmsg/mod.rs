@@ -13,6 +13,7 @@
 pub mod cpu;
 pub mod decode;
 mod join;
+pub mod kill;
 pub mod line;
 pub mod mem_info;
 pub mod messages;

@@ -26,10 +26,13 @@ pub(super) const MAX_TASKS: usize = 8192;
 #[derive(Debug, Default)]
 pub(super) struct Open {
     report: KmsgReport,
-    has_header: bool,
     stats: Stats,
     mem_info: MemInfo,
     trace: Trace,
+    /// Thread and CPU of the first line that may be the trigger's.
+    asker: Option<(u32, Option<u32>)>,
+    /// There was another such line.
+    contested: bool,
     columns: Option<Columns>,
     end: End,
     /// The summary's text, if its names could not be told apart without the victim's comm.
@@ -75,13 +78,16 @@ impl Open {
         self.end != End::None
     }
 
+    fn has_header(&self) -> bool {
+        self.report.trigger_comm.is_some()
+    }
+
     /// Whether it is known who dies.
     pub(super) fn names_victim(&self) -> bool {
         self.report.victim_tid.is_some()
     }
 
     pub(super) fn header(&mut self, header: Header<'_>) {
-        self.has_header = true;
         let report = &mut self.report;
         report.trigger_comm = Some(header.comm);
         report.gfp_mask = Some(header.gfp_mask);
@@ -100,12 +106,10 @@ impl Open {
         let report = &mut self.report;
         report.kernel = cpu::release(after).map(str::to_owned);
         self.trace.announce();
-        if report.trigger_tid.is_none() && report.trigger_cpu.is_none() {
-            report.trigger_tid = Some(cpu.tid);
-            report.trigger_cpu = cpu.cpu;
-        } else if report.trigger_tid != Some(cpu.tid) {
-            report.trigger_tid = None;
-        }
+        let line = (cpu.tid, cpu.cpu);
+        self.contested |= *self.asker.get_or_insert(line) != line;
+        report.trigger_tid = Some(cpu.tid).filter(|_| !self.contested);
+        report.trigger_cpu = cpu.cpu.filter(|_| !self.contested);
     }
 
     pub(super) fn trace_begin(&mut self) {
@@ -120,9 +124,9 @@ impl Open {
         self.trace.end();
     }
 
-    pub(super) fn counter(&mut self, counted: Counted, counter: Counter) {
+    pub(super) fn counter(&mut self, of: Counted, counter: Counter) {
         self.part();
-        self.mixed |= !self.stats.counter(counted, counter);
+        self.mixed |= !self.stats.counter(of, counter);
     }
 
     pub(super) fn stats_for(&mut self, seq: u64, inline: &[u8]) {
@@ -171,7 +175,7 @@ impl Open {
         self.overtook = false;
         self.end = End::Summary(seq);
         let report = &mut self.report;
-        report.complete = self.has_header;
+        report.complete = report.trigger_comm.is_some();
         report.constraint = summary.constraint;
         report.global = summary.global;
         report.victim_tid = Some(summary.tid);
@@ -190,7 +194,7 @@ impl Open {
         if self.end == End::None {
             self.end = End::Choice;
         }
-        self.report.complete = self.has_header;
+        self.report.complete = self.has_header();
         self.report.victim_tid.get_or_insert(tid);
         self.report.victim_comm.get_or_insert(comm);
         self.report.scope = self.report.scope.or(scope);
@@ -229,7 +233,7 @@ impl Open {
             self.names(&summary, Some(comm));
         }
         let mut report = self.report;
-        report.complete |= victim.is_none() && self.has_header;
+        report.complete |= victim.is_none() && report.trigger_comm.is_some();
         report.limit = self.stats.limit().map(|counter| Charge {
             usage_bytes: counter.usage_bytes,
             limit_bytes: counter.limit_bytes,

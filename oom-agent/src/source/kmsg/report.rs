@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use super::{
-    line::{Killed, Line, scope},
+    kill::{Killed, scope},
+    line::Line,
     open::Open,
     record::Caller,
     summary::is_within,
@@ -146,8 +147,8 @@ impl Assembler {
                 out.push(KmsgEvidence::Suppressed { reports });
             }
             Line::Header(header) => self.open(meta, |open| open.header(header)),
-            Line::Counter(counted, counter) => {
-                self.part(meta, |open| open.counter(counted, counter));
+            Line::Counter(of, counter) => {
+                self.part(meta, |open| open.counter(of, counter));
             }
             Line::StatsFor(inline) => self.part(meta, |open| open.stats_for(seq, inline)),
             Line::TableHeader(columns) => self.part(meta, |open| open.table(columns)),

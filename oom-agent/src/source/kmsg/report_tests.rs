@@ -266,6 +266,109 @@ fn a_report_holds_what_its_lines_said() {
     assert_eq!(abandoned, 0);
 }
 
+/// Before 4.2 two cgroups could run out at once; the log of then names no callers.
+#[test]
+fn two_reports_that_the_log_does_not_hold_apart_are_refused() {
+    let task_in = "Task in /a/b killed as a result of limit of /a";
+    let other = HEADER.replace("hog", "other");
+    let old = "Killed process 7 (hog) total-vm:1kB, anon-rss:1kB, file-rss:1kB";
+    let cases: &[(&str, &[&str], &[&str], u64)] = &[
+        ("one", &[HEADER, task_in, USAGE, CHOICE_7, old], &["7 1"], 0),
+        (
+            "two headers",
+            &[HEADER, &other, task_in, CHOICE_7, old],
+            &["7 -"],
+            2,
+        ),
+        (
+            "two limits",
+            &[HEADER, task_in, task_in, CHOICE_7, old],
+            &["7 -"],
+            1,
+        ),
+        (
+            "two counters",
+            &[HEADER, USAGE, USAGE, CHOICE_7, old],
+            &["7 -"],
+            1,
+        ),
+        (
+            "two tables",
+            &[HEADER, TABLE, TABLE, CHOICE_7, old],
+            &["7 -"],
+            1,
+        ),
+        (
+            "a part after the choice",
+            &[HEADER, CHOICE_7, USAGE, old],
+            &["7 -"],
+            1,
+        ),
+        (
+            "one that ended before",
+            &[HEADER, CHOICE_7, HEADER, CHOICE_7, old],
+            &["7 3"],
+            1,
+        ),
+        (
+            "a summary says that it is one",
+            &[HEADER, HEADER, SUMMARY_7, KILLED_7],
+            &["7 2"],
+            1,
+        ),
+    ];
+    for (name, lines, expected, abandoned) in cases {
+        assert_eq!(kills(lines), *expected, "{name}");
+        assert_eq!(feed(lines).1, *abandoned, "{name}");
+    }
+}
+
+#[test]
+fn another_task_s_stack_does_not_get_into_the_trace() {
+    let cpu = |cpu: u32, pid: u32, comm: &str| {
+        format!("CPU: {cpu} PID: {pid} Comm: {comm} Not tainted 6.1.9 #1")
+    };
+    let (own, again, other) = (cpu(1, 17, "hog"), cpu(0, 18, "hog"), cpu(0, 18, "x"));
+    let (begin, frame) = ("Call Trace:", " do_anonymous_page+0x1/0x2");
+    let told = |lines: &[&str]| {
+        let (out, _) = feed(&[&[HEADER], lines, &[SUMMARY_7, KILLED_7]].concat());
+        let [KmsgEvidence::Killed(kill)] = &out[..] else {
+            panic!("{out:?}")
+        };
+        let report = kill.report.clone().unwrap();
+        (
+            report.trigger_tid,
+            report.trigger_cpu,
+            report.call_trace.len(),
+        )
+    };
+    let known = (Some(17), Some(1));
+    for (lines, tid, cpu, frames) in [
+        (
+            &[&own, begin, frame, " </TASK>", &other, begin, frame][..],
+            known.0,
+            known.1,
+            1,
+        ),
+        (
+            &[&own, begin, frame, &other, begin, frame],
+            known.0,
+            known.1,
+            0,
+        ),
+        (
+            &[&other, begin, frame, &own, begin, frame],
+            known.0,
+            known.1,
+            0,
+        ),
+        (&[&own, begin, frame, &again, begin, frame], None, None, 0),
+        (&[begin, frame], None, None, 0),
+    ] {
+        assert_eq!(told(lines), (tid, cpu, frames), "{lines:?}");
+    }
+}
+
 #[test]
 fn the_kill_line_settles_an_ambiguous_summary() {
     let summary = SUMMARY_7.replace("task=hog", "task=x,task=y");

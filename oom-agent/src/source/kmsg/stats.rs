@@ -40,7 +40,7 @@ pub enum Counted {
 #[must_use]
 pub fn counter(message: &[u8]) -> Option<(Counted, Counter)> {
     let (name, rest) = pair(message)?;
-    let counted = match name {
+    let of = match name {
         b"memory" => Counted::Memory,
         b"swap" => Counted::Swap,
         b"memory+swap" => Counted::Memsw,
@@ -55,7 +55,7 @@ pub fn counter(message: &[u8]) -> Option<(Counted, Counter)> {
         limit_bytes: is_limit(limit).then(|| limit.saturating_mul(1024)),
         failcnt: Some(failcnt),
     };
-    Some((counted, counter))
+    Some((of, counter))
 }
 
 /// Whether a message begins as [`counter`] reads it.
@@ -121,8 +121,8 @@ pub(super) struct Stats {
 
 impl Stats {
     /// Takes a counter; false if there was one already, which means another report.
-    pub(super) fn counter(&mut self, counted: Counted, counter: Counter) -> bool {
-        let known = match counted {
+    pub(super) fn counter(&mut self, of: Counted, counter: Counter) -> bool {
+        let known = match of {
             Counted::Memory => &mut self.memory.memory,
             Counted::Swap => &mut self.memory.swap,
             Counted::Memsw => &mut self.memory.memsw,
@@ -150,10 +150,13 @@ impl Stats {
         if !any {
             return;
         }
-        if let Some((last, stat)) = self.last.take()
+        if let Some((last, earlier)) = self.last.take()
             && last != seq
         {
-            self.before = Some(self.before.map_or(stat, |before| sum(before, stat)));
+            match &mut self.before {
+                Some(before) => add(before, &earlier),
+                None => self.before = Some(earlier),
+            }
         }
         self.last = Some((seq, stat));
     }
@@ -192,7 +195,10 @@ impl Stats {
         let mut memory = std::mem::take(&mut self.memory);
         memory.memory?;
         if let Some((_, last)) = self.last.take() {
-            memory.stat = self.before.map_or(last, |before| sum(before, last));
+            memory.stat = last;
+            if let Some(before) = &self.before {
+                add(&mut memory.stat, before);
+            }
         }
         Some(memory)
     }
@@ -224,8 +230,8 @@ fn field<'a>(stat: &'a mut MemoryStat, name: &[u8]) -> Option<&'a mut Option<u64
     })
 }
 
-/// Of two cgroups; what one of them does not tell has no sum.
-fn sum(a: MemoryStat, b: MemoryStat) -> MemoryStat {
+/// Adds what another cgroup held; what one of them does not tell has no sum.
+fn add(sum: &mut MemoryStat, more: &MemoryStat) {
     /// What the lines before 5.3 tell.
     const NAMES: &[&[u8]] = &[
         b"cache",
@@ -242,18 +248,13 @@ fn sum(a: MemoryStat, b: MemoryStat) -> MemoryStat {
         b"active_file",
         b"unevictable",
     ];
-    let (mut a, mut b) = (a, b);
-    let mut sum = MemoryStat::default();
+    let mut more = *more;
     for name in NAMES {
-        let of = |stat| field(stat, name).and_then(|value| *value);
-        let value = of(&mut a)
-            .zip(of(&mut b))
-            .and_then(|(a, b)| a.checked_add(b));
-        if let Some(field) = field(&mut sum, name) {
-            *field = value;
+        let more = field(&mut more, name).and_then(|value| *value);
+        if let Some(sum) = field(sum, name) {
+            *sum = sum.zip(more).and_then(|(a, b)| a.checked_add(b));
         }
     }
-    sum
 }
 
 #[cfg(test)]
@@ -264,9 +265,9 @@ mod tests {
     fn counters_of_both_versions() {
         let read = |message: &str| {
             assert!(is_counter(message.as_bytes()), "{message}");
-            counter(message.as_bytes()).map(|(counted, counter)| {
+            counter(message.as_bytes()).map(|(of, counter)| {
                 (
-                    counted,
+                    of,
                     counter.usage_bytes,
                     counter.limit_bytes,
                     counter.failcnt,
@@ -346,8 +347,8 @@ mod tests {
 
     fn stats(feed: impl FnOnce(&mut Stats)) -> Option<MemoryStat> {
         let mut stats = Stats::default();
-        let (counted, counter) = counter(b"memory: usage 1kB, limit 2kB, failcnt 7").unwrap();
-        assert!(stats.counter(counted, counter));
+        let (of, counter) = counter(b"memory: usage 1kB, limit 2kB, failcnt 7").unwrap();
+        assert!(stats.counter(of, counter));
         feed(&mut stats);
         Some(stats.take()?.stat)
     }
