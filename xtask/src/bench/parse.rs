@@ -21,8 +21,9 @@ use crate::{project, tool};
 /// `USER_HZ`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The best of so many runs.
-const RUNS: usize = 3;
+/// Runs go on until they have taken so long together, or are so many: the clock ticks slowly.
+const ENOUGH_SECONDS: f64 = 1.0;
+const MOST_RUNS: u32 = 32;
 
 /// What is asked of each file, in bytes per second of user time.
 const GOAL_FEW: f64 = 1e9;
@@ -222,13 +223,16 @@ fn baseline<const N: usize>(program: &str, args: [&OsStr; N]) -> Result<Option<f
 }
 
 fn user_seconds(command: impl Fn() -> Command) -> Result<f64> {
-    let mut best = f64::INFINITY;
-    for _ in 0..RUNS {
-        let before = children_user_seconds()?;
+    let before = children_user_seconds()?;
+    let mut runs = 0;
+    loop {
         tool::run(&mut command())?;
-        best = best.min(children_user_seconds()? - before);
+        runs += 1;
+        let together = children_user_seconds()? - before;
+        if together >= ENOUGH_SECONDS || runs == MOST_RUNS {
+            return Ok(together / f64::from(runs));
+        }
     }
-    Ok(best)
 }
 
 /// `cutime` of this process (`proc_pid_stat(5)`): children that have been waited for.
