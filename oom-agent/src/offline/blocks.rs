@@ -12,9 +12,10 @@ pub(super) const MAX_LINE: usize = 64 << 10;
 /// Bytes that are asked for at once.
 const CHUNK: usize = 1 << 20;
 
-/// A line goes on for at most so many further lines, which begin within so many bytes.
-pub(super) const MORE_LINES: usize = 8;
-pub(super) const MORE_BYTES: usize = 4096;
+/// A line goes on for at most so many further lines, which begin within so many bytes: Linux 5.x prints
+/// the statistics of a cgroup as one message of some 45 lines.
+pub(super) const MORE_LINES: usize = 100;
+pub(super) const MORE_BYTES: usize = 16 << 10;
 
 /// Reads blocks.
 pub(super) struct Blocks<R> {

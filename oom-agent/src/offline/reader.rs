@@ -62,6 +62,8 @@ struct Reader<'a, S> {
     format: Format,
     /// Of JSON objects that stand on several lines each, the lines so far.
     object: Option<Vec<u8>>,
+    /// Objects so far.
+    objects: u64,
     calendar: Calendar,
     candidates: Candidates,
     streams: Streams<'a>,
@@ -83,6 +85,7 @@ impl<'a, S: Sink> Reader<'a, S> {
         Self {
             format,
             object: (json && detect::is_pretty(beginning)).then(Vec::new),
+            objects: 0,
             calendar,
             candidates: Candidates::new(json),
             streams: Streams::new(options, format!("log{:016x}", fnv1a(beginning))),
@@ -167,7 +170,14 @@ impl<'a, S: Sink> Reader<'a, S> {
 
     fn message(&mut self, number: u64, head: &mut Head<'_>, text: &[u8]) -> ControlFlow<()> {
         head.unescape();
-        let line = Numbered { number, text };
+        let line = Numbered {
+            line: match self.object {
+                Some(_) => self.summary.lines,
+                None => number,
+            },
+            number,
+            text,
+        };
         let candidates = &self.candidates;
         let attend = self.streams.push(
             head,
@@ -247,11 +257,11 @@ impl<'a, S: Sink> Reader<'a, S> {
         text.append(object);
         if text.len() > 1 {
             text.push(b'}');
-            let number = self.summary.lines;
+            self.objects += 1;
             let mut head = Head::default();
             match self.head(&text, &mut head) {
-                Some(()) => self.message(number, &mut head, &text)?,
-                None => self.without_head(number, &text)?,
+                Some(()) => self.message(self.objects, &mut head, &text)?,
+                None => self.without_head(self.summary.lines, &text)?,
             }
         }
         text.clear();

@@ -38,6 +38,9 @@ pub(super) struct Key {
 /// A line of the input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbered<'a> {
+    /// Of the line, from 1.
+    pub(super) line: u64,
+    /// The same, but where entries have several lines each, of the entry.
     pub(super) number: u64,
     pub(super) text: &'a [u8],
 }
@@ -190,7 +193,7 @@ impl Stream {
             }
             if let (Some(why), Some(line)) = (oddity(&piece), line) {
                 sink.odd(OddLine {
-                    number: line.number,
+                    number: line.line,
                     text: line.text,
                     why,
                 });

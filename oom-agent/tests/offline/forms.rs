@@ -17,7 +17,7 @@ pub(crate) const BOOTED_S: i64 = 1_795_204_800;
 pub(crate) const HOST: &str = "node-7";
 pub(crate) const BOOT_ID: &str = "29e1a4ca-7262-404d-97b3-ac4a429d12e6";
 
-const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 const LOGGER: TimeSource = TimeSource::Logger;
 const ASSUMED: TimeSource = TimeSource::Assumed;
 

@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: what the agent costs and how fast it is, on this machine, in one run.
 //!
 //! Two agents watch the same real kills, one through BPF, one through the kernel log; this reads
-//! their stdout as a consumer would. Emits one table and `target/bench.json`. Refuses to judge: no
+//! their stdout as a consumer would. Then logs are read (`parse.rs`). Emits a table of each and
+//! `target/bench.json`, `target/bench-parse.json`. Refuses to judge: no
 //! figure makes it fail, and a figure that could not be taken is null.
 
 mod bpf_stats;
+mod parse;
 mod process;
 mod reader;
 mod report;
@@ -56,12 +58,22 @@ pub(crate) struct Args {
     /// Seconds for which nothing happens.
     #[arg(long, default_value_t = 10)]
     idle: u64,
+    /// Only measure how fast `oom-agent parse` reads; needs no root.
+    #[arg(long)]
+    parse: bool,
+    /// Size of each log that is read for it, in MiB.
+    #[arg(long, default_value_t = 256)]
+    log_size: u64,
 }
 
 /// The two paths that are compared.
 const SOURCES: [&str; 2] = ["bpf", "kmsg"];
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    if args.parse {
+        parse::measure(&agent::build(false)?, args.log_size)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if !geteuid().is_root() {
         bail!("bench reads the agents' memory and the kernel's BPF statistics: run it as root");
     }
@@ -116,6 +128,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;
     print!("\n{report}");
     println!("as JSON: {}", path.display());
+    parse::measure(&binary, args.log_size)?;
     Ok(ExitCode::SUCCESS)
 }
 

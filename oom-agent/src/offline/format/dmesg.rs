@@ -26,7 +26,7 @@ pub(super) fn parse<'a>(
     }
     if let Some(ns) = stamp::kernel(&mut scan) {
         head.monotonic_ns = Some(ns);
-    } else if let Some(wall) = stamp::iso(&mut scan, calendar) {
+    } else if let Some(wall) = stamp::iso(&mut scan, calendar, b',') {
         head.wall = Some(wall);
     } else if let Some(wall) = ctime(&mut scan, calendar) {
         head.wall = Some(wall);
@@ -92,7 +92,7 @@ fn ctime(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> {
     copy.byte(b' ')?;
     // The year stands last.
     let mut year = Scan::new(copy.rest.get(9..)?);
-    let civil = stamp::time(&mut copy, year.digits(4), month, day)?;
+    let civil = stamp::time(&mut copy, [year.digits(4), Some(month), Some(day)], b'.')?;
     copy.take(5)?;
     copy.byte(b']')?;
     let wall = calendar.wall(civil, Zone::Unknown)?;

@@ -92,7 +92,7 @@ impl<'a> Fields<'_, 'a> {
                 let mut value = Scan::new(&value);
                 head.monotonic_ns = stamp::seconds(&mut value);
                 if head.monotonic_ns.is_none() {
-                    head.wall = stamp::iso(&mut value, calendar);
+                    head.wall = stamp::iso(&mut value, calendar, b',');
                 }
             }
             b"pri" => {

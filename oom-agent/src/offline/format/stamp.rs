@@ -67,8 +67,9 @@ pub(super) fn priority(scan: &mut Scan<'_>) -> Option<(u32, u8)> {
     Some((priority >> 3, (priority & 7) as u8))
 }
 
-/// `2026-11-21T04:32:40.808386+00:00`: `T` or a space, `.` or `,`, any zone or none.
-pub(super) fn iso(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> {
+/// `2026-11-21T04:32:40.808386+00:00`: `T` or a space, any zone or none. `point` stands before the
+/// fraction: it is what tells dmesg, which writes a comma, from all others.
+pub(super) fn iso(scan: &mut Scan<'_>, calendar: &mut Calendar, point: u8) -> Option<Wall> {
     let mut copy = *scan;
     let year = copy.digits(4)?;
     copy.byte(b'-')?;
@@ -76,25 +77,26 @@ pub(super) fn iso(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> 
     copy.byte(b'-')?;
     let day = copy.digits(2)?;
     copy.one_of(b"T ")?;
-    let civil = time(&mut copy, Some(year), month, day)?;
+    let civil = time(&mut copy, [Some(year), Some(month), Some(day)], point)?;
     let zone = zone(&mut copy)?;
     let wall = calendar.wall(civil, zone)?;
     *scan = copy;
     Some(wall)
 }
 
-/// `04:32:40.808386` of a day.
-pub(super) fn time(scan: &mut Scan<'_>, year: Option<u32>, month: u32, day: u32) -> Option<Civil> {
+/// `04:32:40.808386` of a year (where it is known), month and day.
+pub(super) fn time(scan: &mut Scan<'_>, date: [Option<u32>; 3], point: u8) -> Option<Civil> {
+    let [year, month, day] = date;
     let hour = scan.digits(2)?;
     scan.byte(b':')?;
     let minute = scan.digits(2)?;
     scan.byte(b':')?;
     let second = scan.digits(2)?;
-    let nanosecond = match scan.one_of(b".,") {
-        Some(_) => scan.fraction()?,
+    let nanosecond = match scan.byte(point) {
+        Some(()) => scan.fraction()?,
         None => 0,
     };
-    Civil::new(year, [month, day, hour, minute, second], nanosecond)
+    Civil::new(year, [month?, day?, hour, minute, second], nanosecond)
 }
 
 /// `Z`, `+01:00`, `+0100` or nothing.

@@ -68,7 +68,7 @@ fn rfc5424<'a>(
     head: &mut Head<'a>,
 ) -> Option<()> {
     if scan.text(b"-").is_none() {
-        head.wall = Some(stamp::iso(&mut scan, calendar)?);
+        head.wall = Some(stamp::iso(&mut scan, calendar, b'.')?);
     }
     scan.byte(b' ')?;
     head.host = Some(scan.until(b' ')?).filter(|host| host != b"-");
@@ -120,7 +120,7 @@ fn named(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> {
         scan.byte(b' ')?;
         let day = stamp::day(scan)?;
         scan.byte(b' ')?;
-        let civil = stamp::time(scan, None, month, day)?;
+        let civil = stamp::time(scan, [None, Some(month), Some(day)], b'.')?;
         return calendar.wall(civil, Zone::Unknown);
     }
     stamp::weekday(scan)?;
@@ -133,7 +133,7 @@ fn named(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> {
     date.byte(b'-')?;
     let day = date.digits(2)?;
     scan.byte(b' ')?;
-    let civil = stamp::time(scan, Some(year), month, day)?;
+    let civil = stamp::time(scan, [Some(year), Some(month), Some(day)], b'.')?;
     scan.byte(b' ')?;
     let end = scan.rest.iter().position(|&b| b == b' ')?;
     // Only one abbreviation means the same everywhere.
@@ -146,7 +146,7 @@ fn named(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> {
 
 /// ISO 8601, or seconds since 1970.
 fn numeric(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> {
-    if let Some(wall) = stamp::iso(scan, calendar) {
+    if let Some(wall) = stamp::iso(scan, calendar, b'.') {
         return Some(wall);
     }
     Some(Wall {
