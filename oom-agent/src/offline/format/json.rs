@@ -144,7 +144,7 @@ fn scalar<'a>(scan: &mut Scan<'a>) -> Option<Option<Cow<'a, [u8]>>> {
     match scan.peek()? {
         b'"' => string(scan).map(Some),
         b'[' | b'{' => skip(scan, MAX_DEPTH).map(|()| None),
-        _ => word(scan).map(|word| Some(Cow::Borrowed(word))),
+        _ => word(scan).map(|word| Some(Cow::Borrowed(word)).filter(|word| **word != b"null"[..])),
     }
 }
 
