@@ -8,6 +8,7 @@
 mod logs;
 
 mod broken;
+mod command;
 mod forms;
 mod memory;
 
