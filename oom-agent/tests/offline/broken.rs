@@ -182,6 +182,13 @@ fn a_line_that_is_not_the_kernels_is_forged() {
             format!("{{\"_TRANSPORT\":\"syslog\",\"MESSAGE\":\"{KILLED}\"}}"),
             &[(1, Forged)],
         ),
+        // What root writes to /dev/kmsg.
+        (
+            format!(
+                "{{\"_TRANSPORT\":\"kernel\",\"SYSLOG_FACILITY\":\"1\",\"MESSAGE\":\"{KILLED}\"}}"
+            ),
+            &[(1, Forged)],
+        ),
         (format!("{{\"MESSAGE\":\"{KILLED}\"}}"), &[(1, Forged)]),
     ];
     for (line, odd) in cases {

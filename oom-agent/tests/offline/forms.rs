@@ -480,6 +480,7 @@ fn journal_json(records: &[Record], indent: &str, end: &str) -> Vec<u8> {
             "\"_UDEV_DEVLINK\":[\"/dev/a\",\"/dev/b\"]".into(),
             format!("\"PRIORITY\":\"{level}\""),
             "\"_TRANSPORT\":\"kernel\"".into(),
+            "\"SYSLOG_FACILITY\":\"0\"".into(),
             format!("\"_HOSTNAME\":\"{HOST}\""),
         ];
         log.push(b'{');

@@ -8,6 +8,7 @@
 mod logs;
 
 mod broken;
+mod command;
 mod forms;
 mod memory;
 
@@ -18,7 +19,7 @@ use jiff::tz::TimeZone;
 use oom_agent::{
     event::{Event, OomInstance, TimeSource, Timestamp},
     evidence::KmsgEvidence,
-    offline::{self, Options, Summary},
+    offline::{self, Format, Options, Summary},
 };
 
 /// Two days after the boot of [`forms::BOOTED_S`].
@@ -240,4 +241,46 @@ fn stamps_without_year_and_zone_are_taken_as_told() {
     let (events, _) = read(december.as_bytes(), &options());
     let time = instances(&events)[0].time.unwrap().to_string();
     assert!(time.starts_with("2025-12-31"), "not in the future: {time}");
+}
+
+/// Serial consoles of real kernels, with the lines of a program between the kernel's.
+#[test]
+fn consoles_of_real_kernels() {
+    let cases: &[(&str, &[&[&str]])] = &[
+        ("5.10.223-v1", &[&["hog"]]),
+        (
+            "6.12",
+            &[
+                &["leaderless"],
+                &[
+                    "chosen", "member-a", "member-b", "member-c", "member-d", "member-e",
+                ],
+            ],
+        ),
+    ];
+    for (kernel, expected) in cases {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console");
+        let log = std::fs::read(dir.join(format!("{kernel}.console"))).unwrap();
+        let (events, summary) = read(&log[..], &options());
+        assert_eq!(summary.format, Some(Format::Console), "{kernel}");
+        assert_eq!((summary.unparsed, summary.abandoned), (0, 0), "{kernel}");
+        let instances = instances(&events);
+        let names = instances.iter().map(|instance| {
+            let names = instance
+                .kills
+                .iter()
+                .map(|kill| kill.victim.comm.to_string());
+            names.collect::<Vec<_>>()
+        });
+        assert_eq!(names.collect::<Vec<_>>(), *expected, "{kernel}");
+        for instance in instances {
+            assert!(instance.limit.unwrap().limit_bytes.is_some(), "{kernel}");
+            assert!(instance.trigger.unwrap().tid.is_some(), "{kernel}");
+            assert!(!instance.tasks.is_empty(), "{kernel}");
+            assert!(
+                instance.monotonic_ns.is_some() && instance.time.is_none(),
+                "{kernel}"
+            );
+        }
+    }
 }

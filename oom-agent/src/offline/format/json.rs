@@ -2,8 +2,8 @@
 //!
 //! Reads one object of text; emits its message with the stamps of the journal (`__REALTIME_TIMESTAMP`,
 //! `_SOURCE_MONOTONIC_TIMESTAMP`) or of dmesg (`time`). dmesg writes bytes that are not UTF-8 as they
-//! are, so this is no strict reader. What did not come to the journal from the kernel (`_TRANSPORT`) is
-//! foreign. Refuses an object without a message.
+//! are, so this is no strict reader. What did not come to the journal from the kernel (`_TRANSPORT`,
+//! `SYSLOG_FACILITY`) is foreign. Refuses an object without a message.
 
 use std::borrow::Cow;
 
@@ -65,6 +65,8 @@ impl<'a> Fields<'_, 'a> {
         match key {
             b"MESSAGE" => self.message = message(scan)?,
             b"_TRANSPORT" => self.transport = scalar(scan)?.map(|name| *name == b"kernel"[..]),
+            // What user space writes to /dev/kmsg comes over the same transport.
+            b"SYSLOG_FACILITY" => head.foreign |= number(scan)? != Some(0),
             b"_HOSTNAME" => {
                 if let Some(Cow::Borrowed(host)) = scalar(scan)? {
                     head.host = Some(host);
@@ -144,7 +146,7 @@ fn scalar<'a>(scan: &mut Scan<'a>) -> Option<Option<Cow<'a, [u8]>>> {
     match scan.peek()? {
         b'"' => string(scan).map(Some),
         b'[' | b'{' => skip(scan, MAX_DEPTH).map(|()| None),
-        _ => word(scan).map(|word| Some(Cow::Borrowed(word))),
+        _ => word(scan).map(|word| Some(Cow::Borrowed(word)).filter(|word| **word != b"null"[..])),
     }
 }
 

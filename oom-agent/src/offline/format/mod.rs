@@ -12,6 +12,8 @@ mod kmsg;
 mod scan;
 mod stamp;
 mod syslog;
+#[cfg(test)]
+mod tests;
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
