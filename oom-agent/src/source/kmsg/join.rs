@@ -54,7 +54,9 @@ impl Joiner {
         marked: bool,
     ) -> Option<(Meta, &[u8])> {
         let begun = self.begun?;
-        let distance = if marked {
+        // Every one of its numbers is a piece, and without them it could stand as well.
+        let stats = self.text.starts_with(stats::STATS);
+        let distance = if marked || stats {
             MAX_DISTANCE
         } else {
             MAX_DISTANCE_UNMARKED
@@ -62,7 +64,7 @@ impl Joiner {
         let is_part = meta.caller == begun.caller
             && meta.seq.saturating_sub(begun.seq) <= distance
             && self.text.len() + message.len() <= MAX_TEXT
-            && (marked || !self.whole)
+            && (marked || stats || !self.whole)
             && (marked && meta.caller.is_some() || continues(&self.text, message, marked));
         is_part.then(|| {
             self.text.extend_from_slice(message);
@@ -99,12 +101,25 @@ fn continues(text: &[u8], next: &[u8], marked: bool) -> bool {
         let before_path = text.ends_with(b" in ") || text.ends_with(b" limit of ");
         begins(killed) || before_path && begins(&[b"/"])
     } else if text.starts_with(stats::STATS) {
-        begins(&[b"/", b":", b" for ", b" cache:", b" inactive_anon:"])
-            || marked && next.starts_with(b" ") && next.ends_with(b"KB")
+        begins(&[b"/", b":", b" for "]) || is_number_of_stats(next)
     } else {
         let list = next.first().is_some_and(u8::is_ascii_digit);
         list && text.ends_with(b"nodemask=") || begins(&[b"(null)", b",", b" order="])
     }
+}
+
+/// ` rss:307200KB`
+fn is_number_of_stats(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let name = text
+        .iter()
+        .position(|&b| b == b':')
+        .map(|at| text.split_at(at));
+    name.is_some_and(|(name, number)| {
+        let digits = number[1..].strip_suffix(b"KB");
+        name.iter().all(|b| b.is_ascii_lowercase() || *b == b'_')
+            && digits.is_some_and(|digits| digits.first().is_some_and(u8::is_ascii_digit))
+    })
 }
 
 #[cfg(test)]
