@@ -87,7 +87,7 @@ impl Activity {
 }
 
 /// Time on a CPU: the first number of `schedstat` (Documentation/scheduler/sched-stats.rst).
-fn cpu_ns(task: &Path) -> Option<u64> {
+pub(super) fn cpu_ns(task: &Path) -> Option<u64> {
     let text = fs::read_to_string(task.join("schedstat")).ok()?;
     text.split_whitespace().next()?.parse().ok()
 }
