@@ -14,12 +14,11 @@ pub(super) fn hexadecimal(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     })
 }
 
-/// `#ooo` of rsyslog.
+/// `#ooo` of rsyslog, which escapes control characters. Not more than these: the number of a build looks
+/// the same (`#177-Ubuntu`).
 pub(super) fn octal(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     undo(text, b'#', |escape| match *escape {
-        [a @ b'0'..=b'3', b, c, ..] => {
-            Some((digit(a, 8)? << 6 | digit(b, 8)? << 3 | digit(c, 8)?, 3))
-        }
+        [b'0', b @ b'0'..=b'3', c, ..] => Some((digit(b, 8)? << 3 | digit(c, 8)?, 3)),
         _ => None,
     })
 }
