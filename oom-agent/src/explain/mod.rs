@@ -124,10 +124,11 @@ fn limit(lines: &mut Lines, event: &OomInstance) {
         Some(path) => line.solid(Tone::Strong, &name(path)),
         None => line.say("(its path is unknown)"),
     };
-    let victim = chosen(event).and_then(|kill| kill.cgroup.as_ref());
-    line.glue(",")
-        .say(&words::Level::of(limit, victim).words())
-        .glue(".");
+    if let Some(kill) = chosen(event) {
+        let level = words::Level::of(limit, kill.cgroup.as_ref());
+        line.glue(",").say(&level.words());
+    }
+    line.glue(".");
     used(lines, limit);
 }
 

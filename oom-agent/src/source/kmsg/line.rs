@@ -45,8 +45,13 @@ pub enum Line<'a> {
     TraceEnd,
     /// `memory: usage …kB, limit …kB, failcnt …` of the cgroup whose limit was hit, and the like.
     Counter(Counted, Counter),
-    /// `Memory cgroup stats for …:` and what follows it in the same line (before 5.3).
-    StatsFor(&'a [u8]),
+    /// `Memory cgroup stats for …:`.
+    StatsFor {
+        /// Whose.
+        path: &'a [u8],
+        /// What follows in the same line (before 5.3).
+        inline: &'a [u8],
+    },
     /// `anon 4096`: a line of `memory.stat`, or several; told by what came before it.
     Listed(&'a [u8]),
     /// A part of `Mem-Info`, told by what came before it.
@@ -219,7 +224,13 @@ fn anchored(message: &[u8]) -> Option<Line<'_>> {
         }
         b's' | b'S' | b'O' if let Some(line) = sysrq(message) => Some(line),
         b'M' if message.starts_with(stats::STATS) => {
-            Some(stats::stats_for(message).map_or(Line::Fragment, Line::StatsFor))
+            let whole = stats::stats_for(message);
+            Some(
+                whole.map_or(Line::Fragment, |(path, inline)| Line::StatsFor {
+                    path,
+                    inline,
+                }),
+            )
         }
         b'M' if let Some(limit) = message.strip_prefix(b"Memory limit reached of cgroup ") => {
             Some(Line::LegacyMemcg {

@@ -206,10 +206,19 @@ fn everything_else_that_the_oom_killer_prints() {
             counter(Counted::Kmem),
         ),
         ("memory: usage many", Line::Malformed),
-        ("Memory cgroup stats for /a:", Line::StatsFor(b"")),
+        (
+            "Memory cgroup stats for /a:",
+            Line::StatsFor {
+                path: b"/a",
+                inline: b"",
+            },
+        ),
         (
             "Memory cgroup stats for /a: cache:0KB",
-            Line::StatsFor(b" cache:0KB"),
+            Line::StatsFor {
+                path: b"/a",
+                inline: b" cache:0KB",
+            },
         ),
         ("Memory cgroup stats for ", Line::Fragment),
         ("anon 4096", Line::Listed(b"anon 4096")),

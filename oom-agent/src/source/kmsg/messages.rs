@@ -97,7 +97,10 @@ impl Messages {
             }
             return true;
         }
-        let begins = matches!(line, Line::Summary(_) | Line::StatsFor(_) | Line::Fragment);
+        let begins = matches!(
+            line,
+            Line::Summary(_) | Line::StatsFor { .. } | Line::Fragment
+        );
         if begins || self.ends_joined(meta, &line) {
             self.end_line(out);
         }

@@ -39,6 +39,8 @@ pub(super) struct Open {
     ambiguous: Option<Vec<u8>>,
     /// The report before it had not ended.
     overtook: bool,
+    /// Whose statistics were listed.
+    stats_of: Option<String>,
     /// Two reports are mixed here.
     mixed: bool,
 }
@@ -129,8 +131,12 @@ impl Open {
         self.mixed |= !self.stats.counter(of, counter);
     }
 
-    pub(super) fn stats_for(&mut self, seq: u64, inline: &[u8]) {
+    /// Since 5.3 there are only those of the cgroup whose limit was hit; before, every cgroup below it has a
+    /// line of its own, and the first of them may be lost.
+    pub(super) fn stats_for(&mut self, seq: u64, path: &[u8], inline: &[u8]) {
         self.part();
+        let listed = inline.is_empty() && path.starts_with(b"/");
+        self.stats_of = listed.then(|| printable(path).into_owned());
         self.stats.stats_for(seq, inline);
     }
 
@@ -233,6 +239,10 @@ impl Open {
             self.names(&summary, Some(comm));
         }
         let mut report = self.report;
+        // Where nobody can be killed there is no summary.
+        if self.end == End::None {
+            report.oom_memcg = report.oom_memcg.or(self.stats_of);
+        }
         report.complete |= victim.is_none() && report.trigger_comm.is_some();
         report.limit = self.stats.limit().map(|counter| Charge {
             usage_bytes: counter.usage_bytes,

@@ -150,7 +150,9 @@ impl Assembler {
             Line::Counter(of, counter) => {
                 self.part(meta, |open| open.counter(of, counter));
             }
-            Line::StatsFor(inline) => self.part(meta, |open| open.stats_for(seq, inline)),
+            Line::StatsFor { path, inline } => {
+                self.part(meta, |open| open.stats_for(seq, path, inline));
+            }
             Line::TableHeader(columns) => self.part(meta, |open| open.table(columns)),
             Line::LegacyMemcg {
                 task_memcg,

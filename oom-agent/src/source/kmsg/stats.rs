@@ -80,12 +80,12 @@ fn is_limit(kilobytes: u64) -> bool {
     kilobytes < NONE_KB && kilobytes != NONE_32_KB
 }
 
-/// Parses `Memory cgroup stats for /x:`: what follows the path. `None` if the line is not whole.
+/// Parses `Memory cgroup stats for /x:`: the path, and what follows it. `None` if the line is not whole.
 ///
 /// The path may hold anything, so it is what the statistics leave over: words `name:17KB`, from the
 /// right. The path's last word ends in a colon and so is none of them.
 #[must_use]
-pub fn stats_for(message: &[u8]) -> Option<&[u8]> {
+pub fn stats_for(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = message.strip_prefix(STATS)?;
     let mut start = rest.len();
     for word in rest.rsplit(|&b| b == b' ') {
@@ -94,7 +94,9 @@ pub fn stats_for(message: &[u8]) -> Option<&[u8]> {
         }
         start = start.saturating_sub(word.len() + 1);
     }
-    rest[..start].ends_with(b":").then(|| &rest[start..])
+    let path = rest[..start].strip_suffix(b":")?;
+    let path = path.strip_prefix(b" for ").unwrap_or(path);
+    Some((path, &rest[start..]))
 }
 
 /// `cache:17KB`. A counter that is momentarily negative has no value.
@@ -320,18 +322,21 @@ mod tests {
 
     #[test]
     fn a_path_is_what_the_statistics_leave_over() {
-        let cases: &[(&str, Option<&str>)] = &[
-            ("Memory cgroup stats for /a:", Some("")),
+        let cases: &[(&str, Option<(&str, &str)>)] = &[
+            ("Memory cgroup stats for /a:", Some(("/a", ""))),
             (
                 "Memory cgroup stats for /a: cache:0KB rss:-4KB",
-                Some(" cache:0KB rss:-4KB"),
+                Some(("/a", " cache:0KB rss:-4KB")),
             ),
             (
                 "Memory cgroup stats for /a cache:7KB: cache:0KB",
-                Some(" cache:0KB"),
+                Some(("/a cache:7KB", " cache:0KB")),
             ),
-            ("Memory cgroup stats for /a: cache:7KB:", Some("")),
-            ("Memory cgroup stats: cache:0KB ", Some(" cache:0KB ")),
+            (
+                "Memory cgroup stats for /a: cache:7KB:",
+                Some(("/a: cache:7KB", "")),
+            ),
+            ("Memory cgroup stats: cache:0KB ", Some(("", " cache:0KB "))),
             ("Memory cgroup stats for /a", None),
             ("Memory cgroup stats for ", None),
             ("Memory cgroup stats", None),
@@ -339,7 +344,7 @@ mod tests {
         for (message, expected) in cases {
             assert_eq!(
                 stats_for(message.as_bytes()),
-                expected.map(str::as_bytes),
+                expected.map(|(path, rest)| (path.as_bytes(), rest.as_bytes())),
                 "{message}"
             );
         }
