@@ -71,6 +71,7 @@ impl Record {
 }
 
 /// A form, and what it tells.
+#[expect(clippy::struct_excessive_bools, reason = "each says what a form has")]
 pub(crate) struct Form {
     pub(crate) name: &'static str,
     pub(crate) format: Format,

@@ -3,6 +3,11 @@
 //! The records of real kernels (`tests/kmsg/*.kmsg`) are written down as each tool would write them
 //! (`forms.rs`), and every form must give the same reports. What the form does not tell must be null.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of it is tests and what they are made of"
+)]
+
 #[path = "../logs/mod.rs"]
 #[expect(dead_code, reason = "shared with a test that needs more of it")]
 mod logs;

@@ -214,7 +214,8 @@ fn baseline<const N: usize>(program: &str, args: [&OsStr; N]) -> Result<Option<f
     }
     cpu_seconds(|| {
         let mut command = Command::new(program);
-        command.args(args).stdout(Stdio::null());
+        // To /dev/null, grep would stop at the first match.
+        command.args(args).stdout(Stdio::piped());
         command
     })
     .map(Some)

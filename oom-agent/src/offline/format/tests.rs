@@ -1,3 +1,5 @@
+//! Lines of every form, one by one.
+
 use jiff::tz::{TimeZone, offset};
 
 use super::{Calendar, Format, Head, Wall, parse};
@@ -24,17 +26,11 @@ fn head(format: Format, line: &str) -> Option<Head<'_>> {
     Some(head)
 }
 
-fn logged(ns: i64) -> Option<Wall> {
+#[expect(clippy::unnecessary_wraps, reason = "as a head has it")]
+const fn wall(ns: i64, assumed: bool) -> Option<Wall> {
     Some(Wall {
         unix_ns: AT_S * 1_000_000_000 + ns,
-        assumed: false,
-    })
-}
-
-fn assumed(ns: i64) -> Option<Wall> {
-    logged(ns).map(|wall| Wall {
-        assumed: true,
-        ..wall
+        assumed,
     })
 }
 
@@ -48,58 +44,73 @@ fn stamps_of_every_form() {
         (Kmsg, "3,7,123456789,-;m", MONOTONIC, None),
         (Dmesg, "[  123.456789] m", MONOTONIC, None),
         (Dmesg, "[  123.456789 <    0.000001>] m", MONOTONIC, None),
-        (Dmesg, "[Sat Nov 21 04:21:42 2026] m", None, assumed(0)),
+        (Dmesg, "[Sat Nov 21 04:21:42 2026] m", None, wall(0, true)),
         (
             Dmesg,
             "2026-11-21T04:21:42,500000+00:00 m",
             None,
-            logged(500_000_000),
+            wall(500_000_000, false),
         ),
         (
             Dmesg,
             "2026-11-21T05:21:42,500000+01:00 m",
             None,
-            logged(500_000_000),
+            wall(500_000_000, false),
         ),
         (Dmesg, "[  +0.000001] m", None, None),
         (Dmesg, "[Nov21 04:21] m", None, None),
         (Console, "login: [  123.456789] m", MONOTONIC, None),
         (Console, "[x] [ 1.2] [  123.456789] m", MONOTONIC, None),
-        (Syslog, "Nov 21 04:21:42 h kernel: m", None, assumed(0)),
-        (Syslog, "Nov 21 04:21:42 kernel: m", None, assumed(0)),
+        (Syslog, "Nov 21 04:21:42 h kernel: m", None, wall(0, true)),
+        (Syslog, "Nov 21 04:21:42 kernel: m", None, wall(0, true)),
         (
             Syslog,
             "Nov 21 04:21:42.25 h kernel: [  123.456789] m",
             MONOTONIC,
-            assumed(250_000_000),
+            wall(250_000_000, true),
         ),
-        (Syslog, "2026-11-21T04:21:42Z h kernel: m", None, logged(0)),
+        (
+            Syslog,
+            "2026-11-21T04:21:42Z h kernel: m",
+            None,
+            wall(0, false),
+        ),
         (
             Syslog,
             "2026-11-20T23:21:42-0500 h kernel: m",
             None,
-            logged(0),
+            wall(0, false),
         ),
-        (Syslog, "2026-11-21 04:21:42 h kernel: m", None, assumed(0)),
+        (
+            Syslog,
+            "2026-11-21 04:21:42 h kernel: m",
+            None,
+            wall(0, true),
+        ),
         (
             Syslog,
             "Sat 2026-11-21 04:21:42 UTC h kernel: m",
             None,
-            logged(0),
+            wall(0, false),
         ),
         (
             Syslog,
             "Sat 2026-11-21 04:21:42 CET h kernel: m",
             None,
-            assumed(0),
+            wall(0, true),
         ),
-        (Syslog, "1795234902.000001 h kernel: m", None, logged(1000)),
+        (
+            Syslog,
+            "1795234902.000001 h kernel: m",
+            None,
+            wall(1000, false),
+        ),
         (Syslog, "[  123.456789] h kernel: m", MONOTONIC, None),
         (
             Syslog,
             "<3>1 2026-11-21T04:21:42Z h kernel - - - m",
             None,
-            logged(0),
+            wall(0, false),
         ),
         (
             Syslog,
@@ -112,7 +123,7 @@ fn stamps_of_every_form() {
             Json,
             r#"{"_TRANSPORT":"kernel","__REALTIME_TIMESTAMP":"1795234902000001","MESSAGE":"m"}"#,
             None,
-            logged(1000),
+            wall(1000, false),
         ),
     ];
     for (format, line, monotonic_ns, wall) in cases {
@@ -155,6 +166,7 @@ fn what_a_form_does_not_take() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn levels_callers_and_hosts() {
     use Format::{Dmesg, Json, Syslog};
     type Case = (
