@@ -53,8 +53,15 @@ fn of_cgroup(event: &OomInstance) -> Vec<String> {
         ];
     };
     let limit_place = Place::of(limit.cgroup.path.as_deref());
-    let kill = chosen(event);
-    let victim = kill.and_then(|kill| kill.cgroup.as_ref());
+    let Some(kill) = chosen(event) else {
+        let path = limit.cgroup.path.as_deref().map(name);
+        return vec![format!(
+            "Only a higher limit of {} {} gives more room.",
+            limit_place.with_article(),
+            path.as_deref().unwrap_or("(of unknown path)"),
+        )];
+    };
+    let victim = kill.cgroup.as_ref();
     let mut told = Vec::new();
     match Level::of(limit, victim) {
         Level::Own => {
