@@ -89,40 +89,60 @@ impl Differences {
 
     fn instance(&mut self, instance: &Value, truth: &Truth) {
         self.must("outcome", &instance["outcome"], &json!("killed"));
-        self.same("scope", &instance["scope"], &json!("memcg"));
-        let constraint = json!("CONSTRAINT_MEMCG");
+        self.same("scope", &instance["scope"], &json!(truth.scope));
+        let constraint = json!(match truth.scope {
+            "memcg" => "CONSTRAINT_MEMCG",
+            "cpuset" => "CONSTRAINT_CPUSET",
+            "mempolicy" => "CONSTRAINT_MEMORY_POLICY",
+            _ => "CONSTRAINT_NONE",
+        });
         self.log_or_decision("constraint", &instance["constraint"], &constraint);
-        let trigger = &instance["trigger"];
-        let asker = if truth.trigger.pid == truth.victim.pid {
-            truth.tid
-        } else {
-            truth.trigger.pid
-        };
-        self.same("trigger.tid", &trigger["tid"], &json!(asker));
-        // The log names the thread only.
-        self.same("trigger.pid", &trigger["pid"], &json!(truth.trigger.pid));
-        let comm = json!(Comm::new(&truth.trigger.comm));
-        self.same("trigger.comm", &trigger["comm"], &comm);
-        let path = json!(truth.trigger.cgroup.path);
-        if !trigger["cgroup"].is_null() || self.known != Known::ButForNamesAndCounters {
-            self.same("trigger.cgroup", &trigger["cgroup"], &path);
-        }
-        self.log_or_decision("trigger.order", &trigger["order"], &json!(0));
-        let limit = &instance["limit"];
-        self.place("limit.cgroup", &limit["cgroup"], &truth.limit);
-        self.same(
-            "limit.limit_bytes",
-            &limit["limit_bytes"],
-            &json!(truth.limit_bytes),
-        );
-        // Charges are batched per CPU, so the usage may stand a little below the limit.
-        let full = truth.limit_bytes - truth.limit_bytes / 4..=truth.limit_bytes;
-        self.within("limit.usage_bytes", &limit["usage_bytes"], &full);
+        self.trigger(&instance["trigger"], truth);
+        self.limit(&instance["limit"], truth);
         self.must(
             "crosscheck.mismatches",
             &instance["crosscheck"]["mismatches"],
             &json!([]),
         );
+    }
+
+    fn trigger(&mut self, found: &Value, truth: &Truth) {
+        // `moom_callback` asks for -1, a fault for one page.
+        let order = if truth.scope == "sysrq" { -1 } else { 0 };
+        self.log_or_decision("trigger.order", &found["order"], &json!(order));
+        if let Some(allocation) = truth.allocation {
+            self.log_or_decision("trigger.allocation", &found["allocation"], &json!(allocation));
+        }
+        let Some(trigger) = &truth.trigger else {
+            return;
+        };
+        let asker = if trigger.pid == truth.victim.pid {
+            truth.tid
+        } else {
+            trigger.pid
+        };
+        self.same("trigger.tid", &found["tid"], &json!(asker));
+        // The log names the thread only.
+        self.same("trigger.pid", &found["pid"], &json!(trigger.pid));
+        let comm = json!(Comm::new(&trigger.comm));
+        self.same("trigger.comm", &found["comm"], &comm);
+        let path = json!(trigger.cgroup.path);
+        if !found["cgroup"].is_null() || self.known != Known::ButForNamesAndCounters {
+            self.same("trigger.cgroup", &found["cgroup"], &path);
+        }
+    }
+
+    fn limit(&mut self, found: &Value, truth: &Truth) {
+        let Some(limit) = &truth.limit else {
+            self.must("limit", found, &Value::Null);
+            return;
+        };
+        self.place("limit.cgroup", &found["cgroup"], &limit.cgroup);
+        let bytes = limit.bytes;
+        self.same("limit.limit_bytes", &found["limit_bytes"], &json!(bytes));
+        // Charges are batched per CPU, so the usage may stand a little below the limit.
+        let full = bytes - bytes / 4..=bytes;
+        self.within("limit.usage_bytes", &found["usage_bytes"], &full);
     }
 
     /// A cgroup: each of its fields right, or null where that is allowed.

@@ -4,13 +4,18 @@
 //! and the cgroup filesystem, never from the agent. Refuses to go on if the kernel did not kill whom
 //! the scene meant to be killed.
 
+mod actor;
+mod alike;
+mod exiting;
+mod files;
+mod machine_wide;
+
 use std::{
-    ffi::{OsStr, OsString},
-    io::{BufRead as _, BufReader, Read as _},
+    ffi::OsString,
     ops::RangeInclusive,
-    os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
-    process::{Child, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,9 +27,17 @@ use oom_agent::{
         scratch::{PREFIX, ScratchCgroup, Settings},
     },
 };
-use rustix::process::Signal;
 
-use crate::machine;
+use self::actor::Actor;
+pub use self::{
+    alike::cgroups_named_alike,
+    exiting::already_exiting,
+    files::{no_killable_process, page_cache, tmpfs},
+    machine_wide::{
+        cpuset, kill_allocating_task, memory_policy, sysrq, sysrq_without_victim, system,
+    },
+};
+use crate::{agent::DEADLINE, klog::KernelLog, machine};
 
 const MIB: u64 = 1 << 20;
 
@@ -35,16 +48,36 @@ pub struct Truth {
     pub victim: Process,
     /// The thread that the kernel must have named.
     pub tid: u32,
-    /// Who asked for memory.
-    pub trigger: Process,
-    /// The cgroup whose limit was hit.
-    pub limit: Place,
-    /// That limit.
-    pub limit_bytes: u64,
+    /// What ran out, as events say it.
+    pub scope: &'static str,
+    /// Who asked for memory; `None` where that is the kernel's affair.
+    pub trigger: Option<Process>,
+    /// The limit that was hit, if it was one.
+    pub limit: Option<Limit>,
+    /// What was being allocated, as events say it, where the scene can tell.
+    pub allocation: Option<&'static str>,
     /// What the victim held when it died.
     pub anon_bytes: RangeInclusive<u64>,
     /// Just before the victim was started until it was seen dead, as events write times.
     pub lived: RangeInclusive<String>,
+}
+
+/// The limit that was hit.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// Whose it is.
+    pub cgroup: Place,
+    /// How much.
+    pub bytes: u64,
+}
+
+impl Limit {
+    fn of(cgroup: &ScratchCgroup) -> Result<Option<Self>> {
+        Ok(Some(Self {
+            cgroup: Place::of(cgroup)?,
+            bytes: cgroup.limit_bytes().context("limit")?,
+        }))
+    }
 }
 
 /// A process of a scene.
@@ -130,9 +163,10 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
     Ok(Truth {
         tid: big.process.pid,
         victim: big.process.clone(),
-        trigger: small.process.clone(),
-        limit: Place::of(&top)?,
-        limit_bytes: top.limit_bytes().context("limit")?,
+        scope: "memcg",
+        trigger: Some(small.process.clone()),
+        limit: Limit::of(&top)?,
+        allocation: None,
         // The kernel counts per thread or per CPU and adds up in batches.
         anon_bytes: 23 * MIB..=26 * MIB,
         lived,
@@ -150,17 +184,18 @@ pub struct GroupTruth {
     pub cgroup: Place,
 }
 
-/// Three processes share a cgroup with `memory.oom.group`; one of them exceeds its limit. cgroup v2
+/// So many processes share a cgroup with `memory.oom.group`, and one more exceeds its limit. cgroup v2
 /// only.
-pub fn group(hierarchy: &Hierarchy) -> Result<GroupTruth> {
+pub fn group(hierarchy: &Hierarchy, members: u8) -> Result<GroupTruth> {
     let settings = Settings {
-        limit_bytes: Some(16 * MIB),
+        limit_bytes: Some((12 + 2 * u64::from(members)) * MIB),
         oom_group: true,
     };
     let cgroup = scratch_with(hierarchy, "", settings)?;
+    let names = (b'a'..).take(members.into());
     let mut members = Vec::new();
-    for comm in [b"member-a", b"member-b"] {
-        let mut member = Actor::start("holder", comm, 0, &cgroup, &["--bytes", "1048576"])?;
+    for comm in names.map(|name| [b"member-".as_slice(), &[name]].concat()) {
+        let mut member = Actor::start("holder", &comm, 0, &cgroup, &["--bytes", "1048576"])?;
         ensure!(member.says()? == "held", "a member did not get its memory");
         members.push(member);
     }
@@ -177,6 +212,40 @@ pub fn group(hierarchy: &Hierarchy) -> Result<GroupTruth> {
             .collect(),
         cgroup: Place::of(&cgroup)?,
     })
+}
+
+/// The kernel found nobody to kill.
+#[derive(Clone, Debug)]
+pub struct NoVictim {
+    /// What ran out, as events say it.
+    pub scope: &'static str,
+    /// How often the kernel said so.
+    pub times: usize,
+}
+
+impl NoVictim {
+    /// As the log tells it; waits for the first time.
+    fn logged(scope: &'static str, log: &mut KernelLog) -> Result<Self> {
+        let end = Instant::now() + DEADLINE;
+        let mut times = 0;
+        while times == 0 {
+            ensure!(Instant::now() < end, "the kernel does not say that it found nobody");
+            thread::yield_now();
+            let messages = log.messages()?;
+            let nobody = |message: &&String| message.contains("no killable process");
+            times = messages.iter().filter(nobody).count();
+        }
+        Ok(Self { scope, times })
+    }
+}
+
+/// The kernel marked a process that was dying already.
+#[derive(Clone, Debug)]
+pub struct Marked {
+    /// Whom.
+    pub process: Process,
+    /// How many kills it counted meanwhile: 0, where nobody else makes any.
+    pub kills: u64,
 }
 
 /// How the trigger starts this crate's hog.
@@ -202,18 +271,31 @@ fn suicide(part: &str, comm: &[u8], home: &ScratchCgroup, limit: &ScratchCgroup)
         _ => actor.process.pid,
     };
     actor.killed()?;
-    let limit_bytes = limit.limit_bytes().context("limit")?;
+    let limit = Limit::of(limit)?;
+    let bytes = limit.as_ref().map_or(0, |limit| limit.bytes);
     Ok(Truth {
-        victim: actor.process.clone(),
         tid,
-        trigger: actor.process.clone(),
-        limit: Place::of(limit)?,
-        limit_bytes,
         // What it held before it entered the cgroup is charged elsewhere, so a little more is right.
         // Kernel memory and batched charges take their share of so small a limit.
-        anon_bytes: limit_bytes / 4..=limit_bytes + MIB,
-        lived: born.until_now(),
+        anon_bytes: bytes / 4..=bytes + MIB,
+        ..Truth::own(&actor, limit, born)
     })
+}
+
+impl Truth {
+    /// An actor of one thread reached this limit itself, or else the machine's.
+    fn own(actor: &Actor, limit: Option<Limit>, born: Birth) -> Self {
+        Self {
+            victim: actor.process.clone(),
+            tid: actor.process.pid,
+            scope: if limit.is_some() { "memcg" } else { "system" },
+            trigger: Some(actor.process.clone()),
+            limit,
+            allocation: None,
+            anon_bytes: 0..=u64::MAX,
+            lived: born.until_now(),
+        }
+    }
 }
 
 /// Before a victim was started.
@@ -253,77 +335,4 @@ fn limit(limit_bytes: Option<u64>) -> Settings {
 
 fn scenario() -> Result<OsString> {
     Ok(machine::build_dir()?.join("scenario").into())
-}
-
-/// A running actor; killed and reaped when dropped.
-struct Actor {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    process: Process,
-}
-
-impl Actor {
-    fn start(
-        part: &str,
-        comm: &[u8],
-        oom_score_adj: i16,
-        home: &ScratchCgroup,
-        rest: &[&str],
-    ) -> Result<Self> {
-        let mut child = Command::new(scenario()?)
-            .arg(part)
-            .arg("--cgroup")
-            .arg(home.dir())
-            .arg("--comm")
-            .arg(OsStr::from_bytes(comm))
-            .arg(format!("--oom-score-adj={oom_score_adj}"))
-            .args(rest)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("start an actor")?;
-        let stdout = BufReader::new(child.stdout.take().context("stdout")?);
-        let process = Process {
-            pid: child.id(),
-            comm: comm.to_owned(),
-            oom_score_adj,
-            cgroup: Place::of(home)?,
-        };
-        Ok(Self {
-            child,
-            stdout,
-            process,
-        })
-    }
-
-    /// Its next line; empty if it ended instead.
-    fn says(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    }
-
-    /// Waits for it to be killed; every actor ends by itself if the kernel does not end it.
-    fn killed(&mut self) -> Result<()> {
-        let mut stderr = String::new();
-        if let Some(mut pipe) = self.child.stderr.take() {
-            pipe.read_to_string(&mut stderr)?;
-        }
-        let status = self.child.wait()?;
-        ensure!(
-            status.signal() == Some(Signal::KILL.as_raw()),
-            "actor {:?} ended with {status}, not by the OOM killer: {stderr}",
-            self.process
-        );
-        Ok(())
-    }
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            let _ = self.child.wait();
-        }
-    }
 }

@@ -21,7 +21,7 @@ fn one_report_for_all(args: &[&str]) -> Result<()> {
         return Ok(());
     }
     let agent = Launch::run(args).start()?;
-    let truth = scene::group(&machine.hierarchy)?;
+    let truth = scene::group(&machine.hierarchy, 2)?;
     let (_, instance) = agent.wait_for_death(truth.chosen.pid)?;
     let finished = agent.stop(Signal::TERM)?;
 

@@ -57,7 +57,8 @@ fn nothing_is_left_behind() -> Result<()> {
         return Ok(());
     };
     let truth = scene::ancestor_limit(&machine.hierarchy)?;
-    let top = truth.limit.path.rsplit('/').next().context("path")?;
+    let limit = truth.limit.context("limit")?;
+    let top = limit.cgroup.path.rsplit('/').next().context("path")?;
     ensure!(
         !machine.hierarchy.mount.join(top).exists(),
         "{top} is still there"

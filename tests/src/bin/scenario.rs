@@ -5,15 +5,20 @@
 
 use std::{
     convert::Infallible,
-    fs, hint,
+    ffi::OsString,
+    fs::{self, File},
+    hint,
     io::{self, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
     thread,
 };
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser};
 use oom_agent::trigger::hog::{self, HogArgs};
-use rustix::thread::SecureComputingMode;
+use rustix::thread::{CapabilitySet, SecureComputingMode};
 
 /// A part to play.
 #[derive(Parser)]
@@ -22,6 +27,14 @@ enum Actor {
     Hog(HogArgs),
     /// Takes so much memory, says `held`, keeps it until stdin closes.
     Holder(Holder),
+    /// Fills a file until killed, or until the memory is refused: then it says `refused`.
+    Writer(Writer),
+    /// Runs a program without the capabilities that BPF needs.
+    WithoutBpf {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -35,10 +48,21 @@ struct Holder {
     bytes: usize,
 }
 
+#[derive(Args)]
+struct Writer {
+    #[command(flatten)]
+    place: HogArgs,
+    /// Which file.
+    #[arg(long)]
+    file: PathBuf,
+}
+
 fn main() -> Result<()> {
     match Actor::parse() {
         Actor::Hog(args) => hog::run(&args).map(|never| match never {})?,
         Actor::Holder(holder) => hold(&holder),
+        Actor::Writer(args) => write(&args),
+        Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -50,6 +74,32 @@ fn hold(holder: &Holder) -> Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     hint::black_box(memory);
     Ok(())
+}
+
+/// Before 5.12 the kernel charges a process that it may not kill above its limit, and goes on.
+fn write(args: &Writer) -> Result<()> {
+    let limit = hog::enter(&args.place)?;
+    let mut file = File::create(&args.file).context("create")?;
+    while usage(&args.place.cgroup)? <= limit && file.write_all(&[1; 4096]).is_ok() {}
+    say("refused")
+}
+
+/// What is charged to a cgroup of either version.
+fn usage(cgroup: &Path) -> Result<u64> {
+    let usage = fs::read_to_string(cgroup.join("memory.current"))
+        .or_else(|_| fs::read_to_string(cgroup.join("memory.usage_in_bytes")))
+        .context("usage")?;
+    Ok(usage.trim().parse()?)
+}
+
+/// Root has every capability that its bounding set holds, once it runs another program.
+fn without_bpf(command: &[OsString]) -> Result<Infallible> {
+    for capability in [CapabilitySet::BPF, CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN] {
+        rustix::thread::remove_capability_from_bounding_set(capability)
+            .with_context(|| format!("drop {capability:?}"))?;
+    }
+    let (program, args) = command.split_first().context("no program")?;
+    Err(Command::new(program).args(args).exec()).context("exec")
 }
 
 fn leaderless(args: &HogArgs) -> Result<Infallible> {

@@ -6,11 +6,12 @@
 
 mod initramfs;
 mod kernels;
+mod outbox;
 mod qemu;
 
 use std::{
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -51,6 +52,10 @@ pub(crate) struct Args {
     /// The guest's memory in MiB.
     #[arg(long, default_value_t = 512)]
     memory: u32,
+    /// A directory for the console (`KERNEL.console`) and for what the guest's programs send out
+    /// (`KERNEL-NAME`).
+    #[arg(long)]
+    capture: Option<PathBuf>,
     /// Seconds from power on to power off.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
@@ -71,6 +76,7 @@ impl Args {
             append: format!("loglevel=1 OOM_AGENT_BIN=/bin/oom-agent {env}"),
             test: tests.iter().map(|&test| test.to_owned()).collect(),
             file: Vec::new(),
+            capture: None,
             memory: 1024,
             timeout: 300,
             command: command.split(' ').map(str::to_owned).collect(),
@@ -119,6 +125,8 @@ pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
     fs::write(&initramfs, archive(args)?)?;
 
     let mut failed = Vec::new();
+    let work = tempfile::tempdir_in(&cache)?;
+    let (outbox, console) = (work.path().join("outbox"), work.path().join("console"));
     for kernel in &args.kernel {
         let started = Instant::now();
         let guest = Guest {
@@ -127,6 +135,8 @@ pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
             append: &args.append,
             command: &args.command,
             memory: args.memory,
+            outbox: &outbox,
+            console: &console,
             timeout: Duration::from_secs(args.timeout),
         };
         let mut outcome = qemu::boot(&guest, &mut on_line)?;
@@ -136,6 +146,9 @@ pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
             }
             eprintln!("vm: {kernel}: died before its first process; booting it once more");
             outcome = qemu::boot(&guest, &mut on_line)?;
+        }
+        if let Some(dir) = &args.capture {
+            keep(dir, kernel, &outbox, &console)?;
         }
         let end = match outcome.exit {
             Some(code) => format!("exit {code}"),
@@ -151,6 +164,20 @@ pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
         }
     }
     ensure!(failed.is_empty(), "{}", failed.join("; "));
+    Ok(())
+}
+
+/// Keeps what the guest said and sent.
+fn keep(dir: &Path, kernel: &str, outbox: &Path, console: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let sent = fs::read(outbox)?;
+    for piece in outbox::pieces(&sent) {
+        match piece {
+            Ok(piece) => fs::write(dir.join(format!("{kernel}-{}", piece.name)), piece.bytes)?,
+            Err(error) => eprintln!("vm: {kernel}: what the guest sent last: {error:#}"),
+        }
+    }
+    fs::copy(console, dir.join(format!("{kernel}.console")))?;
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! One boot of a guest in QEMU, without acceleration: any machine can do it.
 //!
 //! Takes a kernel, an initramfs and a command for its first process; emits what the serial console
-//! said and the command's exit code. Refuses to wait longer than the deadline.
+//! said, what the guest sent through its second serial port, and the command's exit code. Refuses to
+//! wait longer than the deadline.
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Read},
+    fs::File,
+    io::{BufRead as _, BufReader, Read, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
@@ -33,8 +35,12 @@ pub(crate) struct Guest<'a> {
     pub(crate) append: &'a str,
     /// The command that the first process runs.
     pub(crate) command: &'a [String],
-    /// MiB.
+    /// MiB, a quarter of it on a second memory node.
     pub(crate) memory: u32,
+    /// The file for what the guest sends through its second serial port.
+    pub(crate) outbox: &'a Path,
+    /// The file for its console, byte by byte.
+    pub(crate) console: &'a Path,
     /// From power on to power off.
     pub(crate) timeout: Duration,
 }
@@ -63,7 +69,8 @@ pub(crate) fn version() -> Result<()> {
 pub(crate) fn boot(guest: &Guest<'_>, mut on_line: impl FnMut(&str)) -> Result<Outcome> {
     let deadline = Instant::now() + guest.timeout;
     let mut qemu = Qemu::start(guest)?;
-    let lines = lines(qemu.0.stdout.take().context("no stdout")?);
+    let console = File::create(guest.console).context("console log")?;
+    let lines = lines(qemu.0.stdout.take().context("no stdout")?, console);
     let mut outcome = Outcome {
         up: false,
         exit: None,
@@ -101,7 +108,10 @@ impl Qemu {
         let child = Command::new(QEMU)
             .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m"])
             .arg(guest.memory.to_string())
+            .args(nodes(guest.memory))
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .arg("-serial")
+            .arg(format!("file:{}", guest.outbox.display()))
             .args(["-nic", "none", "-no-reboot"])
             .args([OsStr::new("-kernel"), guest.vmlinuz.as_os_str()])
             .args([OsStr::new("-initrd"), guest.initramfs.as_os_str()])
@@ -122,6 +132,20 @@ impl Drop for Qemu {
     }
 }
 
+/// Two memory nodes; both CPUs belong to the first.
+fn nodes(memory: u32) -> Vec<String> {
+    let nodes = [("node0", memory - memory / 4, ",cpus=0-1"), ("node1", memory / 4, "")];
+    let args = nodes.map(|(id, size, cpus)| {
+        [
+            "-object".to_owned(),
+            format!("memory-backend-ram,id={id},size={size}M"),
+            "-numa".to_owned(),
+            format!("node,memdev={id}{cpus}"),
+        ]
+    });
+    args.concat()
+}
+
 /// The kernel's command line; what stands behind `--` becomes the arguments of the first process.
 fn command_line(append: &str, command: &[String]) -> Result<String> {
     /// `COMMAND_LINE_SIZE` of x86, and the kernel's bound on arguments of the first process.
@@ -129,7 +153,7 @@ fn command_line(append: &str, command: &[String]) -> Result<String> {
     const MAX_ARGS: usize = 32;
     // A panic reboots at once, and `-no-reboot` turns that into an end.
     let mut words = vec![format!(
-        "console=ttyS0 quiet panic=-1 rdinit=/init {append} --"
+        "console=ttyS0 quiet panic=-1 rdinit=/init OOM_TESTS_GUEST=1 {append} --"
     )];
     for arg in command {
         ensure!(
@@ -157,8 +181,8 @@ fn command_line(append: &str, command: &[String]) -> Result<String> {
     Ok(line)
 }
 
-/// The console line by line; closed when QEMU ends.
-fn lines(console: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+/// The console line by line, and all of it into a file; closed when QEMU ends.
+fn lines(console: impl Read + Send + 'static, mut log: File) -> mpsc::Receiver<String> {
     let (to, lines) = mpsc::channel();
     thread::spawn(move || {
         let mut console = BufReader::new(console);
@@ -168,10 +192,8 @@ fn lines(console: impl Read + Send + 'static) -> mpsc::Receiver<String> {
             .is_ok_and(|len| len > 0)
         {
             let text = String::from_utf8_lossy(&line);
-            if to
-                .send(text.trim_end_matches(['\r', '\n']).to_owned())
-                .is_err()
-            {
+            let text = text.trim_end_matches(['\r', '\n']).to_owned();
+            if log.write_all(&line).is_err() || to.send(text).is_err() {
                 return;
             }
             line.clear();
