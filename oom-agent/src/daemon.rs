@@ -62,6 +62,8 @@ pub struct Options {
     pub debug_bpf: bool,
     /// Use the classic tracepoint whatever else there is (tests).
     pub bpf_by_format: bool,
+    /// Do not try fentry, as kernels without it.
+    pub bpf_without_fentry: bool,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
     /// Node name instead of the host's.
@@ -189,6 +191,7 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
         by_format: options.bpf_by_format,
+        without_fentry: options.bpf_without_fentry,
     };
     let loaded = load::load(wanted).map_err(|error: LoadError| chain(&error));
     // Before anything else settles in it, and before memory is locked.

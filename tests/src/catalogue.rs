@@ -6,11 +6,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use oom_agent::trigger::{self, StormReport, hierarchy::CgroupVersion};
+use oom_agent::trigger::hierarchy::CgroupVersion;
 
 use crate::{
     machine::{self, Machine},
-    scene::{self, GroupTruth, Marked, NoVictim, Truth},
+    scene::{self, GroupTruth, Marked, NoVictim, StormTruth, Truth},
 };
 
 /// What a scenario provoked: what the agent must tell, and nothing besides.
@@ -25,7 +25,7 @@ pub enum Expected {
     /// Somebody who was dying anyway was marked.
     Marked(Marked),
     /// Many kills, each in a cgroup of its own.
-    Storm(StormReport),
+    Storm(StormTruth),
 }
 
 /// What a scenario needs of the machine.
@@ -93,9 +93,6 @@ impl Scenario {
 /// How many kills a storm makes.
 pub const STORM: u32 = 500;
 
-/// The limit of each cgroup of a storm.
-const STORM_LIMIT: u64 = 1 << 20;
-
 fn death(truth: Result<Truth>) -> Result<Expected> {
     Ok(Expected::Deaths(vec![truth?]))
 }
@@ -107,6 +104,18 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "one process exceeds the limit of its own cgroup",
         needs: &[],
         play: |machine| death(scene::one_kill(&machine.hierarchy)),
+    },
+    Scenario {
+        name: "quiet-console",
+        about: "three kills; figures to compare the next with",
+        needs: &[Need::Guest],
+        play: |machine| Ok(Expected::Deaths(scene::some_kills(&machine.hierarchy)?)),
+    },
+    Scenario {
+        name: "slow-console",
+        about: "three kills while the kernel writes its whole log to a serial console",
+        needs: &[Need::Guest],
+        play: |machine| Ok(Expected::Deaths(scene::slow_console(&machine.hierarchy)?)),
     },
     Scenario {
         name: "ancestor-limit",
@@ -202,9 +211,6 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "storm",
         about: "500 kills as fast as the machine makes them",
         needs: &[],
-        play: |_| {
-            let options = scene::trigger_options(STORM_LIMIT)?;
-            Ok(Expected::Storm(trigger::storm(&options, STORM)?))
-        },
+        play: |_| Ok(Expected::Storm(scene::storm(STORM)?)),
     },
 ];

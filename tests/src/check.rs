@@ -5,11 +5,14 @@
 
 use std::{fmt, ops::RangeInclusive};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use oom_agent::text::Comm;
 use serde_json::{Value, json};
 
-use crate::scene::{Place, Truth};
+use crate::{
+    agent::is_kill,
+    scene::{GroupTruth, Place, Truth},
+};
 
 /// How much the evidence lets the agent know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,28 @@ pub fn death(kill: &Value, instance: &Value, truth: &Truth, known: Known) -> Res
         return Ok(());
     }
     bail!("{differences}\nkill: {kill:#}\ninstance: {instance:#}\ntruth: {truth:#?}")
+}
+
+/// Every member of a group was told once, with its role, in one report.
+pub fn group(events: &[Value], instance: &Value, truth: &GroupTruth) -> Result<()> {
+    ensure!(instance["group_kill"] == true, "{instance:#}");
+    let in_report = instance["kills"].as_array().context("kills")?;
+    ensure!(in_report.len() == truth.members.len() + 1, "{instance:#}");
+    for process in truth.all() {
+        let is_it = |kill: &&Value| kill["victim"]["tid"] == process.pid;
+        let is_chosen = process.pid == truth.chosen.pid;
+        let role = if is_chosen { "chosen" } else { "group_member" };
+        let kills: Vec<_> = in_report.iter().filter(is_it).collect();
+        ensure!(
+            kills.len() == 1 && kills[0]["role"] == role,
+            "{process:?}: {instance:#}"
+        );
+        let alerts = events.iter().filter(|event| is_kill(event));
+        ensure!(alerts.filter(is_it).count() == 1, "{process:?}: {events:#?}");
+    }
+    let path = &instance["limit"]["cgroup"]["path"];
+    ensure!(path.is_null() || *path == truth.cgroup.path, "{instance:#}");
+    Ok(())
 }
 
 /// Everything that was found to differ.

@@ -12,3 +12,4 @@ pub mod klog;
 pub mod machine;
 pub mod outbox;
 pub mod scene;
+pub mod watch;

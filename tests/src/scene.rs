@@ -11,6 +11,7 @@ mod files;
 mod machine_wide;
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     ops::RangeInclusive,
     sync::atomic::{AtomicU32, Ordering},
@@ -22,7 +23,7 @@ use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
     clock::Now,
     trigger::{
-        TriggerOptions,
+        self, StormReport, TriggerOptions,
         hierarchy::Hierarchy,
         scratch::{PREFIX, ScratchCgroup, Settings},
     },
@@ -34,7 +35,8 @@ pub use self::{
     exiting::already_exiting,
     files::{no_killable_process, page_cache, tmpfs},
     machine_wide::{
-        cpuset, kill_allocating_task, memory_policy, sysrq, sysrq_without_victim, system,
+        cpuset, kill_allocating_task, memory_policy, slow_console, some_kills, sysrq,
+        sysrq_without_victim, system,
     },
 };
 use crate::{agent::DEADLINE, klog::KernelLog, machine};
@@ -184,6 +186,13 @@ pub struct GroupTruth {
     pub cgroup: Place,
 }
 
+impl GroupTruth {
+    /// All who died.
+    pub fn all(&self) -> impl Iterator<Item = &Process> {
+        self.members.iter().chain([&self.chosen])
+    }
+}
+
 /// So many processes share a cgroup with `memory.oom.group`, and one more exceeds its limit. cgroup v2
 /// only.
 pub fn group(hierarchy: &Hierarchy, members: u8) -> Result<GroupTruth> {
@@ -246,6 +255,33 @@ pub struct Marked {
     pub process: Process,
     /// How many kills it counted meanwhile: 0, where nobody else makes any.
     pub kills: u64,
+}
+
+/// A storm, and what the kernel log still held of it.
+#[derive(Debug)]
+pub struct StormTruth {
+    /// What was done.
+    pub report: StormReport,
+    /// The threads whose "Killed process" line the log held when the storm had ended.
+    pub logged: HashSet<u32>,
+}
+
+impl StormTruth {
+    /// The threads that died.
+    pub fn tids(&self) -> impl Iterator<Item = u32> {
+        self.report.kills.iter().map(|kill| kill.pid)
+    }
+}
+
+/// So many kills, each in a cgroup of its own.
+pub fn storm(kills: u32) -> Result<StormTruth> {
+    const LIMIT: u64 = MIB;
+    let mut log = KernelLog::from_now()?;
+    let report = trigger::storm(&trigger_options(LIMIT)?, kills)?;
+    let killed: HashSet<u32> = log.killed_tids()?.into_iter().collect();
+    let ours = report.kills.iter().map(|kill| kill.pid);
+    let logged = ours.filter(|tid| killed.contains(tid)).collect();
+    Ok(StormTruth { report, logged })
 }
 
 /// How the trigger starts this crate's hog.

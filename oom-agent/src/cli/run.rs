@@ -44,6 +44,9 @@ pub(super) struct RunArgs {
     /// Use the classic tracepoint even where the kernel offers better. For tests only.
     #[arg(long, hide = true)]
     bpf_by_format: bool,
+    /// Do not try fentry, as on a kernel without it. For tests only.
+    #[arg(long, hide = true)]
+    bpf_without_fentry: bool,
     /// Take log records that the kernel did not write for the kernel's. For tests only.
     #[arg(long, hide = true)]
     accept_forged_kmsg: bool,
@@ -60,6 +63,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         ring_bytes: args.ring_bytes,
         debug_bpf: args.debug_bpf,
         bpf_by_format: args.bpf_by_format,
+        bpf_without_fentry: args.bpf_without_fentry,
         accept_forged: args.accept_forged_kmsg,
         node: args.node,
         timing: Timing {

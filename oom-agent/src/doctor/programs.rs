@@ -43,6 +43,7 @@ pub(super) fn try_load() -> Result<Reached, Refused> {
         ring_bytes: RING_BYTES,
         debug_log: false,
         by_format: false,
+        without_fentry: false,
     }) {
         Ok(loaded) => Ok(Reached {
             tier: loaded.tier,

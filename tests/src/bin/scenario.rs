@@ -55,6 +55,9 @@ struct Writer {
     /// Which file.
     #[arg(long)]
     file: PathBuf,
+    /// Stop where the limit is passed, too.
+    #[arg(long)]
+    until_limit: bool,
 }
 
 fn main() -> Result<()> {
@@ -76,11 +79,14 @@ fn hold(holder: &Holder) -> Result<()> {
     Ok(())
 }
 
-/// Before 5.12 the kernel charges a process that it may not kill above its limit, and goes on.
+/// Some kernels (5.10) charge a process that they may not kill above its limit, others refuse.
 fn write(args: &Writer) -> Result<()> {
     let limit = hog::enter(&args.place)?;
     let mut file = File::create(&args.file).context("create")?;
-    while usage(&args.place.cgroup)? <= limit && file.write_all(&[1; 4096]).is_ok() {}
+    // A question about the cgroup takes memory too: who is to be killed does not ask.
+    let fits = || !args.until_limit || usage(&args.place.cgroup).is_ok_and(|used| used <= limit);
+    while fits() && file.write_all(&[1; 4096]).is_ok() {}
+    file.set_len(0)?;
     say("refused")
 }
 

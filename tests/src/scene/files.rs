@@ -57,7 +57,7 @@ fn filled(
     let cgroup = scratch(hierarchy, "", Some(8 * MIB))?;
     let files = Mounted::new(kind, None)?;
     let born = Birth::now();
-    let mut writer = writer(comm, 1000, &cgroup, files.path())?;
+    let mut writer = writer(comm, &cgroup, files.path())?;
     writer.killed()?;
     Ok(Truth {
         allocation: Some(allocation),
@@ -66,15 +66,12 @@ fn filled(
     })
 }
 
-pub(super) fn writer(
-    comm: &[u8],
-    oom_score_adj: i16,
-    home: &ScratchCgroup,
-    dir: &Path,
-) -> Result<Actor> {
-    let file = dir.join("file");
-    let file = file.to_str().context("path")?;
-    Actor::start("writer", comm, oom_score_adj, home, &["--file", file])
+pub(super) fn writer(comm: &[u8], home: &ScratchCgroup, dir: &Path) -> Result<Actor> {
+    Actor::start("writer", comm, 1000, home, &["--file", &file(dir)?])
+}
+
+fn file(dir: &Path) -> Result<String> {
+    Ok(dir.join("file").to_str().context("path")?.to_owned())
 }
 
 /// A process that must not be killed reaches its limit, and nobody else is there.
@@ -82,7 +79,9 @@ pub fn no_killable_process(hierarchy: &Hierarchy) -> Result<NoVictim> {
     let cgroup = scratch(hierarchy, "", Some(8 * MIB))?;
     let files = Mounted::new("tmpfs", None)?;
     let mut log = KernelLog::from_now()?;
-    let mut writer = writer(b"unkillable", -1000, &cgroup, files.path())?;
+    let file = file(files.path())?;
+    let args = ["--until-limit", "--file", &file];
+    let mut writer = Actor::start("writer", b"unkillable", -1000, &cgroup, &args)?;
     let said = writer.says()?;
     ensure!(said == "refused", "the unkillable writer said {said:?}");
     NoVictim::logged("memcg", &mut log)

@@ -10,12 +10,15 @@ use oom_agent::trigger::hierarchy::Hierarchy;
 use super::{
     Actor, Birth, MIB, NoVictim, Truth,
     files::{Mounted, writer},
-    scratch,
+    one_kill, scratch,
 };
 use crate::{klog::KernelLog, machine};
 
 /// More than a guest has, and as much as the hog accepts.
 const NO_LIMIT: u64 = 1024 * MIB;
+
+/// Whether the console shows every record of the log.
+const IGNORE_LOGLEVEL: &str = "/sys/module/printk/parameters/ignore_loglevel";
 
 /// The machine's memory ends, no cgroup's.
 pub fn system(hierarchy: &Hierarchy) -> Result<Truth> {
@@ -57,7 +60,7 @@ pub fn memory_policy(hierarchy: &Hierarchy) -> Result<Truth> {
     let cgroup = scratch(hierarchy, "", Some(NO_LIMIT))?;
     let files = Mounted::new("tmpfs", Some(c"mpol=bind:1,size=1g"))?;
     let born = Birth::now();
-    let mut writer = writer(b"bound", 1000, &cgroup, files.path())?;
+    let mut writer = writer(b"bound", &cgroup, files.path())?;
     writer.killed()?;
     Ok(Truth {
         scope: "mempolicy",
@@ -65,6 +68,18 @@ pub fn memory_policy(hierarchy: &Hierarchy) -> Result<Truth> {
         anon_bytes: 0..=NO_LIMIT,
         ..Truth::own(&writer, None, born)
     })
+}
+
+/// Three kills, one after the other.
+pub fn some_kills(hierarchy: &Hierarchy) -> Result<Vec<Truth>> {
+    (0..3).map(|_| one_kill(hierarchy)).collect()
+}
+
+/// The same while every record of the log goes to the serial console, byte by byte.
+pub fn slow_console(hierarchy: &Hierarchy) -> Result<Vec<Truth>> {
+    machine::only_in_a_guest()?;
+    let _switch = Switch::on(IGNORE_LOGLEVEL, "Y")?;
+    some_kills(hierarchy)
 }
 
 /// Somebody asks for a kill with sysrq-f.

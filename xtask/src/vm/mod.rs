@@ -177,6 +177,7 @@ fn keep(dir: &Path, kernel: &str, outbox: &Path, console: &Path) -> Result<()> {
             Err(error) => eprintln!("vm: {kernel}: what the guest sent last: {error:#}"),
         }
     }
+    fs::copy(outbox, dir.join(format!("{kernel}.outbox")))?;
     fs::copy(console, dir.join(format!("{kernel}.console")))?;
     Ok(())
 }

@@ -38,6 +38,8 @@ pub struct Options {
     pub debug_log: bool,
     /// Use the classic tracepoint even where a better one is there.
     pub by_format: bool,
+    /// Do not try fentry.
+    pub without_fentry: bool,
 }
 
 /// How much the running kernel allows.
@@ -280,7 +282,9 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
             program: "mark_victim",
             error: Box::new(error),
         })?;
-    if kernel.can_fentry {
+    if options.without_fentry {
+        notes.push("fentry on oom_kill_process: not wanted".to_owned());
+    } else if kernel.can_fentry {
         match attach_decision(&mut ebpf, &kernel.stand_in) {
             Ok(()) if kernel.has_task => tier = Tier::Full,
             Ok(()) => {}
