@@ -37,8 +37,6 @@ pub enum Need {
     CgroupV2,
     /// A second memory node.
     SecondNode,
-    /// The freezer of cgroup v1.
-    Freezer,
 }
 
 impl Need {
@@ -53,10 +51,6 @@ impl Need {
             Self::SecondNode => (
                 Path::new("/sys/devices/system/node/node1").exists(),
                 "this kernel has one memory node",
-            ),
-            Self::Freezer => (
-                machine::has_controller("freezer"),
-                "this kernel has no cgroup v1 freezer to hold a dying process",
             ),
         };
         (!there).then_some(reason)
@@ -144,8 +138,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "already-exiting",
         about: "the kernel's choice is dying already: a mark, no kill",
-        needs: &[Need::Guest, Need::Freezer],
+        needs: &[],
         play: |machine| Ok(Expected::Marked(scene::already_exiting(&machine.hierarchy)?)),
+    },
+    Scenario {
+        name: "shared-memory",
+        about: "two processes share one memory: both die, one is named",
+        needs: &[],
+        play: |machine| death(scene::shared_memory(&machine.hierarchy)),
     },
     Scenario {
         name: "no-killable-process",

@@ -84,7 +84,7 @@ impl Differences {
         self.must("schema", &kill["schema"], &json!(1));
         self.must("victim.tid", &victim["tid"], &json!(truth.tid));
         self.same("victim.pid", &victim["pid"], &json!(pid));
-        self.same("victim.ppid", &victim["ppid"], &json!(std::process::id()));
+        self.same("victim.ppid", &victim["ppid"], &json!(truth.victim.parent));
         let comm = json!(Comm::new(&truth.victim.comm));
         // By pid, only the decision's own thread is sure to be named.
         let by_pid = self.known == Known::ButForSizes && truth.tid != pid;

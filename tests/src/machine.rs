@@ -58,14 +58,6 @@ pub fn is_guest() -> bool {
         .is_ok_and(|line| line.split_whitespace().any(|word| word == GUEST))
 }
 
-/// Whether the kernel has this controller of cgroup v1 (`/proc/cgroups`: name first, `enabled` last).
-#[must_use]
-pub fn has_controller(name: &str) -> bool {
-    let controllers = fs::read_to_string("/proc/cgroups").unwrap_or_default();
-    let mut lines = controllers.lines().map(|line| line.split('\t'));
-    lines.any(|mut words| words.next() == Some(name) && words.next_back() == Some("1"))
-}
-
 /// Fails on a machine that somebody needs.
 pub fn only_in_a_guest() -> Result<()> {
     ensure!(is_guest(), "takes the memory of a whole machine: only for test guests");

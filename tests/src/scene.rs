@@ -9,6 +9,7 @@ mod alike;
 mod exiting;
 mod files;
 mod machine_wide;
+mod shared;
 
 use std::{
     collections::HashSet,
@@ -38,6 +39,7 @@ pub use self::{
         cpuset, kill_allocating_task, memory_policy, slow_console, some_kills, sysrq,
         sysrq_without_victim, system,
     },
+    shared::shared_memory,
 };
 use crate::{agent::DEADLINE, klog::KernelLog, machine};
 
@@ -87,12 +89,20 @@ impl Limit {
 pub struct Process {
     /// tgid.
     pub pid: u32,
+    /// Who started it.
+    pub parent: u32,
     /// Its name.
     pub comm: Vec<u8>,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
     /// Its memory cgroup.
     pub cgroup: Place,
+}
+
+impl Process {
+    fn nix_pid(&self) -> Result<nix::unistd::Pid> {
+        Ok(nix::unistd::Pid::from_raw(self.pid.try_into()?))
+    }
 }
 
 /// A cgroup.

@@ -5,7 +5,7 @@
 
 use std::{
     convert::Infallible,
-    ffi::OsString,
+    ffi::{CStr, OsString},
     fs::{self, File},
     hint,
     io::{self, Read as _, Write as _},
@@ -15,8 +15,14 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser};
+use nix::{
+    fcntl::OFlag,
+    spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn},
+    sys::stat::Mode,
+    unistd::Pid,
+};
 use oom_agent::trigger::hog::{self, HogArgs};
 use rustix::thread::{CapabilitySet, SecureComputingMode};
 
@@ -35,6 +41,9 @@ enum Actor {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Starts a child that shares its memory and waits at a FIFO, says `child N`, takes memory until
+    /// killed.
+    Sharer(Sharer),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -60,12 +69,22 @@ struct Writer {
     until_limit: bool,
 }
 
+#[derive(Args)]
+struct Sharer {
+    #[command(flatten)]
+    place: HogArgs,
+    /// Nobody writes to it.
+    #[arg(long)]
+    fifo: PathBuf,
+}
+
 fn main() -> Result<()> {
     match Actor::parse() {
         Actor::Hog(args) => hog::run(&args).map(|never| match never {})?,
         Actor::Holder(holder) => hold(&holder),
         Actor::Writer(args) => write(&args),
         Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
+        Actor::Sharer(args) => share(&args).map(|never| match never {}),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -106,6 +125,34 @@ fn without_bpf(command: &[OsString]) -> Result<Infallible> {
     }
     let (program, args) = command.split_first().context("no program")?;
     Err(Command::new(program).args(args).exec()).context("exec")
+}
+
+/// `posix_spawn` shares the memory with the child until that runs another program, and lets it open
+/// files before: nobody ever opens the other end of a FIFO.
+fn share(args: &Sharer) -> Result<Infallible> {
+    let limit = hog::enter(&args.place)?;
+    let fifo = args.fifo.clone();
+    let spawn = thread::spawn(move || -> Result<Pid> {
+        let mut actions = PosixSpawnFileActions::init()?;
+        actions.add_open(0, &fifo, OFlag::O_RDONLY, Mode::empty())?;
+        let none: [&CStr; 0] = [];
+        let attributes = PosixSpawnAttr::init()?;
+        Ok(posix_spawn(c"/", &actions, &attributes, &none, &none)?)
+    });
+    let me = std::process::id();
+    let child = loop {
+        let mut children = String::new();
+        for task in fs::read_dir(format!("/proc/{me}/task"))? {
+            children += &fs::read_to_string(task?.path().join("children"))?;
+        }
+        if let Some(child) = children.split_whitespace().next() {
+            break child.to_owned();
+        }
+        ensure!(!spawn.is_finished(), "the child did not wait: {:?}", spawn.join());
+        thread::yield_now();
+    };
+    say(&format!("child {child}"))?;
+    Ok(hog::take(limit)?)
 }
 
 fn leaderless(args: &HogArgs) -> Result<Infallible> {

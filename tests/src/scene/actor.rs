@@ -46,6 +46,7 @@ impl Actor {
         let stdout = BufReader::new(child.stdout.take().context("stdout")?);
         let process = Process {
             pid: child.id(),
+            parent: std::process::id(),
             comm: comm.to_owned(),
             oom_score_adj,
             cgroup: Place::of(home)?,

@@ -7,15 +7,20 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{BufRead as _, BufReader, Read, Write as _},
+    io::{self, BufRead as _, BufReader, Read, Write as _},
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::pipe::fcntl_setpipe_size;
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -24,6 +29,9 @@ const UP: &str = "vm-init: up";
 
 /// What `vm-init` prints before it powers the machine off.
 const EXIT: &str = "vm-init: exit ";
+
+/// How the guest asks for a console as slow as a real one, `console: slow`, and for a fast one.
+const CONSOLE: &str = "console: ";
 
 /// What to boot.
 pub(crate) struct Guest<'a> {
@@ -181,11 +189,37 @@ fn command_line(append: &str, command: &[String]) -> Result<String> {
     Ok(line)
 }
 
+/// A console at 115,200 baud, slowed down by reading no faster.
+struct Slow<R> {
+    console: R,
+    slow: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Slow<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const BYTES: usize = 64;
+        const BAUD: u64 = 115_200;
+        if !self.slow.load(Ordering::Relaxed) {
+            return self.console.read(buffer);
+        }
+        // Ten bits a byte.
+        thread::sleep(Duration::from_nanos(1_000_000_000 * 10 * BYTES as u64 / BAUD));
+        let end = buffer.len().min(BYTES);
+        self.console.read(&mut buffer[..end])
+    }
+}
+
 /// The console line by line, and all of it into a file; closed when QEMU ends.
-fn lines(console: impl Read + Send + 'static, mut log: File) -> mpsc::Receiver<String> {
+fn lines(console: ChildStdout, mut log: File) -> mpsc::Receiver<String> {
     let (to, lines) = mpsc::channel();
+    // What is in the pipe has left the guest.
+    let _ = fcntl_setpipe_size(&console, 4096);
     thread::spawn(move || {
-        let mut console = BufReader::new(console);
+        let slow = Arc::new(AtomicBool::new(false));
+        let mut console = BufReader::new(Slow {
+            console,
+            slow: Arc::clone(&slow),
+        });
         let mut line = Vec::new();
         while console
             .read_until(b'\n', &mut line)
@@ -193,6 +227,9 @@ fn lines(console: impl Read + Send + 'static, mut log: File) -> mpsc::Receiver<S
         {
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end_matches(['\r', '\n']).to_owned();
+            if let Some(speed) = text.strip_prefix(CONSOLE) {
+                slow.store(speed == "slow", Ordering::Relaxed);
+            }
             if log.write_all(&line).is_err() || to.send(text).is_err() {
                 return;
             }
