@@ -121,7 +121,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "victim-is-not-trigger",
         about: "a small process asks, a big one in another cgroup dies",
         needs: &[],
-        play: |machine| death(scene::victim_is_not_the_trigger(&machine.hierarchy)),
+        play: |machine| Ok(Expected::Deaths(scene::victim_is_not_the_trigger(&machine.hierarchy)?)),
     },
     Scenario {
         name: "main-thread-gone",

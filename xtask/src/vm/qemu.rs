@@ -22,6 +22,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::pipe::fcntl_setpipe_size;
 
+const ACCEL: &str = match option_env!("VMACC") { Some(a) => a, None => "tcg" };
 const QEMU: &str = "qemu-system-x86_64";
 
 /// The first words of the first process.
@@ -114,7 +115,7 @@ impl Qemu {
     fn start(guest: &Guest<'_>) -> Result<Self> {
         let command_line = command_line(guest.append, guest.command)?;
         let child = Command::new(QEMU)
-            .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m"])
+            .args(["-accel", ACCEL, "-cpu", "max", "-smp", "2", "-m"])
             .arg(guest.memory.to_string())
             .args(nodes(guest.memory))
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
