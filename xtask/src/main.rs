@@ -7,7 +7,6 @@
 mod agent;
 mod bench;
 mod build_ebpf;
-mod guests;
 mod project;
 mod run;
 mod test;
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf(args) => build_ebpf::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
-        Command::Vm(args) => vm::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Vm(args) => vm::main(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

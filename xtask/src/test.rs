@@ -16,8 +16,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build_ebpf, guests, project,
+    build_ebpf, project,
     tool::{self, Tool},
+    vm,
 };
 
 const CARGO_DENY: Tool = Tool {
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Leaves out what takes long: licences, rebuilding the eBPF object, other kernels.
     #[arg(long)]
     quick: bool,
+    /// Only these other kernels, as `cargo xtask vm --kernel` takes them: 6.12,5.10.223
+    #[arg(long, value_delimiter = ',')]
+    kernels: Vec<String>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
@@ -56,7 +60,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let mut skipped = tests(required)?;
     if !args.quick {
         step("tests under other kernels");
-        skipped.extend(guests::run()?);
+        skipped.extend(vm::play(&vm::Plan {
+            kernels: args.kernels.clone(),
+            ..vm::Plan::whole()
+        })?);
     }
     summary(&skipped, start);
     let avoidable = skipped

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Parser;
 use oom_tests::{
     catalogue::{Expected, SCENARIOS, Scenario},
@@ -24,6 +24,9 @@ use serde::Serialize;
 
 /// The kernel prints at most 10 reports in this time (`oom_kill_process`): a capture is to hold them.
 const RATE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A scenario that starts agents of its own.
+const STARTED_IN_STORM: &str = "started-in-storm";
 
 /// Kills of the storm in which agents are started.
 const STORM: u32 = 150;
@@ -40,6 +43,9 @@ struct Args {
     /// Send the records that the kernel logs during each scenario.
     #[arg(long)]
     capture: bool,
+    /// Say which scenarios there are, and play none.
+    #[arg(long)]
+    list: bool,
 }
 
 /// What became of one scenario as one agent told it.
@@ -77,6 +83,17 @@ struct Matrix {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if args.list {
+        for Scenario { name, about, .. } in SCENARIOS {
+            println!("  {name:22} {about}");
+        }
+        println!("  {STARTED_IN_STORM:22} agents are started while the kernel kills");
+        return Ok(());
+    }
+    for name in &args.scenario {
+        let known = Scenario::named(name).is_some() || name == STARTED_IN_STORM;
+        ensure!(known, "no scenario is called {name}");
+    }
     machine::only_in_a_guest()?;
     // Whatever is started from here may not be killed for memory, unless it asks for it.
     fs::write("/proc/self/oom_score_adj", "-1000")?;
@@ -103,7 +120,7 @@ fn main() -> Result<()> {
         }
     }
     matrix.end("law", watchers)?;
-    if wanted("started-in-storm") {
+    if wanted(STARTED_IN_STORM) {
         matrix.start_in_storm(&args.ways)?;
     }
     if matrix.failed {
@@ -171,7 +188,7 @@ impl Matrix {
             storm.join().map_err(|_| anyhow!("panicked"))??;
             anyhow::Ok(watchers)
         })?;
-        self.end("started-in-storm", watchers)
+        self.end(STARTED_IN_STORM, watchers)
     }
 
     fn say(

@@ -6,6 +6,7 @@
 
 use std::{
     ffi::OsStr,
+    fmt,
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Write as _},
     path::Path,
@@ -22,7 +23,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::pipe::fcntl_setpipe_size;
 
-const ACCEL: &str = match option_env!("VMACC") { Some(a) => a, None => "tcg" };
+/// Emulation, both CPUs on one thread of the host: a kernel that patches its own code trips over CPUs
+/// that really run at once, and what they would gain is lost again in keeping them in step.
+const ACCEL: &str = "tcg,thread=single";
+
 const QEMU: &str = "qemu-system-x86_64";
 
 /// The first words of the first process.
@@ -62,6 +66,16 @@ pub(crate) struct Outcome {
     pub(crate) exit: Option<i32>,
     /// Whether the deadline ended it.
     pub(crate) timed_out: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exit {
+            Some(code) => write!(f, "exit {code}"),
+            None if self.timed_out => f.write_str("no end before its deadline"),
+            None => f.write_str("the guest died"),
+        }
+    }
 }
 
 /// Fails where there is no QEMU.
