@@ -165,10 +165,7 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Vec<Truth>> {
     );
     let born = Birth::now();
     let mut big = Actor::start("holder", b"big", 0, &big_home, &["--bytes", "25165824"])?;
-    ensure!(
-        big.says()? == "held",
-        "the big process did not get its memory"
-    );
+    big.must_say("held")?;
     let mut small = Actor::start("holder", b"small", 0, &small_home, &["--bytes", "12582912"])?;
     big.killed()?;
     let lived = born.until_now();
@@ -224,7 +221,7 @@ pub fn group(hierarchy: &Hierarchy, members: u8) -> Result<GroupTruth> {
     let mut members = Vec::new();
     for comm in names.map(|name| [b"member-".as_slice(), &[name]].concat()) {
         let mut member = Actor::start("holder", &comm, 0, &cgroup, &["--bytes", "1048576"])?;
-        ensure!(member.says()? == "held", "a member did not get its memory");
+        member.must_say("held")?;
         members.push(member);
     }
     let mut chosen = Actor::start("hog", b"chosen", 0, &cgroup, &[])?;

@@ -1,4 +1,5 @@
-//! Single kills: who died, who asked, which limit was hit and whose it was, as the test set it up.
+//! Single kills with hostile names, and by the classic tracepoint: who died, who asked, which limit was
+//! hit and whose it was, as the test set it up.
 
 use std::path::Path;
 
@@ -39,26 +40,6 @@ fn compare(agent: &Agent, truth: &Truth) -> Result<()> {
 fn reported_by_both(scene: impl Fn(&Machine) -> Result<Truth>) -> Result<()> {
     reported(&["--require-bpf"], &scene)?;
     reported(&["--source", "kmsg"], &scene)
-}
-
-#[test]
-fn one_kill() -> Result<()> {
-    reported_by_both(|machine| scene::one_kill(&machine.hierarchy))
-}
-
-#[test]
-fn the_limit_is_an_ancestors() -> Result<()> {
-    reported_by_both(|machine| scene::ancestor_limit(&machine.hierarchy))
-}
-
-#[test]
-fn the_victim_is_not_the_trigger() -> Result<()> {
-    reported_by_both(|machine| scene::victim_is_not_the_trigger(&machine.hierarchy))
-}
-
-#[test]
-fn the_victims_main_thread_has_exited() -> Result<()> {
-    reported_by_both(|machine| scene::leaderless(&machine.hierarchy))
 }
 
 /// For kernels without BTF: here it is tried on any that has the tracepoint.

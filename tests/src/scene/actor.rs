@@ -6,10 +6,10 @@ use std::{
     ffi::OsStr,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use oom_agent::trigger::scratch::ScratchCgroup;
 use rustix::process::Signal;
 
@@ -65,13 +65,37 @@ impl Actor {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Waits for it to be killed; every actor ends by itself if the kernel does not end it.
-    pub(super) fn killed(&mut self) -> Result<()> {
+    /// Its next line must be this.
+    pub(super) fn must_say(&mut self, line: &str) -> Result<()> {
+        let said = self.says()?;
+        if said == line {
+            return Ok(());
+        }
+        // Empty: it ended, and its stderr says why.
+        let (status, stderr) = if said.is_empty() {
+            let (status, stderr) = self.end()?;
+            (Some(status), stderr)
+        } else {
+            (None, String::new())
+        };
+        bail!(
+            "actor {:?} said {said:?} instead of {line:?} ({status:?}): {stderr}",
+            self.process
+        );
+    }
+
+    /// Waits for its end; every actor ends by itself if the kernel does not end it.
+    fn end(&mut self) -> Result<(ExitStatus, String)> {
         let mut stderr = String::new();
         if let Some(mut pipe) = self.child.stderr.take() {
             pipe.read_to_string(&mut stderr)?;
         }
-        let status = self.child.wait()?;
+        Ok((self.child.wait()?, stderr))
+    }
+
+    /// Waits for it to be killed; no other end will do.
+    pub(super) fn killed(&mut self) -> Result<()> {
+        let (status, stderr) = self.end()?;
         ensure!(
             status.signal() == Some(Signal::KILL.as_raw()),
             "actor {:?} ended with {status}, not by the OOM killer: {stderr}",

@@ -3,7 +3,7 @@
 //! The dying one is held at the door (`PTRACE_EVENT_EXIT`), its memory still its own. Emits [`Marked`].
 //! Refuses to go on if it did not stay.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::{
     ptrace::{self, Event, Options},
     signal::{Signal, kill},
@@ -19,10 +19,7 @@ pub fn already_exiting(hierarchy: &Hierarchy) -> Result<Marked> {
     const MEMORY: [&str; 2] = ["--bytes", "14680064"];
     let cgroup = scratch(hierarchy, "", Some(24 * MIB))?;
     let mut dying = Actor::start("holder", b"dying", 1000, &cgroup, &MEMORY)?;
-    ensure!(
-        dying.says()? == "held",
-        "the dying one did not get its memory"
-    );
+    dying.must_say("held")?;
     let before = vmstat_oom_kill()?;
     let pid = dying.process.nix_pid()?;
     ptrace::seize(pid, Options::PTRACE_O_TRACEEXIT).context("ptrace")?;
@@ -32,9 +29,9 @@ pub fn already_exiting(hierarchy: &Hierarchy) -> Result<Marked> {
         other => bail!("the dying one is not at the door: {other:?}"),
     }
     let mut asker = Actor::start("holder", b"asker", 0, &cgroup, &MEMORY)?;
-    let said = asker.says()?;
+    let held = asker.must_say("held");
     ptrace::detach(pid, None).context("let it go")?;
-    ensure!(said == "held", "the asker said {said:?}");
+    held?;
     dying.killed()?;
     Ok(Marked {
         process: dying.process.clone(),

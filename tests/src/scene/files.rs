@@ -7,7 +7,7 @@ use std::{
     ffi::CStr,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use oom_agent::trigger::{hierarchy::Hierarchy, scratch::ScratchCgroup};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
@@ -82,7 +82,6 @@ pub fn no_killable_process(hierarchy: &Hierarchy) -> Result<NoVictim> {
     let file = file(files.path())?;
     let args = ["--until-limit", "--file", &file];
     let mut writer = Actor::start("writer", b"unkillable", -1000, &cgroup, &args)?;
-    let said = writer.says()?;
-    ensure!(said == "refused", "the unkillable writer said {said:?}");
+    writer.must_say("refused")?;
     NoVictim::logged("memcg", &mut log)
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use oom_agent::trigger::hierarchy::Hierarchy;
 
 use super::{
@@ -31,7 +31,7 @@ pub fn kill_allocating_task(hierarchy: &Hierarchy) -> Result<Truth> {
     machine::only_in_a_guest()?;
     let cgroup = scratch(hierarchy, "", Some(NO_LIMIT))?;
     let mut big = Actor::start("holder", b"big", 1000, &cgroup, &["--bytes", "67108864"])?;
-    ensure!(big.says()? == "held", "the big process did not get its memory");
+    big.must_say("held")?;
     let _switch = Switch::on("/proc/sys/vm/oom_kill_allocating_task", "1")?;
     hog(hierarchy, b"asker", 0, "system")
 }
@@ -91,7 +91,7 @@ pub fn sysrq(hierarchy: &Hierarchy) -> Result<Truth> {
     let cgroup = scratch(hierarchy, "", Some(64 * MIB))?;
     let born = Birth::now();
     let mut holder = Actor::start("holder", b"sysrq", 1000, &cgroup, &["--bytes", "8388608"])?;
-    ensure!(holder.says()? == "held", "the holder did not get its memory");
+    holder.must_say("held")?;
     ask()?;
     holder.killed()?;
     Ok(Truth {
