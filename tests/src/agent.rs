@@ -248,8 +248,9 @@ impl Agent {
                 events.len(),
                 self.log
             );
-            self.events
-                .wait(left, |state| state.lines.len() > self.told.get() + events.len());
+            self.events.wait(left, |state| {
+                state.lines.len() > self.told.get() + events.len()
+            });
         }
     }
 

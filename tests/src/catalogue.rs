@@ -43,7 +43,10 @@ impl Need {
     /// Why this machine has not got it.
     fn lacking(self, machine: &Machine) -> Option<&'static str> {
         let (there, reason) = match self {
-            Self::Guest => (machine::is_guest(), "takes a machine of its own: `cargo xtask vm`"),
+            Self::Guest => (
+                machine::is_guest(),
+                "takes a machine of its own: `cargo xtask vm`",
+            ),
             Self::CgroupV2 => (
                 machine.hierarchy.version == CgroupVersion::V2,
                 "this kernel has its memory controller on cgroup v1",
@@ -121,7 +124,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "victim-is-not-trigger",
         about: "a small process asks, a big one in another cgroup dies",
         needs: &[],
-        play: |machine| Ok(Expected::Deaths(scene::victim_is_not_the_trigger(&machine.hierarchy)?)),
+        play: |machine| {
+            Ok(Expected::Deaths(scene::victim_is_not_the_trigger(
+                &machine.hierarchy,
+            )?))
+        },
     },
     Scenario {
         name: "main-thread-gone",
@@ -139,7 +146,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "already-exiting",
         about: "the kernel's choice is dying already: a mark, no kill",
         needs: &[],
-        play: |machine| Ok(Expected::Marked(scene::already_exiting(&machine.hierarchy)?)),
+        play: |machine| {
+            Ok(Expected::Marked(scene::already_exiting(
+                &machine.hierarchy,
+            )?))
+        },
     },
     Scenario {
         name: "shared-memory",
@@ -152,7 +163,11 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "the limit is reached, and everybody there is exempt",
         // Below 0, `oom_score_adj` takes CAP_SYS_RESOURCE.
         needs: &[Need::Guest],
-        play: |machine| Ok(Expected::NoVictim(scene::no_killable_process(&machine.hierarchy)?)),
+        play: |machine| {
+            Ok(Expected::NoVictim(scene::no_killable_process(
+                &machine.hierarchy,
+            )?))
+        },
     },
     Scenario {
         name: "tmpfs",
@@ -170,7 +185,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "named-alike",
         about: "two cgroups of one name; one removed and made again",
         needs: &[],
-        play: |machine| Ok(Expected::Deaths(scene::cgroups_named_alike(&machine.hierarchy)?)),
+        play: |machine| {
+            Ok(Expected::Deaths(scene::cgroups_named_alike(
+                &machine.hierarchy,
+            )?))
+        },
     },
     Scenario {
         name: "sysrq",
@@ -182,7 +201,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "sysrq-no-victim",
         about: "the same, and everybody is exempt",
         needs: &[Need::Guest],
-        play: |machine| Ok(Expected::NoVictim(scene::sysrq_without_victim(&machine.hierarchy)?)),
+        play: |machine| {
+            Ok(Expected::NoVictim(scene::sysrq_without_victim(
+                &machine.hierarchy,
+            )?))
+        },
     },
     Scenario {
         name: "cpuset",

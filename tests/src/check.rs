@@ -63,7 +63,10 @@ pub fn group(events: &[Value], instance: &Value, truth: &GroupTruth) -> Result<(
             "{process:?}: {instance:#}"
         );
         let alerts = events.iter().filter(|event| is_kill(event));
-        ensure!(alerts.filter(is_it).count() == 1, "{process:?}: {events:#?}");
+        ensure!(
+            alerts.filter(is_it).count() == 1,
+            "{process:?}: {events:#?}"
+        );
     }
     let path = &instance["limit"]["cgroup"]["path"];
     ensure!(path.is_null() || *path == truth.cgroup.path, "{instance:#}");
@@ -136,7 +139,11 @@ impl Differences {
         let order = if truth.scope == "sysrq" { -1 } else { 0 };
         self.log_or_decision("trigger.order", &found["order"], &json!(order));
         if let Some(allocation) = truth.allocation {
-            self.log_or_decision("trigger.allocation", &found["allocation"], &json!(allocation));
+            self.log_or_decision(
+                "trigger.allocation",
+                &found["allocation"],
+                &json!(allocation),
+            );
         }
         let Some(trigger) = &truth.trigger else {
             return;
@@ -162,7 +169,15 @@ impl Differences {
             self.must("limit", found, &Value::Null);
             return;
         };
-        self.place("limit.cgroup", &found["cgroup"], &limit.cgroup);
+        // Under lockdown the log may know the limit's name, and nobody its id.
+        let by_name =
+            self.known == Known::ButForNamesAndCounters && found["cgroup"]["id"].is_null();
+        if by_name {
+            let path = json!(limit.cgroup.path);
+            self.must("limit.cgroup.path", &found["cgroup"]["path"], &path);
+        } else {
+            self.place("limit.cgroup", &found["cgroup"], &limit.cgroup);
+        }
         let bytes = limit.bytes;
         self.same("limit.limit_bytes", &found["limit_bytes"], &json!(bytes));
         // Charges are batched per CPU, so the usage may stand a little below the limit.

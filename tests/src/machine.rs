@@ -60,7 +60,10 @@ pub fn is_guest() -> bool {
 
 /// Fails on a machine that somebody needs.
 pub fn only_in_a_guest() -> Result<()> {
-    ensure!(is_guest(), "takes the memory of a whole machine: only for test guests");
+    ensure!(
+        is_guest(),
+        "takes the memory of a whole machine: only for test guests"
+    );
     Ok(())
 }
 

@@ -185,7 +185,7 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Vec<Truth>> {
         small.killed()?;
         truths.push(Truth {
             anon_bytes: 0..=13 * MIB,
-            ..Truth::own(&small, Limit::of(&top)?, born)
+            ..Truth::own(&small, Limit::of(&top)?, &born)
         });
     }
     Ok(truths)
@@ -254,7 +254,10 @@ impl NoVictim {
         let end = Instant::now() + DEADLINE;
         let mut times = 0;
         while times == 0 {
-            ensure!(Instant::now() < end, "the kernel does not say that it found nobody");
+            ensure!(
+                Instant::now() < end,
+                "the kernel does not say that it found nobody"
+            );
             thread::yield_now();
             let messages = log.messages()?;
             let nobody = |message: &&String| message.contains("no killable process");
@@ -330,13 +333,13 @@ fn suicide(part: &str, comm: &[u8], home: &ScratchCgroup, limit: &ScratchCgroup)
         // What it held before it entered the cgroup is charged elsewhere, so a little more is right.
         // Kernel memory and batched charges take their share of so small a limit.
         anon_bytes: bytes / 4..=bytes + MIB,
-        ..Truth::own(&actor, limit, born)
+        ..Truth::own(&actor, limit, &born)
     })
 }
 
 impl Truth {
     /// An actor of one thread reached this limit itself, or else the machine's.
-    fn own(actor: &Actor, limit: Option<Limit>, born: Birth) -> Self {
+    fn own(actor: &Actor, limit: Option<Limit>, born: &Birth) -> Self {
         Self {
             victim: actor.process.clone(),
             tid: actor.process.pid,

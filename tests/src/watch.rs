@@ -113,9 +113,10 @@ impl Watcher {
             Expected::NoVictim(nobody) => self.no_victim(nobody)?,
             Expected::Marked(marked) => self.marked(marked)?,
             Expected::Storm(storm) => {
-                let must: HashSet<u32> = match self.tier.log_alone {
-                    true => storm.logged.clone(),
-                    false => storm.tids().collect(),
+                let must: HashSet<u32> = if self.tier.log_alone {
+                    storm.logged.clone()
+                } else {
+                    storm.tids().collect()
                 };
                 self.wait_for_all(&must)?;
                 storm.tids().collect()
@@ -130,10 +131,16 @@ impl Watcher {
             let found: Vec<Value> = events.iter().filter(is_it).cloned().collect();
             (found.len() >= nobody.times).then_some(found)
         })?;
-        ensure!(reports.len() == nobody.times, "{nobody:?}, told: {reports:?}");
+        ensure!(
+            reports.len() == nobody.times,
+            "{nobody:?}, told: {reports:?}"
+        );
         for report in &reports {
             let scope = &report["scope"];
-            ensure!(scope.is_null() || scope == nobody.scope, "{nobody:?}, told: {report:#}");
+            ensure!(
+                scope.is_null() || scope == nobody.scope,
+                "{nobody:?}, told: {report:#}"
+            );
             ensure!(report["kills"] == Value::Array(vec![]), "{report:#}");
         }
         Ok(HashSet::new())
@@ -144,7 +151,9 @@ impl Watcher {
         if !self.tier.log_alone {
             self.agent.wait_for("mark without a kill", |events| {
                 let mut reports = events.iter();
-                reports.find(|event| event["outcome"] == "already_exiting").map(drop)
+                reports
+                    .find(|event| event["outcome"] == "already_exiting")
+                    .map(drop)
             })?;
         }
         ensure!(!machine::is_guest() || marked.kills == 0, "{marked:?}");
@@ -177,7 +186,10 @@ fn nothing_but(tids: &HashSet<u32>, events: &[Value]) -> Result<Vec<u64>> {
     for kill in events.iter().filter(|event| is_kill(event)) {
         let tid = tid(kill).context("no tid")?;
         let ours = tids.contains(&tid);
-        ensure!(ours || !machine::is_guest(), "nobody made this kill: {kill:#}");
+        ensure!(
+            ours || !machine::is_guest(),
+            "nobody made this kill: {kill:#}"
+        );
         ensure!(seen.insert(tid) || !ours, "told twice: {kill:#}");
         latencies.extend(kill["detection_latency_ns"].as_u64().filter(|_| ours));
     }
@@ -223,10 +235,10 @@ impl Law {
         );
         // Above 0: what the log has lost, nobody can explain where BPF was not there, or not yet. Below
         // 0: what was counted while the agent started, and before it read the counter.
-        let most = if law.kmsg_lost > 0 { i64::MAX } else { 0 };
-        let least = -(ready - before).cast_signed();
+        let upper = if law.kmsg_lost > 0 { i64::MAX } else { 0 };
+        let lower = -(ready - before).cast_signed();
         ensure!(
-            (least..=most).contains(&law.unexplained),
+            (lower..=upper).contains(&law.unexplained),
             "{summary:?}\n{}",
             finished.log.join("\n")
         );

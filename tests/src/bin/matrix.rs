@@ -5,8 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 

@@ -119,7 +119,11 @@ fn usage(cgroup: &Path) -> Result<u64> {
 
 /// Root has every capability that its bounding set holds, once it runs another program.
 fn without_bpf(command: &[OsString]) -> Result<Infallible> {
-    for capability in [CapabilitySet::BPF, CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN] {
+    for capability in [
+        CapabilitySet::BPF,
+        CapabilitySet::PERFMON,
+        CapabilitySet::SYS_ADMIN,
+    ] {
         rustix::thread::remove_capability_from_bounding_set(capability)
             .with_context(|| format!("drop {capability:?}"))?;
     }
@@ -148,7 +152,11 @@ fn share(args: &Sharer) -> Result<Infallible> {
         if let Some(child) = children.split_whitespace().next() {
             break child.to_owned();
         }
-        ensure!(!spawn.is_finished(), "the child did not wait: {:?}", spawn.join());
+        ensure!(
+            !spawn.is_finished(),
+            "the child did not wait: {:?}",
+            spawn.join()
+        );
         thread::yield_now();
     };
     say(&format!("child {child}"))?;

@@ -2,10 +2,7 @@
 //!
 //! Mounts file systems of its own for as long as a scene lasts. Emits [`Truth`]. Refuses nothing.
 
-use std::{
-    path::Path,
-    ffi::CStr,
-};
+use std::{ffi::CStr, path::Path};
 
 use anyhow::{Context as _, Result};
 use oom_agent::trigger::{hierarchy::Hierarchy, scratch::ScratchCgroup};
@@ -62,7 +59,7 @@ fn filled(
     Ok(Truth {
         allocation: Some(allocation),
         anon_bytes: 0..=8 * MIB,
-        ..Truth::own(&writer, Limit::of(&cgroup)?, born)
+        ..Truth::own(&writer, Limit::of(&cgroup)?, &born)
     })
 }
 

@@ -49,7 +49,7 @@ pub fn cpuset(hierarchy: &Hierarchy) -> Result<Truth> {
     Ok(Truth {
         scope: "cpuset",
         anon_bytes: 16 * MIB..=NO_LIMIT,
-        ..Truth::own(&hog, None, born)
+        ..Truth::own(&hog, None, &born)
     })
 }
 
@@ -66,7 +66,7 @@ pub fn memory_policy(hierarchy: &Hierarchy) -> Result<Truth> {
         scope: "mempolicy",
         allocation: Some("shmem"),
         anon_bytes: 0..=NO_LIMIT,
-        ..Truth::own(&writer, None, born)
+        ..Truth::own(&writer, None, &born)
     })
 }
 
@@ -98,7 +98,7 @@ pub fn sysrq(hierarchy: &Hierarchy) -> Result<Truth> {
         scope: "sysrq",
         trigger: None,
         anon_bytes: 7 * MIB..=10 * MIB,
-        ..Truth::own(&holder, None, born)
+        ..Truth::own(&holder, None, &born)
     })
 }
 
@@ -115,7 +115,12 @@ fn ask() -> Result<()> {
     fs::write("/proc/sysrq-trigger", "f").context("/proc/sysrq-trigger")
 }
 
-fn hog(hierarchy: &Hierarchy, comm: &[u8], oom_score_adj: i16, scope: &'static str) -> Result<Truth> {
+fn hog(
+    hierarchy: &Hierarchy,
+    comm: &[u8],
+    oom_score_adj: i16,
+    scope: &'static str,
+) -> Result<Truth> {
     let cgroup = scratch(hierarchy, "", Some(NO_LIMIT))?;
     let born = Birth::now();
     let mut hog = Actor::start("hog", comm, oom_score_adj, &cgroup, &[])?;
@@ -123,7 +128,7 @@ fn hog(hierarchy: &Hierarchy, comm: &[u8], oom_score_adj: i16, scope: &'static s
     Ok(Truth {
         scope,
         anon_bytes: 64 * MIB..=NO_LIMIT,
-        ..Truth::own(&hog, None, born)
+        ..Truth::own(&hog, None, &born)
     })
 }
 

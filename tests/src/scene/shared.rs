@@ -53,6 +53,6 @@ pub fn shared_memory(hierarchy: &Hierarchy) -> Result<Truth> {
         tid: victim.pid,
         victim,
         anon_bytes: MIB..=9 * MIB,
-        ..Truth::own(&parent, Limit::of(&cgroup)?, born)
+        ..Truth::own(&parent, Limit::of(&cgroup)?, &born)
     })
 }

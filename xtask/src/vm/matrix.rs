@@ -106,9 +106,8 @@ impl Boot {
     /// What an agent must get that is started like this.
     fn tier(&self, way: &str) -> Option<&'static str> {
         match way {
-            "best" => self.best,
             "no-fentry" if self.best == Some(FULL) => Some("bpf + stack"),
-            "no-fentry" => self.best,
+            "best" | "no-fentry" => self.best,
             "by-format" => Some("bpf by format"),
             _ => Some("kmsg"),
         }
@@ -165,7 +164,10 @@ impl Plan {
             return known.collect();
         }
         let of_kernel = |kernel: &String| {
-            let rows: Vec<_> = known.clone().filter(|boot| boot.kernel == *kernel).collect();
+            let rows: Vec<_> = known
+                .clone()
+                .filter(|boot| boot.kernel == *kernel)
+                .collect();
             if !rows.is_empty() {
                 return rows;
             }
@@ -195,7 +197,14 @@ pub(super) fn list() -> Result<ExitCode> {
     println!("scenarios:");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["run", "--quiet", "--package", "oom-tests", "--bin", "matrix"])
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "oom-tests",
+            "--bin",
+            "matrix",
+        ])
         .args(["--", "--list"])
         .current_dir(project::root())
         .status()?;
@@ -257,7 +266,11 @@ pub(crate) fn play(plan: &Plan) -> Result<Vec<Skip>> {
     }
     let whole = plan.is_whole() && failures.is_empty();
     report.write(whole)?;
-    println!("vm: {} guests, {} s", report.boots.len(), started.elapsed().as_secs());
+    println!(
+        "vm: {} guests, {} s",
+        report.boots.len(),
+        started.elapsed().as_secs()
+    );
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }
@@ -284,7 +297,11 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
         ways.iter().partition(|way| row.lacks(way).is_some());
     let mut command = vec!["/bin/matrix".to_owned()];
     command.extend(ways.iter().map(|way| format!("--tier={way}")));
-    command.extend(plan.scenarios.iter().map(|name| format!("--scenario={name}")));
+    command.extend(
+        plan.scenarios
+            .iter()
+            .map(|name| format!("--scenario={name}")),
+    );
     command.extend(plan.capture.iter().map(|_| "--capture".to_owned()));
     let guest = Guest {
         vmlinuz: &kernel.image,

@@ -157,7 +157,10 @@ impl Drop for Qemu {
 
 /// Two memory nodes; both CPUs belong to the first.
 fn nodes(memory: u32) -> Vec<String> {
-    let nodes = [("node0", memory - memory / 4, ",cpus=0-1"), ("node1", memory / 4, "")];
+    let nodes = [
+        ("node0", memory - memory / 4, ",cpus=0-1"),
+        ("node1", memory / 4, ""),
+    ];
     let args = nodes.map(|(id, size, cpus)| {
         [
             "-object".to_owned(),
@@ -218,7 +221,9 @@ impl<R: Read> Read for Slow<R> {
             return self.console.read(buffer);
         }
         // Ten bits a byte.
-        thread::sleep(Duration::from_nanos(1_000_000_000 * 10 * BYTES as u64 / BAUD));
+        thread::sleep(Duration::from_nanos(
+            1_000_000_000 * 10 * BYTES as u64 / BAUD,
+        ));
         let end = buffer.len().min(BYTES);
         self.console.read(&mut buffer[..end])
     }

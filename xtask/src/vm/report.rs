@@ -68,9 +68,7 @@ impl BootReport {
     /// Every failure in one text each.
     pub(super) fn failures(&self) -> impl Iterator<Item = String> {
         let failed = self.lines.iter().filter_map(|line| match &line.outcome {
-            Outcome::Failed(why) => {
-                Some(format!("{} ({}): {why}", line.scenario, line.tier))
-            }
+            Outcome::Failed(why) => Some(format!("{} ({}): {why}", line.scenario, line.tier)),
             _ => None,
         });
         failed.chain(self.broken.clone())
@@ -154,7 +152,9 @@ impl From<&BootReport> for Row {
             setting: boot.setting.clone(),
             tiers: owned(boot.tiers()),
             passed: owned(boot.played()),
-            skipped: skipped.map(|(name, why)| (name.to_owned(), why.to_owned())).collect(),
+            skipped: skipped
+                .map(|(name, why)| (name.to_owned(), why.to_owned()))
+                .collect(),
         }
     }
 }

@@ -67,7 +67,8 @@ fn duration(ns: u64) -> String {
 
 /// The README's table.
 pub(super) fn readme(rows: &[Row]) -> String {
-    let mut text = "| Kernel | Memory controller | Tiers | Scenarios |\n|---|---|---|---|\n".to_owned();
+    let mut text =
+        "| Kernel | Memory controller | Tiers | Scenarios |\n|---|---|---|---|\n".to_owned();
     for row in rows {
         let mut scenarios = row.passed.len().to_string();
         if !row.skipped.is_empty() {
@@ -87,8 +88,12 @@ pub(super) fn readme(rows: &[Row]) -> String {
 
 /// The README with this table between the markers.
 pub(super) fn replaced(readme: &str, table: &str) -> Result<String> {
-    let (before, rest) = readme.split_once(BEGIN).context("README: no table of kernels")?;
-    let (_, after) = rest.split_once(END).context("README: no end of the table of kernels")?;
+    let (before, rest) = readme
+        .split_once(BEGIN)
+        .context("README: no table of kernels")?;
+    let (_, after) = rest
+        .split_once(END)
+        .context("README: no end of the table of kernels")?;
     Ok(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
