@@ -350,3 +350,62 @@ fn lines(sent: &[u8]) -> Result<Vec<Line>> {
         .map(|piece| Ok(serde_json::from_slice(piece.bytes)?))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(kernels: &[&str]) -> Vec<String> {
+        let plan = Plan {
+            kernels: kernels.iter().map(|&kernel| kernel.to_owned()).collect(),
+            ..Plan::whole()
+        };
+        plan.boots().iter().map(Boot::name).collect()
+    }
+
+    #[test]
+    fn a_kernel_takes_all_its_rows_and_an_unknown_one_is_a_row_of_its_own() {
+        assert_eq!(names(&[]).len(), BOOTS.len());
+        assert_eq!(
+            names(&["6.1", "/a/vmlinuz-4.19"]),
+            ["6.1", "6.1-v1", "vmlinuz-4.19"]
+        );
+    }
+
+    #[test]
+    fn every_way_has_its_tier() {
+        let tiers = |best| {
+            let boot = Boot {
+                kernel: "x".to_owned(),
+                setting: Setting::CgroupV2,
+                best,
+            };
+            WAYS.map(|way| boot.tier(way))
+        };
+        let (format, log) = (Some("bpf by format"), Some("kmsg"));
+        assert_eq!(
+            tiers(Some(FULL)),
+            [Some(FULL), Some("bpf + stack"), format, log]
+        );
+        assert_eq!(
+            tiers(Some(BY_PID)),
+            [Some(BY_PID), Some(BY_PID), format, log]
+        );
+        assert_eq!(tiers(None), [None, None, format, log]);
+    }
+
+    #[test]
+    fn a_kernel_that_is_gone_is_not_this_machines_fault() {
+        let gone = anyhow::anyhow!("this kernel is in no Debian suite").context("kernel 6.17");
+        assert!(unavailable(&gone).starts_with("this kernel"));
+        let offline = anyhow::anyhow!("no network").context("kernel 6.17");
+        assert_eq!(unavailable(&offline), "no kernel: kernel 6.17: no network");
+    }
+
+    #[test]
+    fn what_a_guest_could_not_send_whole_is_left_out() {
+        let line = r#"{"scenario":"a","way":"best","tier":"kmsg","outcome":"skipped","detail":"x","ms":1}"#;
+        let sent = format!("line {}\n{line}x.kmsg 2\nabline 99\n{{", line.len());
+        assert_eq!(lines(sent.as_bytes()).unwrap().len(), 1);
+    }
+}

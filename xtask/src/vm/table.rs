@@ -110,6 +110,49 @@ mod tests {
     }
 
     #[test]
+    fn a_row_for_each_scenario_and_a_column_for_each_agent() {
+        let line = |scenario: &str, way: &str, outcome| Line {
+            scenario: scenario.to_owned(),
+            way: way.to_owned(),
+            tier: way.to_owned(),
+            outcome,
+            ms: 1,
+        };
+        let boot = BootReport {
+            kernel: "6.12".to_owned(),
+            version: "6.12.9".to_owned(),
+            setting: "cgroup v2".to_owned(),
+            seconds: 7,
+            lines: vec![
+                line("single", "best", Outcome::Told(vec![1_000, 2_000, 3_000])),
+                line("single", "kmsg", Outcome::Failed("why".to_owned())),
+                line("cpuset", "best", Outcome::Skipped("this kernel".to_owned())),
+                line("cpuset", "kmsg", Outcome::Skipped("this kernel".to_owned())),
+                line(
+                    "law",
+                    "best",
+                    Outcome::Law([("kills".to_owned(), 3)].into()),
+                ),
+            ],
+            absent: Vec::new(),
+            broken: None,
+        };
+        let text = of(&boot);
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        assert_eq!(rows[2], ["best", "kmsg"]);
+        assert_eq!(rows[3], ["single", "ok", "2", "µs", "FAILED"]);
+        assert_eq!(rows[4], ["cpuset", "-", "-"]);
+        assert_eq!(rows[5], ["law", "ok", "3", "kills"]);
+        assert!(text.contains("not played: cpuset: this kernel\n"), "{text}");
+        assert!(text.ends_with("FAILED: single (kmsg): why"), "{text}");
+        let readme = readme(&[Row::from(&boot)]);
+        assert!(readme.ends_with("| 6.12.9 | cgroup v2 | best · kmsg | 1, without cpuset |\n"));
+    }
+
+    #[test]
     fn durations_are_short() {
         assert_eq!(duration(999_999), "999 µs");
         assert_eq!(duration(12_345_678), "12.3 ms");
