@@ -335,10 +335,22 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
         line.must_have(row.tier(&line.way));
     }
     if outcome.exit != Some(0) && report.failures().next().is_none() {
-        report.broken = Some(format!("{outcome}; its console: {}", console.display()));
+        report.broken = Some(format!(
+            "{outcome}; the end of {}:\n{}",
+            console.display(),
+            end_of(&fs::read(&console)?)
+        ));
     }
     eprintln!("vm: {name} ({}): {outcome}, {seconds} s", kernel.version);
     Ok(report)
+}
+
+/// The last lines of a console.
+fn end_of(console: &[u8]) -> String {
+    const LINES: usize = 30;
+    let text = String::from_utf8_lossy(console);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 /// The lines among what a guest sent; what it could not send whole is missing at its end.
