@@ -3,15 +3,15 @@
 //! Reads two JSON events and a [`Truth`]; emits every difference at once. What a source cannot know
 //! may be null, but nothing may be wrong.
 
-use std::{fmt, ops::RangeInclusive};
+use std::{collections::HashMap, fmt, ops::RangeInclusive};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oom_agent::text::Comm;
+use oom_agent::{text::Comm, trigger::TriggerReport};
 use serde_json::{Value, json};
 
 use crate::{
     agent::is_kill,
-    scene::{GroupTruth, Place, Truth},
+    scene::{GroupTruth, Place, StormTruth, Truth},
 };
 
 /// How much the evidence lets the agent know.
@@ -70,6 +70,44 @@ pub fn group(events: &[Value], instance: &Value, truth: &GroupTruth) -> Result<(
     }
     let path = &instance["limit"]["cgroup"]["path"];
     ensure!(path.is_null() || *path == truth.cgroup.path, "{instance:#}");
+    Ok(())
+}
+
+/// Every kill of a storm that was told has its own cgroup, and its report the limit of that.
+pub fn storm(events: &[Value], truth: &StormTruth, known: Known) -> Result<()> {
+    let by_tid: HashMap<u64, &TriggerReport> = truth
+        .report
+        .kills
+        .iter()
+        .map(|kill| (kill.pid.into(), kill))
+        .collect();
+    let instances = events.iter().filter(|event| !is_kill(event));
+    for instance in instances {
+        for kill in instance["kills"].as_array().into_iter().flatten() {
+            let tid = kill["victim"]["tid"].as_u64().context("no tid")?;
+            let Some(truth) = by_tid.get(&tid) else {
+                continue;
+            };
+            let mut differences = Differences {
+                known,
+                list: Vec::new(),
+            };
+            let place = Place {
+                path: truth.cgroup_path.clone().unwrap_or_default(),
+                id: truth.cgroup_id,
+                version: truth.cgroup_version,
+            };
+            let limit = &instance["limit"];
+            differences.place("cgroup", &kill["cgroup"], &place);
+            differences.place("limit.cgroup", &limit["cgroup"], &place);
+            let bytes = json!(truth.limit_bytes);
+            differences.same("limit.limit_bytes", &limit["limit_bytes"], &bytes);
+            let none = json!([]);
+            let mismatches = &instance["crosscheck"]["mismatches"];
+            differences.must("crosscheck.mismatches", mismatches, &none);
+            ensure!(differences.list.is_empty(), "{differences}\n{instance:#}");
+        }
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     agent::{Agent, Finished, Launch, Tier, is_kill},
     catalogue::Expected,
-    check,
+    check::{self, Known},
     machine::{self, vmstat_oom_kill},
     scene::{Marked, NoVictim},
 };
@@ -119,6 +119,7 @@ impl Watcher {
                     storm.tids().collect()
                 };
                 self.wait_for_all(&must)?;
+                check::storm(&self.agent.events()?, storm, self.storm_known())?;
                 storm.tids().collect()
             }
         })
@@ -158,6 +159,14 @@ impl Watcher {
         }
         ensure!(!machine::is_guest() || marked.kills == 0, "{marked:?}");
         Ok(HashSet::new())
+    }
+
+    /// Most reports of a storm are suppressed: what only the log could tell may be missing.
+    fn storm_known(&self) -> Known {
+        match self.tier.known {
+            Known::Everything => Known::Everything,
+            _ => Known::WhatTheLogHolds,
+        }
     }
 
     fn wait_for_all(&self, tids: &HashSet<u32>) -> Result<()> {
