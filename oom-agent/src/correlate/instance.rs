@@ -148,7 +148,13 @@ impl Instance {
             Some(Constraint::Cpuset) => Some(Scope::Cpuset),
             Some(Constraint::MemoryPolicy) => Some(Scope::Mempolicy),
             Some(Constraint::None) => Some(Scope::System),
-            None => mark.and_then(|mark| mark.scope),
+            // A report that ends without a victim has no summary. The kernel prints the usage of a limit
+            // for a memory cgroup only (`mem_cgroup_print_oom_meminfo`).
+            None => {
+                let charge = self.report.as_ref().and_then(|report| report.limit);
+                let by_log = charge.map(|_| Scope::Memcg);
+                mark.and_then(|mark| mark.scope).or(by_log)
+            }
         }
     }
 
