@@ -137,9 +137,8 @@ impl Watcher {
             "{nobody:?}, told: {reports:?}"
         );
         for report in &reports {
-            let scope = &report["scope"];
             ensure!(
-                scope.is_null() || scope == nobody.scope,
+                report["scope"] == nobody.scope,
                 "{nobody:?}, told: {report:#}"
             );
             ensure!(report["kills"] == Value::Array(vec![]), "{report:#}");
