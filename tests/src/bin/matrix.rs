@@ -98,6 +98,10 @@ fn main() -> Result<()> {
     fs::write("/proc/self/oom_score_adj", "-1000")?;
     // A hog may ask for more than there is.
     fs::write("/proc/sys/vm/overcommit_memory", "1")?;
+    if args.capture {
+        // The console is captured, too.
+        fs::write("/sys/module/printk/parameters/ignore_loglevel", "Y")?;
+    }
     let machine = Machine::alone()?.context("no machine")?;
     let mut matrix = Matrix {
         outbox: Outbox::open()?,
