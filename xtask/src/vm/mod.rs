@@ -59,15 +59,15 @@ pub(crate) struct Args {
     /// (`KERNEL-NAME`): with the matrix, the log records of every scenario.
     #[arg(long)]
     capture: Option<PathBuf>,
-    /// More for the kernel's command line; `OOM_VM_MEMORY=v1` puts the memory controller on cgroup
-    /// v1.
-    #[arg(long, default_value = "")]
+    /// With a command: more for the kernel's command line; `OOM_VM_MEMORY=v1` puts the memory
+    /// controller on cgroup v1.
+    #[arg(long, default_value = "", requires = "command")]
     append: String,
-    /// A test program of the tests crate for the guest's /bin: single, storm.
-    #[arg(long)]
+    /// With a command: a test program of the tests crate for the guest's /bin: single, storm.
+    #[arg(long, requires = "command")]
     test: Vec<String>,
-    /// One more file for the guest's /bin.
-    #[arg(long)]
+    /// With a command: one more file for the guest's /bin.
+    #[arg(long, requires = "command")]
     file: Vec<PathBuf>,
     /// The guest's memory in MiB.
     #[arg(long, default_value_t = 512)]
