@@ -73,6 +73,8 @@ pub struct Limit {
     pub cgroup: Place,
     /// How much.
     pub bytes: u64,
+    /// Whether nobody gives memory back while the kernel decides: then all of it was in use.
+    pub full: bool,
 }
 
 impl Limit {
@@ -80,6 +82,7 @@ impl Limit {
         Ok(Some(Self {
             cgroup: Place::of(cgroup)?,
             bytes: cgroup.limit_bytes().context("limit")?,
+            full: true,
         }))
     }
 }
@@ -183,9 +186,14 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Vec<Truth>> {
     }];
     if follows {
         small.killed()?;
+        // Meanwhile the first one's memory comes back.
+        let limit = Limit::of(&top)?.map(|limit| Limit {
+            full: false,
+            ..limit
+        });
         truths.push(Truth {
             anon_bytes: 0..=13 * MIB,
-            ..Truth::own(&small, Limit::of(&top)?, &born)
+            ..Truth::own(&small, limit, &born)
         });
     }
     Ok(truths)
