@@ -19,6 +19,7 @@ use crate::{
         audit::{OomKillCounter, VMSTAT},
         bpf::{
             debug,
+            decision::WantedHook,
             load::{self, LoadError},
             ring::BpfSource,
             stack::Symbols,
@@ -62,8 +63,8 @@ pub struct Options {
     pub debug_bpf: bool,
     /// Use the classic tracepoint whatever else there is (tests).
     pub bpf_by_format: bool,
-    /// Do not try fentry (tests).
-    pub bpf_no_fentry: bool,
+    /// How to hook the decision (tests).
+    pub bpf_hook: WantedHook,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
     /// Node name instead of the host's.
@@ -191,7 +192,7 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
         by_format: options.bpf_by_format,
-        no_fentry: options.bpf_no_fentry,
+        hook: options.bpf_hook,
     };
     let loaded = load::load(wanted).map_err(|error: LoadError| chain(&error));
     // Before anything else settles in it, and before memory is locked.

@@ -4,8 +4,8 @@
 //! its stdout and the lines of its stderr. Refuses to wait without a deadline.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
-    env,
     ffi::{OsStr, OsString},
     fmt::{self, Display},
     fs::{self, Permissions},
@@ -104,6 +104,7 @@ impl Launch {
             log,
             readers,
             unread,
+            told: Cell::new(0),
         })
     }
 
@@ -165,6 +166,8 @@ pub struct Agent {
     log: Lines,
     readers: Vec<JoinHandle<()>>,
     unread: Option<ChildStdout>,
+    /// How many of its events have been looked at.
+    told: Cell<usize>,
 }
 
 impl Agent {
@@ -180,30 +183,48 @@ impl Agent {
         kill_process(pid, signal).context("signal the agent")
     }
 
-    /// What it says of its tier, and why that is not a better one: all of it before it is ready.
-    /// `OOM_TESTS_TIER` names a word that must be there when the agent chose for itself: a guest's
-    /// kernel is known beforehand.
+    /// What it says of its tier, and why that is not a better one: all of it before it is ready, but this
+    /// end of the pipe may be read later.
     pub fn tier(&self) -> Result<Tier> {
+        self.log.wait(DEADLINE, |state| {
+            state.closed || state.lines.iter().any(|line| line.ends_with("watching"))
+        });
         let log = self.log.to_string();
         let line = log.lines().find(|line| line.contains("tier: "));
         let line = line.with_context(|| format!("no tier in:\n{log}"))?;
-        let told_to = line.contains("tier: kmsg") || line.contains("by format");
-        if let Ok(wanted) = env::var("OOM_TESTS_TIER") {
-            ensure!(
-                told_to || line.contains(&wanted),
-                "OOM_TESTS_TIER={wanted}, but the agent says:\n{log}"
-            );
-        }
+        let log_alone = line.contains("tier: kmsg");
+        let by_format = line.contains("by format");
+        let name = line.split("tier: ").nth(1).unwrap_or_default();
+        let by_pid = line.contains("by pid");
+        let by_kprobe = if line.contains("by kprobe") {
+            ", kprobe"
+        } else {
+            ""
+        };
         Ok(Tier {
+            name: name.split(" (").next().unwrap_or_default().to_owned() + by_kprobe,
             full: line.contains("bpf, full"),
+            log_alone,
             known: match () {
-                () if line.contains("tier: kmsg") => Known::WhatTheLogHolds,
-                () if line.contains("by format") => Known::WhatTheLogHolds,
+                () if log_alone || by_format => Known::WhatTheLogHolds,
+                // Without the decision a pid is a name for what may be gone.
+                () if by_pid && line.contains("more from /proc)") => Known::WhatTheLogHolds,
                 () if log.contains("locked down") => Known::ButForNamesAndCounters,
-                () if line.contains("by pid") => Known::ButForSizes,
+                () if by_pid => Known::ButForSizes,
                 () => Known::Everything,
             },
         })
+    }
+
+    /// Everything that it has told since it started, or since [`Self::forget`].
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let lines = self.events.after(self.told.get());
+        lines.iter().map(|line| parse(line)).collect()
+    }
+
+    /// What it has told so far is not looked at any more, but for [`Finished`].
+    pub fn forget(&self) {
+        self.told.set(self.events.0.lock().lines.len());
     }
 
     /// Waits until `found` finds what it looks for among the events.
@@ -212,7 +233,7 @@ impl Agent {
         let mut events = Vec::new();
         let end = Instant::now() + DEADLINE;
         loop {
-            for line in self.events.after(events.len()) {
+            for line in self.events.after(self.told.get() + events.len()) {
                 events.push(parse(&line)?);
             }
             if let Some(value) = found(&events) {
@@ -225,8 +246,9 @@ impl Agent {
                 events.len(),
                 self.log
             );
-            self.events
-                .wait(left, |state| state.lines.len() > events.len());
+            self.events.wait(left, |state| {
+                state.lines.len() > self.told.get() + events.len()
+            });
         }
     }
 
@@ -287,8 +309,12 @@ impl Drop for Agent {
 }
 
 /// How much the running agent can know.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tier {
+    /// Its name: `bpf, full`, `bpf by pid`, `kmsg`.
+    pub name: String,
+    /// Whether nothing but the kernel log speaks.
+    pub log_alone: bool,
     /// Whether it reads the kernel's decision.
     pub full: bool,
     /// What of a kill must be there.

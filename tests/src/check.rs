@@ -3,13 +3,16 @@
 //! Reads two JSON events and a [`Truth`]; emits every difference at once. What a source cannot know
 //! may be null, but nothing may be wrong.
 
-use std::{fmt, ops::RangeInclusive};
+use std::{collections::HashMap, fmt, ops::RangeInclusive};
 
-use anyhow::{Result, bail};
-use oom_agent::text::Comm;
+use anyhow::{Context as _, Result, bail, ensure};
+use oom_agent::{text::Comm, trigger::TriggerReport};
 use serde_json::{Value, json};
 
-use crate::scene::{Place, Truth};
+use crate::{
+    agent::is_kill,
+    scene::{GroupTruth, Place, StormTruth, Truth},
+};
 
 /// How much the evidence lets the agent know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,69 @@ pub fn death(kill: &Value, instance: &Value, truth: &Truth, known: Known) -> Res
     bail!("{differences}\nkill: {kill:#}\ninstance: {instance:#}\ntruth: {truth:#?}")
 }
 
+/// Every member of a group was told once, with its role, in one report.
+pub fn group(events: &[Value], instance: &Value, truth: &GroupTruth) -> Result<()> {
+    ensure!(instance["group_kill"] == true, "{instance:#}");
+    let in_report = instance["kills"].as_array().context("kills")?;
+    ensure!(in_report.len() == truth.members.len() + 1, "{instance:#}");
+    for process in truth.all() {
+        let is_it = |kill: &&Value| kill["victim"]["tid"] == process.pid;
+        let is_chosen = process.pid == truth.chosen.pid;
+        let role = if is_chosen { "chosen" } else { "group_member" };
+        let kills: Vec<_> = in_report.iter().filter(is_it).collect();
+        ensure!(
+            kills.len() == 1 && kills[0]["role"] == role,
+            "{process:?}: {instance:#}"
+        );
+        let alerts = events.iter().filter(|event| is_kill(event));
+        ensure!(
+            alerts.filter(is_it).count() == 1,
+            "{process:?}: {events:#?}"
+        );
+    }
+    let path = &instance["limit"]["cgroup"]["path"];
+    ensure!(path.is_null() || *path == truth.cgroup.path, "{instance:#}");
+    Ok(())
+}
+
+/// Every kill of a storm that was told has its own cgroup, and its report the limit of that.
+pub fn storm(events: &[Value], truth: &StormTruth, known: Known) -> Result<()> {
+    let by_tid: HashMap<u64, &TriggerReport> = truth
+        .report
+        .kills
+        .iter()
+        .map(|kill| (kill.pid.into(), kill))
+        .collect();
+    let instances = events.iter().filter(|event| !is_kill(event));
+    for instance in instances {
+        for kill in instance["kills"].as_array().into_iter().flatten() {
+            let tid = kill["victim"]["tid"].as_u64().context("no tid")?;
+            let Some(truth) = by_tid.get(&tid) else {
+                continue;
+            };
+            let mut differences = Differences {
+                known,
+                list: Vec::new(),
+            };
+            let place = Place {
+                path: truth.cgroup_path.clone().unwrap_or_default(),
+                id: truth.cgroup_id,
+                version: truth.cgroup_version,
+            };
+            let limit = &instance["limit"];
+            differences.place("cgroup", &kill["cgroup"], &place);
+            differences.place("limit.cgroup", &limit["cgroup"], &place);
+            let bytes = json!(truth.limit_bytes);
+            differences.same("limit.limit_bytes", &limit["limit_bytes"], &bytes);
+            let none = json!([]);
+            let mismatches = &instance["crosscheck"]["mismatches"];
+            differences.must("crosscheck.mismatches", mismatches, &none);
+            ensure!(differences.list.is_empty(), "{differences}\n{instance:#}");
+        }
+    }
+    Ok(())
+}
+
 /// Everything that was found to differ.
 #[derive(Debug)]
 struct Differences {
@@ -59,7 +125,7 @@ impl Differences {
         self.must("schema", &kill["schema"], &json!(1));
         self.must("victim.tid", &victim["tid"], &json!(truth.tid));
         self.same("victim.pid", &victim["pid"], &json!(pid));
-        self.same("victim.ppid", &victim["ppid"], &json!(std::process::id()));
+        self.same("victim.ppid", &victim["ppid"], &json!(truth.victim.parent));
         let comm = json!(Comm::new(&truth.victim.comm));
         // By pid, only the decision's own thread is sure to be named.
         let by_pid = self.known == Known::ButForSizes && truth.tid != pid;
@@ -89,40 +155,73 @@ impl Differences {
 
     fn instance(&mut self, instance: &Value, truth: &Truth) {
         self.must("outcome", &instance["outcome"], &json!("killed"));
-        self.same("scope", &instance["scope"], &json!("memcg"));
-        let constraint = json!("CONSTRAINT_MEMCG");
+        self.same("scope", &instance["scope"], &json!(truth.scope));
+        let constraint = json!(match truth.scope {
+            "memcg" => "CONSTRAINT_MEMCG",
+            "cpuset" => "CONSTRAINT_CPUSET",
+            "mempolicy" => "CONSTRAINT_MEMORY_POLICY",
+            _ => "CONSTRAINT_NONE",
+        });
         self.log_or_decision("constraint", &instance["constraint"], &constraint);
-        let trigger = &instance["trigger"];
-        let asker = if truth.trigger.pid == truth.victim.pid {
-            truth.tid
-        } else {
-            truth.trigger.pid
-        };
-        self.same("trigger.tid", &trigger["tid"], &json!(asker));
-        // The log names the thread only.
-        self.same("trigger.pid", &trigger["pid"], &json!(truth.trigger.pid));
-        let comm = json!(Comm::new(&truth.trigger.comm));
-        self.same("trigger.comm", &trigger["comm"], &comm);
-        let path = json!(truth.trigger.cgroup.path);
-        if !trigger["cgroup"].is_null() || self.known != Known::ButForNamesAndCounters {
-            self.same("trigger.cgroup", &trigger["cgroup"], &path);
-        }
-        self.log_or_decision("trigger.order", &trigger["order"], &json!(0));
-        let limit = &instance["limit"];
-        self.place("limit.cgroup", &limit["cgroup"], &truth.limit);
-        self.same(
-            "limit.limit_bytes",
-            &limit["limit_bytes"],
-            &json!(truth.limit_bytes),
-        );
-        // Charges are batched per CPU, so the usage may stand a little below the limit.
-        let full = truth.limit_bytes - truth.limit_bytes / 4..=truth.limit_bytes;
-        self.within("limit.usage_bytes", &limit["usage_bytes"], &full);
+        self.trigger(&instance["trigger"], truth);
+        self.limit(&instance["limit"], truth);
         self.must(
             "crosscheck.mismatches",
             &instance["crosscheck"]["mismatches"],
             &json!([]),
         );
+    }
+
+    fn trigger(&mut self, found: &Value, truth: &Truth) {
+        // `moom_callback` asks for -1, a fault for one page.
+        let order = if truth.scope == "sysrq" { -1 } else { 0 };
+        self.log_or_decision("trigger.order", &found["order"], &json!(order));
+        if let Some(allocation) = truth.allocation {
+            self.log_or_decision(
+                "trigger.allocation",
+                &found["allocation"],
+                &json!(allocation),
+            );
+        }
+        let Some(trigger) = &truth.trigger else {
+            return;
+        };
+        let asker = if trigger.pid == truth.victim.pid {
+            truth.tid
+        } else {
+            trigger.pid
+        };
+        self.same("trigger.tid", &found["tid"], &json!(asker));
+        // The log names the thread only.
+        self.same("trigger.pid", &found["pid"], &json!(trigger.pid));
+        let comm = json!(Comm::new(&trigger.comm));
+        self.same("trigger.comm", &found["comm"], &comm);
+        let path = json!(trigger.cgroup.path);
+        if !found["cgroup"].is_null() || self.known != Known::ButForNamesAndCounters {
+            self.same("trigger.cgroup", &found["cgroup"], &path);
+        }
+    }
+
+    fn limit(&mut self, found: &Value, truth: &Truth) {
+        let Some(limit) = &truth.limit else {
+            self.must("limit", found, &Value::Null);
+            return;
+        };
+        // Under lockdown the log may know the limit's name, and nobody its id.
+        let by_name =
+            self.known == Known::ButForNamesAndCounters && found["cgroup"]["id"].is_null();
+        if by_name {
+            let path = json!(limit.cgroup.path);
+            self.must("limit.cgroup.path", &found["cgroup"]["path"], &path);
+        } else {
+            self.place("limit.cgroup", &found["cgroup"], &limit.cgroup);
+        }
+        let bytes = limit.bytes;
+        self.same("limit.limit_bytes", &found["limit_bytes"], &json!(bytes));
+        // Charges are batched per CPU, so the usage may stand a little below the limit.
+        let least = if limit.full { bytes - bytes / 4 } else { 0 };
+        let usage = &found["usage_bytes"];
+        self.within("limit.usage_bytes", usage, &(least..=bytes));
     }
 
     /// A cgroup: each of its fields right, or null where that is allowed.

@@ -29,19 +29,25 @@ impl KernelLog {
         Ok(Self { file })
     }
 
-    /// The kernel's messages from there to now, as far as the log still holds them.
-    pub fn messages(&mut self) -> Result<Vec<String>> {
-        let mut messages = Vec::new();
+    /// The records from there to now as `read(2)` returns them, as far as the log still holds them.
+    pub fn records(&mut self) -> Result<Vec<Vec<u8>>> {
+        let mut records = Vec::new();
         let mut record = [0; 8192];
         loop {
             match self.file.read(&mut record) {
-                Ok(n) => messages.extend(kernel_message(&record[..n])),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(messages),
+                Ok(n) => records.push(record[..n].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(records),
                 // Overrun: the next read goes on at the oldest record.
                 Err(error) if error.raw_os_error() == Some(Errno::PIPE.raw_os_error()) => {}
                 Err(error) => return Err(error).context("read /dev/kmsg"),
             }
         }
+    }
+
+    /// The kernel's messages from there to now.
+    pub fn messages(&mut self) -> Result<Vec<String>> {
+        let records = self.records()?;
+        Ok(records.iter().filter_map(|r| kernel_message(r)).collect())
     }
 
     /// The threads of the "Killed process" lines from there to now.

@@ -6,7 +6,10 @@
 //! `skipped`, and with `OOM_TESTS_REQUIRE_PRIVILEGED=1` it fails.
 
 pub mod agent;
+pub mod catalogue;
 pub mod check;
 pub mod klog;
 pub mod machine;
+pub mod outbox;
 pub mod scene;
+pub mod watch;

@@ -48,6 +48,25 @@ impl Machine {
     }
 }
 
+/// What `cargo xtask vm` puts on the command line of a guest's kernel, where no process can forge it.
+const GUEST: &str = "OOM_TESTS_GUEST=1";
+
+/// Whether this machine lives for the tests alone.
+#[must_use]
+pub fn is_guest() -> bool {
+    fs::read_to_string("/proc/cmdline")
+        .is_ok_and(|line| line.split_whitespace().any(|word| word == GUEST))
+}
+
+/// Fails on a machine that somebody needs.
+pub fn only_in_a_guest() -> Result<()> {
+    ensure!(
+        is_guest(),
+        "takes the memory of a whole machine: only for test guests"
+    );
+    Ok(())
+}
+
 /// Says that the running test is skipped; an error where CI demands that nothing is.
 pub fn skip(reason: &str) -> Result<()> {
     if env::var_os("OOM_TESTS_REQUIRE_PRIVILEGED").is_some_and(|value| value == "1") {

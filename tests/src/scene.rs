@@ -4,27 +4,44 @@
 //! and the cgroup filesystem, never from the agent. Refuses to go on if the kernel did not kill whom
 //! the scene meant to be killed.
 
+mod actor;
+mod alike;
+mod exiting;
+mod files;
+mod machine_wide;
+mod shared;
+
 use std::{
-    ffi::{OsStr, OsString},
-    io::{BufRead as _, BufReader, Read as _},
+    collections::HashSet,
+    ffi::OsString,
     ops::RangeInclusive,
-    os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
-    process::{Child, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
     clock::Now,
     trigger::{
-        TriggerOptions,
+        self, StormReport, TriggerOptions,
         hierarchy::Hierarchy,
         scratch::{PREFIX, ScratchCgroup, Settings},
     },
 };
-use rustix::process::Signal;
 
-use crate::machine;
+use self::actor::Actor;
+pub use self::{
+    alike::cgroups_named_alike,
+    exiting::already_exiting,
+    files::{no_killable_process, page_cache, tmpfs},
+    machine_wide::{
+        cpuset, kill_allocating_task, memory_policy, slow_console, some_kills, sysrq,
+        sysrq_without_victim, system,
+    },
+    shared::shared_memory,
+};
+use crate::{agent::DEADLINE, klog::KernelLog, machine};
 
 const MIB: u64 = 1 << 20;
 
@@ -35,16 +52,39 @@ pub struct Truth {
     pub victim: Process,
     /// The thread that the kernel must have named.
     pub tid: u32,
-    /// Who asked for memory.
-    pub trigger: Process,
-    /// The cgroup whose limit was hit.
-    pub limit: Place,
-    /// That limit.
-    pub limit_bytes: u64,
+    /// What ran out, as events say it.
+    pub scope: &'static str,
+    /// Who asked for memory; `None` where that is the kernel's affair.
+    pub trigger: Option<Process>,
+    /// The limit that was hit, if it was one.
+    pub limit: Option<Limit>,
+    /// What was being allocated, as events say it, where the scene can tell.
+    pub allocation: Option<&'static str>,
     /// What the victim held when it died.
     pub anon_bytes: RangeInclusive<u64>,
     /// Just before the victim was started until it was seen dead, as events write times.
     pub lived: RangeInclusive<String>,
+}
+
+/// The limit that was hit.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// Whose it is.
+    pub cgroup: Place,
+    /// How much.
+    pub bytes: u64,
+    /// Whether nobody gives memory back while the kernel decides: then all of it was in use.
+    pub full: bool,
+}
+
+impl Limit {
+    fn of(cgroup: &ScratchCgroup) -> Result<Option<Self>> {
+        Ok(Some(Self {
+            cgroup: Place::of(cgroup)?,
+            bytes: cgroup.limit_bytes().context("limit")?,
+            full: true,
+        }))
+    }
 }
 
 /// A process of a scene.
@@ -52,12 +92,20 @@ pub struct Truth {
 pub struct Process {
     /// tgid.
     pub pid: u32,
+    /// Who started it.
+    pub parent: u32,
     /// Its name.
     pub comm: Vec<u8>,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
     /// Its memory cgroup.
     pub cgroup: Place,
+}
+
+impl Process {
+    fn nix_pid(&self) -> Result<nix::unistd::Pid> {
+        Ok(nix::unistd::Pid::from_raw(self.pid.try_into()?))
+    }
 }
 
 /// A cgroup.
@@ -109,7 +157,10 @@ pub fn leaderless(hierarchy: &Hierarchy) -> Result<Truth> {
 }
 
 /// A small process asks for memory, a big one in another cgroup dies; the limit is their parent's.
-pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
+///
+/// Where the memory of the dead comes back so late that the kernel chooses once more (seen on 7.2), the
+/// small one follows it: then there is a second truth.
+pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Vec<Truth>> {
     let top = scratch(hierarchy, "", Some(32 * MIB))?;
     let (big_home, small_home) = (
         top.child("big", Settings::default())?,
@@ -117,26 +168,35 @@ pub fn victim_is_not_the_trigger(hierarchy: &Hierarchy) -> Result<Truth> {
     );
     let born = Birth::now();
     let mut big = Actor::start("holder", b"big", 0, &big_home, &["--bytes", "25165824"])?;
-    ensure!(
-        big.says()? == "held",
-        "the big process did not get its memory"
-    );
+    big.must_say("held")?;
     let mut small = Actor::start("holder", b"small", 0, &small_home, &["--bytes", "12582912"])?;
     big.killed()?;
     let lived = born.until_now();
-    // It gets its memory, or follows: 7.2 may give back the memory of the dead so late that the kernel
-    // chooses once more.
-    small.says()?;
-    Ok(Truth {
+    let follows = small.says()? != "held";
+    let mut truths = vec![Truth {
         tid: big.process.pid,
         victim: big.process.clone(),
-        trigger: small.process.clone(),
-        limit: Place::of(&top)?,
-        limit_bytes: top.limit_bytes().context("limit")?,
+        scope: "memcg",
+        trigger: Some(small.process.clone()),
+        limit: Limit::of(&top)?,
+        allocation: None,
         // The kernel counts per thread or per CPU and adds up in batches.
         anon_bytes: 23 * MIB..=26 * MIB,
         lived,
-    })
+    }];
+    if follows {
+        small.killed()?;
+        // Meanwhile the first one's memory comes back.
+        let limit = Limit::of(&top)?.map(|limit| Limit {
+            full: false,
+            ..limit
+        });
+        truths.push(Truth {
+            anon_bytes: 0..=13 * MIB,
+            ..Truth::own(&small, limit, &born)
+        });
+    }
+    Ok(truths)
 }
 
 /// What a group kill did.
@@ -150,18 +210,26 @@ pub struct GroupTruth {
     pub cgroup: Place,
 }
 
-/// Three processes share a cgroup with `memory.oom.group`; one of them exceeds its limit. cgroup v2
+impl GroupTruth {
+    /// All who died.
+    pub fn all(&self) -> impl Iterator<Item = &Process> {
+        self.members.iter().chain([&self.chosen])
+    }
+}
+
+/// So many processes share a cgroup with `memory.oom.group`, and one more exceeds its limit. cgroup v2
 /// only.
-pub fn group(hierarchy: &Hierarchy) -> Result<GroupTruth> {
+pub fn group(hierarchy: &Hierarchy, members: u8) -> Result<GroupTruth> {
     let settings = Settings {
-        limit_bytes: Some(16 * MIB),
+        limit_bytes: Some((12 + 2 * u64::from(members)) * MIB),
         oom_group: true,
     };
     let cgroup = scratch_with(hierarchy, "", settings)?;
+    let names = (b'a'..).take(members.into());
     let mut members = Vec::new();
-    for comm in [b"member-a", b"member-b"] {
-        let mut member = Actor::start("holder", comm, 0, &cgroup, &["--bytes", "1048576"])?;
-        ensure!(member.says()? == "held", "a member did not get its memory");
+    for comm in names.map(|name| [b"member-".as_slice(), &[name]].concat()) {
+        let mut member = Actor::start("holder", &comm, 0, &cgroup, &["--bytes", "1048576"])?;
+        member.must_say("held")?;
         members.push(member);
     }
     let mut chosen = Actor::start("hog", b"chosen", 0, &cgroup, &[])?;
@@ -177,6 +245,70 @@ pub fn group(hierarchy: &Hierarchy) -> Result<GroupTruth> {
             .collect(),
         cgroup: Place::of(&cgroup)?,
     })
+}
+
+/// The kernel found nobody to kill.
+#[derive(Clone, Debug)]
+pub struct NoVictim {
+    /// What ran out, as events say it.
+    pub scope: &'static str,
+    /// How often the kernel said so.
+    pub times: usize,
+}
+
+impl NoVictim {
+    /// As the log tells it; waits for the first time.
+    fn logged(scope: &'static str, log: &mut KernelLog) -> Result<Self> {
+        let end = Instant::now() + DEADLINE;
+        let mut times = 0;
+        while times == 0 {
+            ensure!(
+                Instant::now() < end,
+                "the kernel does not say that it found nobody"
+            );
+            thread::yield_now();
+            let messages = log.messages()?;
+            let nobody = |message: &&String| message.contains("no killable process");
+            times = messages.iter().filter(nobody).count();
+        }
+        Ok(Self { scope, times })
+    }
+}
+
+/// The kernel marked a process that was dying already.
+#[derive(Clone, Debug)]
+pub struct Marked {
+    /// Whom.
+    pub process: Process,
+    /// How many kills it counted meanwhile: 0, where nobody else makes any.
+    pub kills: u64,
+}
+
+/// A storm, and what the kernel log still held of it.
+#[derive(Debug)]
+pub struct StormTruth {
+    /// What was done.
+    pub report: StormReport,
+    /// The threads whose "Killed process" line the log held when the storm had ended.
+    pub logged: HashSet<u32>,
+}
+
+impl StormTruth {
+    /// The threads that died.
+    pub fn tids(&self) -> impl Iterator<Item = u32> {
+        self.report.kills.iter().map(|kill| kill.pid)
+    }
+}
+
+/// So many kills, each in a cgroup of its own.
+pub fn storm(kills: u32) -> Result<StormTruth> {
+    const LIMIT: u64 = MIB;
+    let mut log = KernelLog::from_now()?;
+    let report = trigger::storm(&trigger_options(LIMIT)?, kills)?;
+    let killed: HashSet<u32> = log.killed_tids()?.into_iter().collect();
+    let ours = report.kills.iter().map(|kill| kill.pid);
+    let logged = ours.filter(|tid| killed.contains(tid)).collect();
+    Ok(StormTruth { report, logged })
 }
 
 /// How the trigger starts this crate's hog.
@@ -202,18 +334,31 @@ fn suicide(part: &str, comm: &[u8], home: &ScratchCgroup, limit: &ScratchCgroup)
         _ => actor.process.pid,
     };
     actor.killed()?;
-    let limit_bytes = limit.limit_bytes().context("limit")?;
+    let limit = Limit::of(limit)?;
+    let bytes = limit.as_ref().map_or(0, |limit| limit.bytes);
     Ok(Truth {
-        victim: actor.process.clone(),
         tid,
-        trigger: actor.process.clone(),
-        limit: Place::of(limit)?,
-        limit_bytes,
         // What it held before it entered the cgroup is charged elsewhere, so a little more is right.
         // Kernel memory and batched charges take their share of so small a limit.
-        anon_bytes: limit_bytes / 4..=limit_bytes + MIB,
-        lived: born.until_now(),
+        anon_bytes: bytes / 4..=bytes + MIB,
+        ..Truth::own(&actor, limit, &born)
     })
+}
+
+impl Truth {
+    /// An actor of one thread reached this limit itself, or else the machine's.
+    fn own(actor: &Actor, limit: Option<Limit>, born: &Birth) -> Self {
+        Self {
+            victim: actor.process.clone(),
+            tid: actor.process.pid,
+            scope: if limit.is_some() { "memcg" } else { "system" },
+            trigger: Some(actor.process.clone()),
+            limit,
+            allocation: None,
+            anon_bytes: 0..=u64::MAX,
+            lived: born.until_now(),
+        }
+    }
 }
 
 /// Before a victim was started.
@@ -253,77 +398,4 @@ fn limit(limit_bytes: Option<u64>) -> Settings {
 
 fn scenario() -> Result<OsString> {
     Ok(machine::build_dir()?.join("scenario").into())
-}
-
-/// A running actor; killed and reaped when dropped.
-struct Actor {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    process: Process,
-}
-
-impl Actor {
-    fn start(
-        part: &str,
-        comm: &[u8],
-        oom_score_adj: i16,
-        home: &ScratchCgroup,
-        rest: &[&str],
-    ) -> Result<Self> {
-        let mut child = Command::new(scenario()?)
-            .arg(part)
-            .arg("--cgroup")
-            .arg(home.dir())
-            .arg("--comm")
-            .arg(OsStr::from_bytes(comm))
-            .arg(format!("--oom-score-adj={oom_score_adj}"))
-            .args(rest)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("start an actor")?;
-        let stdout = BufReader::new(child.stdout.take().context("stdout")?);
-        let process = Process {
-            pid: child.id(),
-            comm: comm.to_owned(),
-            oom_score_adj,
-            cgroup: Place::of(home)?,
-        };
-        Ok(Self {
-            child,
-            stdout,
-            process,
-        })
-    }
-
-    /// Its next line; empty if it ended instead.
-    fn says(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
-    }
-
-    /// Waits for it to be killed; every actor ends by itself if the kernel does not end it.
-    fn killed(&mut self) -> Result<()> {
-        let mut stderr = String::new();
-        if let Some(mut pipe) = self.child.stderr.take() {
-            pipe.read_to_string(&mut stderr)?;
-        }
-        let status = self.child.wait()?;
-        ensure!(
-            status.signal() == Some(Signal::KILL.as_raw()),
-            "actor {:?} ended with {status}, not by the OOM killer: {stderr}",
-            self.process
-        );
-        Ok(())
-    }
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            let _ = self.child.wait();
-        }
-    }
 }

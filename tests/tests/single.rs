@@ -1,4 +1,5 @@
-//! Single kills: who died, who asked, which limit was hit and whose it was, as the test set it up.
+//! Single kills with hostile names, and by the classic tracepoint: who died, who asked, which limit was
+//! hit and whose it was, as the test set it up.
 
 use std::path::Path;
 
@@ -42,26 +43,6 @@ fn reported_by_both(scene: impl Fn(&Machine) -> Result<Truth>) -> Result<()> {
     reported(&["--source", "kmsg"], &scene)
 }
 
-#[test]
-fn one_kill() -> Result<()> {
-    reported_by_both(|machine| scene::one_kill(&machine.hierarchy))
-}
-
-#[test]
-fn the_limit_is_an_ancestors() -> Result<()> {
-    reported_by_both(|machine| scene::ancestor_limit(&machine.hierarchy))
-}
-
-#[test]
-fn the_victim_is_not_the_trigger() -> Result<()> {
-    reported_by_both(|machine| scene::victim_is_not_the_trigger(&machine.hierarchy))
-}
-
-#[test]
-fn the_victims_main_thread_has_exited() -> Result<()> {
-    reported_by_both(|machine| scene::leaderless(&machine.hierarchy))
-}
-
 /// For kernels without BTF: here it is tried on any that has the tracepoint.
 #[test]
 fn by_the_tracepoints_format() -> Result<()> {
@@ -85,7 +66,7 @@ fn decision_by_kprobe() -> Result<()> {
         return Ok(());
     };
     // Without the log, so that the limit can come from nowhere else.
-    let agent = Launch::run(&["--source", "bpf", "--bpf-no-fentry"]).start()?;
+    let agent = Launch::run(&["--source", "bpf", "--bpf-hook=kprobe"]).start()?;
     let known = agent.tier()?.known;
     let not_better = "fentry on oom_kill_process: not tried";
     if known == Known::ButForNamesAndCounters {

@@ -8,7 +8,6 @@ mod agent;
 mod bench;
 mod build_ebpf;
 mod fuzz;
-mod guests;
 mod project;
 mod run;
 mod test;
@@ -36,7 +35,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf(args) => build_ebpf::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
-        Command::Vm(args) => vm::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Vm(args) => vm::main(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

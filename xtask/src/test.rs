@@ -16,8 +16,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build_ebpf, fuzz, guests, project,
+    build_ebpf, fuzz, project,
     tool::{self, Tool},
+    vm,
 };
 
 const CARGO_DENY: Tool = Tool {
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// Fuzzes the kernel log's parser as well, for so many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
     fuzz: Option<u64>,
+    /// Only these other kernels, as `cargo xtask vm --kernel` takes them: 6.12,5.10.223
+    #[arg(long, value_delimiter = ',')]
+    kernels: Vec<String>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
@@ -59,7 +63,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let mut skipped = tests(required)?;
     if !args.quick {
         step("tests under other kernels");
-        skipped.extend(guests::run()?);
+        skipped.extend(vm::play(&vm::Plan {
+            kernels: args.kernels.clone(),
+            ..vm::Plan::whole()
+        })?);
     }
     if let Some(seconds) = args.fuzz {
         step("fuzzing");

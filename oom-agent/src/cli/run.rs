@@ -9,6 +9,7 @@ use crate::{
     correlate::Timing,
     daemon::{self, Options, RunError, Sources},
     sink::stdout::Format,
+    source::bpf::decision::WantedHook,
 };
 
 #[derive(Debug, Args)]
@@ -44,9 +45,9 @@ pub(super) struct RunArgs {
     /// Use the classic tracepoint even where the kernel offers better. For tests only.
     #[arg(long, hide = true)]
     bpf_by_format: bool,
-    /// Do not try fentry: the decision comes by a kprobe. For tests only.
-    #[arg(long, hide = true)]
-    bpf_no_fentry: bool,
+    /// How to hook the decision. For tests only.
+    #[arg(long, hide = true, value_enum, default_value = "best")]
+    bpf_hook: WantedHook,
     /// Take log records that the kernel did not write for the kernel's. For tests only.
     #[arg(long, hide = true)]
     accept_forged_kmsg: bool,
@@ -63,7 +64,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         ring_bytes: args.ring_bytes,
         debug_bpf: args.debug_bpf,
         bpf_by_format: args.bpf_by_format,
-        bpf_no_fentry: args.bpf_no_fentry,
+        bpf_hook: args.bpf_hook,
         accept_forged: args.accept_forged_kmsg,
         node: args.node,
         timing: Timing {

@@ -12,7 +12,7 @@ use crate::{
     sink::units::{bytes, grouped},
     source::bpf::{
         btf::Btf,
-        decision::Hook,
+        decision::{Hook, WantedHook},
         format,
         layout::{self, DECISION_FUNC, MarkPrototype},
         load::{self, KERNEL_BTF, LoadError, Options, Tier},
@@ -44,7 +44,7 @@ pub(super) fn try_load() -> Result<Reached, Refused> {
         ring_bytes: RING_BYTES,
         debug_log: false,
         by_format: false,
-        no_fentry: false,
+        hook: WantedHook::Best,
     }) {
         Ok(loaded) => Ok(Reached {
             tier: loaded.tier,

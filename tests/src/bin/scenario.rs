@@ -5,15 +5,26 @@
 
 use std::{
     convert::Infallible,
-    fs, hint,
+    ffi::{CStr, OsString},
+    fs::{self, File},
+    hint,
     io::{self, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
     thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser};
+use nix::{
+    fcntl::OFlag,
+    spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn},
+    sys::stat::Mode,
+    unistd::Pid,
+};
 use oom_agent::trigger::hog::{self, HogArgs};
-use rustix::thread::SecureComputingMode;
+use rustix::thread::{CapabilitySet, SecureComputingMode};
 
 /// A part to play.
 #[derive(Parser)]
@@ -22,6 +33,17 @@ enum Actor {
     Hog(HogArgs),
     /// Takes so much memory, says `held`, keeps it until stdin closes.
     Holder(Holder),
+    /// Fills a file until killed, or until the memory is refused: then it says `refused`.
+    Writer(Writer),
+    /// Runs a program without the capabilities that BPF needs.
+    WithoutBpf {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Starts a child that shares its memory and waits at a FIFO, says `child N`, takes memory until
+    /// killed.
+    Sharer(Sharer),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -35,10 +57,34 @@ struct Holder {
     bytes: usize,
 }
 
+#[derive(Args)]
+struct Writer {
+    #[command(flatten)]
+    place: HogArgs,
+    /// Which file.
+    #[arg(long)]
+    file: PathBuf,
+    /// Stop where the limit is passed, too.
+    #[arg(long)]
+    until_limit: bool,
+}
+
+#[derive(Args)]
+struct Sharer {
+    #[command(flatten)]
+    place: HogArgs,
+    /// Nobody writes to it.
+    #[arg(long)]
+    fifo: PathBuf,
+}
+
 fn main() -> Result<()> {
     match Actor::parse() {
         Actor::Hog(args) => hog::run(&args).map(|never| match never {})?,
         Actor::Holder(holder) => hold(&holder),
+        Actor::Writer(args) => write(&args),
+        Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
+        Actor::Sharer(args) => share(&args).map(|never| match never {}),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -50,6 +96,71 @@ fn hold(holder: &Holder) -> Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     hint::black_box(memory);
     Ok(())
+}
+
+/// Some kernels (5.10) charge a process that they may not kill above its limit, others refuse.
+fn write(args: &Writer) -> Result<()> {
+    let limit = hog::enter(&args.place)?;
+    let mut file = File::create(&args.file).context("create")?;
+    // A question about the cgroup takes memory too: who is to be killed does not ask.
+    let fits = || !args.until_limit || usage(&args.place.cgroup).is_ok_and(|used| used <= limit);
+    while fits() && file.write_all(&[1; 4096]).is_ok() {}
+    file.set_len(0)?;
+    say("refused")
+}
+
+/// What is charged to a cgroup of either version.
+fn usage(cgroup: &Path) -> Result<u64> {
+    let usage = fs::read_to_string(cgroup.join("memory.current"))
+        .or_else(|_| fs::read_to_string(cgroup.join("memory.usage_in_bytes")))
+        .context("usage")?;
+    Ok(usage.trim().parse()?)
+}
+
+/// Root has every capability that its bounding set holds, once it runs another program.
+fn without_bpf(command: &[OsString]) -> Result<Infallible> {
+    for capability in [
+        CapabilitySet::BPF,
+        CapabilitySet::PERFMON,
+        CapabilitySet::SYS_ADMIN,
+    ] {
+        rustix::thread::remove_capability_from_bounding_set(capability)
+            .with_context(|| format!("drop {capability:?}"))?;
+    }
+    let (program, args) = command.split_first().context("no program")?;
+    Err(Command::new(program).args(args).exec()).context("exec")
+}
+
+/// `posix_spawn` shares the memory with the child until that runs another program, and lets it open
+/// files before: nobody ever opens the other end of a FIFO.
+fn share(args: &Sharer) -> Result<Infallible> {
+    let limit = hog::enter(&args.place)?;
+    let fifo = args.fifo.clone();
+    let spawn = thread::spawn(move || -> Result<Pid> {
+        let mut actions = PosixSpawnFileActions::init()?;
+        actions.add_open(0, &fifo, OFlag::O_RDONLY, Mode::empty())?;
+        let none: [&CStr; 0] = [];
+        let attributes = PosixSpawnAttr::init()?;
+        Ok(posix_spawn(c"/", &actions, &attributes, &none, &none)?)
+    });
+    let me = std::process::id();
+    let child = loop {
+        let mut children = String::new();
+        for task in fs::read_dir(format!("/proc/{me}/task"))? {
+            children += &fs::read_to_string(task?.path().join("children"))?;
+        }
+        if let Some(child) = children.split_whitespace().next() {
+            break child.to_owned();
+        }
+        ensure!(
+            !spawn.is_finished(),
+            "the child did not wait: {:?}",
+            spawn.join()
+        );
+        thread::yield_now();
+    };
+    say(&format!("child {child}"))?;
+    Ok(hog::take(limit)?)
 }
 
 fn leaderless(args: &HogArgs) -> Result<Infallible> {

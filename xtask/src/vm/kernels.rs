@@ -1,7 +1,7 @@
 //! Kernels to boot: Debian's, from the mirror that this machine's apt is set up with, or any file.
 //!
-//! Takes a path, a series (`6.12`) or a version (`5.10.223`); emits the path of a kernel image, kept
-//! with its sha256. Uses lists of its own: the machine's apt stays as it is. Refuses a kept image that
+//! Takes a path, a series (`6.12`, `7`) or a version (`5.10.223`); emits the path of a kernel image,
+//! kept with its sha256. Uses lists of its own: the machine's apt stays as it is. Refuses a kept image that
 //! no longer has its sum, and machines that are not Debian's amd64.
 
 use std::{
@@ -18,14 +18,23 @@ use sha2::{Digest as _, Sha256};
 const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];
 const SECURITY_SUITES: &[&str] = &["bullseye-security", "bookworm-security", "trixie-security"];
 
-/// The image of this kernel, downloaded if it is not there yet.
-pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<PathBuf> {
+/// A kernel to boot.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// Its image.
+    pub(crate) image: PathBuf,
+    /// Its version, or the name of its file.
+    pub(crate) version: String,
+}
+
+/// This kernel, downloaded if it is not there yet.
+pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<Kernel> {
     let path = Path::new(wanted);
     if path.is_file() {
-        return Ok(path.to_owned());
+        return from_file(path, cache);
     }
     ensure!(
-        version(wanted).len() >= 2 && wanted.chars().all(|c| c.is_ascii_digit() || c == '.'),
+        !wanted.is_empty() && wanted.chars().all(|c| c.is_ascii_digit() || c == '.'),
         "{wanted} is neither a file nor a kernel version"
     );
     let kept = cache.join("kernels").join(wanted);
@@ -40,14 +49,44 @@ pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<PathBuf> {
         image.display(),
         kept.display()
     );
-    Ok(image)
+    let package = fs::read_to_string(kept.join("package"))?;
+    let debian = package.trim().rsplit(' ').next().unwrap_or_default();
+    let version = debian.split(['-', '~', '+']).next().unwrap_or_default();
+    Ok(Kernel {
+        image,
+        version: version.to_owned(),
+    })
+}
+
+/// An image, or a package that holds one.
+fn from_file(path: &Path, cache: &Path) -> Result<Kernel> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut image = path.to_owned();
+    if name.ends_with(".deb") {
+        let work = tempfile::tempdir_in(cache)?;
+        let kept = cache.join("files").join(sha256(&fs::read(path)?));
+        fs::create_dir_all(&kept)?;
+        image = kept.join("vmlinuz");
+        fs::copy(unpacked(path, work.path())?, &image)?;
+    }
+    Ok(Kernel {
+        image,
+        version: name.into_owned(),
+    })
+}
+
+/// The image in a package, unpacked below `work`.
+fn unpacked(deb: &Path, work: &Path) -> Result<PathBuf> {
+    let root = work.join("root");
+    output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
+    image_in(&root)
 }
 
 /// Downloads the newest package of a series and keeps its image, sum and name.
 fn fetch(wanted: &str, cache: &Path, kept: &Path) -> Result<()> {
     let apt = Apt::new(cache)?;
     let package = newest(&apt.kernels()?, wanted)
-        .with_context(|| format!("no Debian suite has a {wanted} cloud kernel"))?;
+        .with_context(|| format!("this kernel is in no Debian suite (any more): {wanted}"))?;
     eprintln!("vm: downloading {} {}", package.name, package.version);
     let work = tempfile::tempdir_in(cache)?;
     apt.run(
@@ -59,9 +98,7 @@ fn fetch(wanted: &str, cache: &Path, kept: &Path) -> Result<()> {
         .into_iter()
         .next()
         .context("nothing downloaded")?;
-    let root = work.path().join("root");
-    output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
-    let image = fs::read(image_in(&root)?)?;
+    let image = fs::read(unpacked(&deb, work.path())?)?;
 
     // The image comes last: a directory that has one is complete.
     fs::create_dir_all(kept)?;

@@ -1,105 +1,122 @@
-//! `cargo xtask vm`: runs a command under another kernel, in a guest that lives for this command.
+//! `cargo xtask vm`: the scenarios under other kernels, or any command under one of them.
 //!
-//! Builds the agent and the test programs statically, puts them into `/bin` of an initramfs, boots a
-//! kernel into it and passes on the console and the command's exit code. Needs QEMU, no root, no disk
-//! and no network of its own; downloads a kernel once.
+//! Without a command it plays the matrix (`matrix.rs`): every scenario, under every kernel, told by agents
+//! of every tier. With a command it boots a guest that lives for it, and passes on the console and the
+//! exit code. Needs QEMU, no root, no disk and no network of its own; downloads a kernel once.
 
 mod initramfs;
 mod kernels;
+mod matrix;
+mod outbox;
+mod programs;
 mod qemu;
+mod report;
+mod table;
 
 use std::{
-    env, fs,
-    path::PathBuf,
-    process::{Command, Stdio},
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
-use initramfs::Initramfs;
-use qemu::Guest;
-
+pub(crate) use self::matrix::{Plan, play};
+use self::{
+    programs::TARGET,
+    qemu::{Guest, Outcome},
+};
 use crate::project;
 
-const TARGET: &str = "x86_64-unknown-linux-musl";
-
-/// QEMU without KVM now and then trips over a kernel that patches itself while it boots. What died
-/// before any of our code ran is booted again this often.
+/// What died before any of our code ran is booted again this often.
 const BOOT_AGAIN: u32 = 2;
-
-/// The test program that is the guest's first process.
-const INIT: &str = "vm-init";
 
 /// `vm`
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Debian's newest kernel of a series (5.10, 6.1, 6.12, 7.2), a version (5.10.223) or an image
-    /// file; several run one after the other.
-    #[arg(long, default_value = "6.12")]
+    /// Debian's newest kernel of a series (5.10, 6.1, 6.12, 7), a version (5.10.223), a package or an
+    /// image file; several may be given. Default: those of the matrix, or 6.12 for a command.
+    #[arg(long)]
     kernel: Vec<String>,
-    /// More for the kernel's command line; `OOM_VM_MEMORY=v1` puts the memory controller on cgroup
-    /// v1.
-    #[arg(long, default_value = "")]
+    /// Only this scenario of the matrix; several may be given.
+    #[arg(long)]
+    scenario: Vec<String>,
+    /// Only agents that are started like this: best, kprobe, no-hook, by-format, log-alone.
+    #[arg(long)]
+    tier: Vec<String>,
+    /// List kernels and scenarios of the matrix.
+    #[arg(long)]
+    list: bool,
+    /// How many guests at a time; each takes one CPU.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Put the result of the last whole matrix into the repository: the file, and the table in the
+    /// README.
+    #[arg(long)]
+    publish: bool,
+    /// A directory for the console (`KERNEL.console`) and for what the guest's programs send out
+    /// (`KERNEL-NAME`): with the matrix, the log records of every scenario.
+    #[arg(long)]
+    capture: Option<PathBuf>,
+    /// With a command: more for the kernel's command line; `OOM_VM_MEMORY=v1` puts the memory
+    /// controller on cgroup v1.
+    #[arg(long, default_value = "", requires = "command")]
     append: String,
-    /// A test program of the tests crate for the guest's /bin: single, group.
-    #[arg(long)]
+    /// With a command: a test program of the tests crate for the guest's /bin: single, storm.
+    #[arg(long, requires = "command")]
     test: Vec<String>,
-    /// One more file for the guest's /bin.
-    #[arg(long)]
+    /// With a command: one more file for the guest's /bin.
+    #[arg(long, requires = "command")]
     file: Vec<PathBuf>,
     /// The guest's memory in MiB.
     #[arg(long, default_value_t = 512)]
     memory: u32,
-    /// Seconds from power on to power off.
-    #[arg(long, default_value_t = 120)]
-    timeout: u64,
+    /// Seconds from power on to power off. Default: 120 for a command, 400 for a matrix.
+    #[arg(long)]
+    timeout: Option<u64>,
     /// The command, by its path in the guest: /bin/oom-agent doctor. Several, with a `;` of its own
     /// between them, run one after the other.
-    #[arg(last = true, required = true)]
+    #[arg(last = true)]
     command: Vec<String>,
 }
 
-impl Args {
-    /// These test programs, one after the other, under this kernel.
-    pub(crate) fn tests(kernel: &str, tests: &[&str], env: &str) -> Self {
-        let commands: Vec<_> = tests.iter().map(|test| format!("/bin/{test}")).collect();
-        let command = commands.join(" ; ");
-        Self {
-            kernel: vec![kernel.to_owned()],
-            // The console is for the tests; the log that the agent reads stays whole.
-            append: format!("loglevel=1 OOM_AGENT_BIN=/bin/oom-agent {env}"),
-            test: tests.iter().map(|&test| test.to_owned()).collect(),
-            file: Vec::new(),
-            memory: 1024,
-            timeout: 300,
-            command: command.split(' ').map(str::to_owned).collect(),
-        }
+pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        return matrix::list();
     }
+    if args.publish {
+        return report::publish().map(|()| ExitCode::SUCCESS);
+    }
+    if !args.command.is_empty() {
+        return command(args).map(|()| ExitCode::SUCCESS);
+    }
+    let skipped = play(&Plan {
+        kernels: args.kernel.clone(),
+        scenarios: args.scenario.clone(),
+        tiers: args.tier.clone(),
+        jobs: args.jobs,
+        capture: args.capture.clone(),
+        memory: args.memory,
+        timeout: args.timeout,
+    })?;
+    for skip in skipped {
+        println!("skipped: {}: {}", skip.name, skip.reason);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// What this machine lacks for booting this kernel; downloads it if need be.
-pub(crate) fn lacks(kernel: &str) -> Result<Option<String>> {
+/// What this machine lacks for booting any kernel.
+fn lacks() -> Result<Option<String>> {
     if qemu::version().is_err() {
         return Ok(Some(
             "needs QEMU (apt-get install qemu-system-x86)".to_owned(),
         ));
     }
-    if !has_target()? {
+    if !programs::has_target()? {
         return Ok(Some(format!("needs `rustup target add {TARGET}`")));
     }
-    let kernel = kernels::resolve(kernel, &cache()?);
-    Ok(kernel.err().map(|error| format!("no kernel: {error:#}")))
-}
-
-/// Whether the toolchain can build for guests.
-fn has_target() -> Result<bool> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let dir = Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(project::root())
-        .output()?;
-    Ok(PathBuf::from(String::from_utf8(dir.stdout)?.trim()).is_dir())
+    Ok(None)
 }
 
 fn cache() -> Result<PathBuf> {
@@ -108,40 +125,36 @@ fn cache() -> Result<PathBuf> {
     Ok(cache)
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
-    boot(args, |line| println!("{line}"))
-}
-
-/// Boots one guest for each kernel; every line of their consoles goes to `on_line`.
-pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
+/// Boots one guest for each kernel and runs the command there.
+fn command(args: &Args) -> Result<()> {
     let cache = cache()?;
-    let initramfs = tempfile::NamedTempFile::new_in(&cache)?;
-    fs::write(&initramfs, archive(args)?)?;
-
+    let initramfs = tempfile::NamedTempFile::new()?;
+    fs::write(&initramfs, programs::archive(&args.test, &args.file)?)?;
+    let work = tempfile::tempdir()?;
+    let (outbox, console) = (work.path().join("outbox"), work.path().join("console"));
+    let newest = ["6.12".to_owned()];
+    let kernels = match args.kernel.as_slice() {
+        [] => &newest,
+        kernels => kernels,
+    };
     let mut failed = Vec::new();
-    for kernel in &args.kernel {
+    for kernel in kernels {
         let started = Instant::now();
         let guest = Guest {
-            vmlinuz: &kernels::resolve(kernel, &cache)?,
+            vmlinuz: &kernels::resolve(kernel, &cache)?.image,
             initramfs: initramfs.path(),
             append: &args.append,
             command: &args.command,
             memory: args.memory,
-            timeout: Duration::from_secs(args.timeout),
+            outbox: &outbox,
+            console: &console,
+            timeout: Duration::from_secs(args.timeout.unwrap_or(120)),
         };
-        let mut outcome = qemu::boot(&guest, &mut on_line)?;
-        for _ in 0..BOOT_AGAIN {
-            if outcome.up || outcome.timed_out {
-                break;
-            }
-            eprintln!("vm: {kernel}: died before its first process; booting it once more");
-            outcome = qemu::boot(&guest, &mut on_line)?;
+        let outcome = boot(kernel, &guest, |line| println!("{line}"))?;
+        if let Some(dir) = &args.capture {
+            keep(dir, kernel, &outbox, &console)?;
         }
-        let end = match outcome.exit {
-            Some(code) => format!("exit {code}"),
-            None if outcome.timed_out => format!("no end in {} s", args.timeout),
-            None => "the guest died".to_owned(),
-        };
+        let end = outcome.to_string();
         eprintln!(
             "vm: {kernel}: {end}, {:.1} s",
             started.elapsed().as_secs_f32()
@@ -154,52 +167,31 @@ pub(crate) fn boot(args: &Args, mut on_line: impl FnMut(&str)) -> Result<()> {
     Ok(())
 }
 
-/// The initramfs: every program of the agent and of the tests in /bin, one of them as /init.
-fn archive(args: &Args) -> Result<Vec<u8>> {
-    let mut archive = Initramfs::new()?;
-    let mut programs = programs(&args.test)?;
-    for file in &args.file {
-        let name = file.file_name().context("no file name")?;
-        programs.push((name.to_string_lossy().into_owned(), file.clone()));
+/// Boots the guest, and again if it died before its first process: emulation now and then does that to a
+/// kernel.
+fn boot(name: &str, guest: &Guest<'_>, mut on_line: impl FnMut(&str)) -> Result<Outcome> {
+    let mut outcome = qemu::boot(guest, &mut on_line)?;
+    for _ in 0..BOOT_AGAIN {
+        if outcome.up || outcome.timed_out {
+            break;
+        }
+        eprintln!("vm: {name}: died before its first process; booting it once more");
+        outcome = qemu::boot(guest, &mut on_line)?;
     }
-    for (name, path) in programs {
-        let contents = fs::read(&path).with_context(|| path.display().to_string())?;
-        let place = if name == INIT {
-            "init".to_owned()
-        } else {
-            format!("bin/{name}")
-        };
-        archive.file(&place, &contents)?;
-    }
-    archive.finish()
+    Ok(outcome)
 }
 
-/// Builds the programs statically, a little optimised because QEMU without KVM is slow; their names
-/// and where cargo put them.
-fn programs(tests: &[String]) -> Result<Vec<(String, PathBuf)>> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", "guest", "--target", TARGET])
-        .args(["--package", "oom-agent", "--package", "oom-tests", "--bins"])
-        .args(tests.iter().flat_map(|test| ["--test", test]))
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(project::root())
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !build.status.success() {
-        bail!("the programs do not build for {TARGET} (rustup target add {TARGET})");
-    }
-    let mut programs = Vec::new();
-    for line in build
-        .stdout
-        .split(|&byte| byte == b'\n')
-        .filter(|line| !line.is_empty())
-    {
-        let message: serde_json::Value = serde_json::from_slice(line)?;
-        let (name, path) = (&message["target"]["name"], &message["executable"]);
-        if let (Some(name), Some(path)) = (name.as_str(), path.as_str()) {
-            programs.push((name.to_owned(), path.into()));
+/// Keeps what the guest said and sent.
+fn keep(dir: &Path, name: &str, outbox: &Path, console: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let sent = fs::read(outbox)?;
+    for piece in outbox::pieces(&sent) {
+        match piece {
+            Ok(piece) if piece.name == matrix::LINE => {}
+            Ok(piece) => fs::write(dir.join(format!("{name}-{}", piece.name)), piece.bytes)?,
+            Err(error) => eprintln!("vm: {name}: what the guest sent last: {error:#}"),
         }
     }
-    Ok(programs)
+    fs::copy(console, dir.join(format!("{name}.console")))?;
+    Ok(())
 }

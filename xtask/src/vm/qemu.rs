@@ -1,19 +1,31 @@
 //! One boot of a guest in QEMU, without acceleration: any machine can do it.
 //!
 //! Takes a kernel, an initramfs and a command for its first process; emits what the serial console
-//! said and the command's exit code. Refuses to wait longer than the deadline.
+//! said, what the guest sent through its second serial port, and the command's exit code. Refuses to
+//! wait longer than the deadline.
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Read},
+    fmt,
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read, Write as _},
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::pipe::fcntl_setpipe_size;
+
+/// Emulation, both CPUs on one thread of the host: a kernel that patches its own code trips over CPUs
+/// that really run at once, and what they would gain is lost again in keeping them in step.
+const ACCEL: &str = "tcg,thread=single";
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -22,6 +34,9 @@ const UP: &str = "vm-init: up";
 
 /// What `vm-init` prints before it powers the machine off.
 const EXIT: &str = "vm-init: exit ";
+
+/// How the guest asks for a console as slow as a real one, `console: slow`, and for a fast one.
+const CONSOLE: &str = "console: ";
 
 /// What to boot.
 pub(crate) struct Guest<'a> {
@@ -33,8 +48,12 @@ pub(crate) struct Guest<'a> {
     pub(crate) append: &'a str,
     /// The command that the first process runs.
     pub(crate) command: &'a [String],
-    /// MiB.
+    /// MiB, a quarter of it on a second memory node.
     pub(crate) memory: u32,
+    /// The file for what the guest sends through its second serial port.
+    pub(crate) outbox: &'a Path,
+    /// The file for its console, byte by byte.
+    pub(crate) console: &'a Path,
     /// From power on to power off.
     pub(crate) timeout: Duration,
 }
@@ -47,6 +66,16 @@ pub(crate) struct Outcome {
     pub(crate) exit: Option<i32>,
     /// Whether the deadline ended it.
     pub(crate) timed_out: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exit {
+            Some(code) => write!(f, "exit {code}"),
+            None if self.timed_out => f.write_str("no end before its deadline"),
+            None => f.write_str("the guest died"),
+        }
+    }
 }
 
 /// Fails where there is no QEMU.
@@ -63,7 +92,8 @@ pub(crate) fn version() -> Result<()> {
 pub(crate) fn boot(guest: &Guest<'_>, mut on_line: impl FnMut(&str)) -> Result<Outcome> {
     let deadline = Instant::now() + guest.timeout;
     let mut qemu = Qemu::start(guest)?;
-    let lines = lines(qemu.0.stdout.take().context("no stdout")?);
+    let console = File::create(guest.console).context("console log")?;
+    let lines = lines(qemu.0.stdout.take().context("no stdout")?, console);
     let mut outcome = Outcome {
         up: false,
         exit: None,
@@ -99,9 +129,12 @@ impl Qemu {
     fn start(guest: &Guest<'_>) -> Result<Self> {
         let command_line = command_line(guest.append, guest.command)?;
         let child = Command::new(QEMU)
-            .args(["-accel", "tcg", "-cpu", "max", "-smp", "2", "-m"])
+            .args(["-accel", ACCEL, "-cpu", "max", "-smp", "2", "-m"])
             .arg(guest.memory.to_string())
+            .args(nodes(guest.memory))
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+            .arg("-serial")
+            .arg(format!("file:{}", guest.outbox.display()))
             .args(["-nic", "none", "-no-reboot"])
             .args([OsStr::new("-kernel"), guest.vmlinuz.as_os_str()])
             .args([OsStr::new("-initrd"), guest.initramfs.as_os_str()])
@@ -122,6 +155,23 @@ impl Drop for Qemu {
     }
 }
 
+/// Two memory nodes; both CPUs belong to the first.
+fn nodes(memory: u32) -> Vec<String> {
+    let nodes = [
+        ("node0", memory - memory / 4, ",cpus=0-1"),
+        ("node1", memory / 4, ""),
+    ];
+    let args = nodes.map(|(id, size, cpus)| {
+        [
+            "-object".to_owned(),
+            format!("memory-backend-ram,id={id},size={size}M"),
+            "-numa".to_owned(),
+            format!("node,memdev={id}{cpus}"),
+        ]
+    });
+    args.concat()
+}
+
 /// The kernel's command line; what stands behind `--` becomes the arguments of the first process.
 fn command_line(append: &str, command: &[String]) -> Result<String> {
     /// `COMMAND_LINE_SIZE` of x86, and the kernel's bound on arguments of the first process.
@@ -129,7 +179,7 @@ fn command_line(append: &str, command: &[String]) -> Result<String> {
     const MAX_ARGS: usize = 32;
     // A panic reboots at once, and `-no-reboot` turns that into an end.
     let mut words = vec![format!(
-        "console=ttyS0 quiet panic=-1 rdinit=/init {append} --"
+        "console=ttyS0 quiet panic=-1 rdinit=/init OOM_TESTS_GUEST=1 {append} --"
     )];
     for arg in command {
         ensure!(
@@ -157,21 +207,50 @@ fn command_line(append: &str, command: &[String]) -> Result<String> {
     Ok(line)
 }
 
-/// The console line by line; closed when QEMU ends.
-fn lines(console: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+/// A console at 115,200 baud, slowed down by reading no faster.
+struct Slow<R> {
+    console: R,
+    slow: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Slow<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        const BYTES: usize = 64;
+        const BAUD: u64 = 115_200;
+        if !self.slow.load(Ordering::Relaxed) {
+            return self.console.read(buffer);
+        }
+        // Ten bits a byte.
+        thread::sleep(Duration::from_nanos(
+            1_000_000_000 * 10 * BYTES as u64 / BAUD,
+        ));
+        let end = buffer.len().min(BYTES);
+        self.console.read(&mut buffer[..end])
+    }
+}
+
+/// The console line by line, and all of it into a file; closed when QEMU ends.
+fn lines(console: ChildStdout, mut log: File) -> mpsc::Receiver<String> {
     let (to, lines) = mpsc::channel();
+    // What is in the pipe has left the guest.
+    let _ = fcntl_setpipe_size(&console, 4096);
     thread::spawn(move || {
-        let mut console = BufReader::new(console);
+        let slow = Arc::new(AtomicBool::new(false));
+        let mut console = BufReader::new(Slow {
+            console,
+            slow: Arc::clone(&slow),
+        });
         let mut line = Vec::new();
         while console
             .read_until(b'\n', &mut line)
             .is_ok_and(|len| len > 0)
         {
             let text = String::from_utf8_lossy(&line);
-            if to
-                .send(text.trim_end_matches(['\r', '\n']).to_owned())
-                .is_err()
-            {
+            let text = text.trim_end_matches(['\r', '\n']).to_owned();
+            if let Some(speed) = text.strip_prefix(CONSOLE) {
+                slow.store(speed == "slow", Ordering::Relaxed);
+            }
+            if log.write_all(&line).is_err() || to.send(text).is_err() {
                 return;
             }
             line.clear();

@@ -31,11 +31,23 @@ pub enum Hook {
     Kprobe,
 }
 
+/// What of it is tried: less than the best only by tests, for kernels that have less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum WantedHook {
+    /// Fentry, else a kprobe.
+    #[default]
+    Best,
+    /// A kprobe.
+    Kprobe,
+    /// Nothing.
+    None,
+}
+
 /// What of it may be tried.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowed {
-    /// Fentry.
-    pub(super) fentry: bool,
+    /// What is wanted.
+    pub(super) wanted: WantedHook,
     /// Reads of any kernel address, which a kprobe cannot do without.
     pub(super) probe_reads: bool,
 }
@@ -100,7 +112,11 @@ pub(super) fn attach(
     stand_in: &aya::Btf,
     allowed: Allowed,
 ) -> (Option<Hook>, Option<String>) {
-    let refused = if allowed.fentry {
+    if allowed.wanted == WantedHook::None {
+        let note = format!("{DECISION_FUNC}: not to be hooked");
+        return (None, Some(note));
+    }
+    let refused = if allowed.wanted == WantedHook::Best {
         match fentry(ebpf, stand_in) {
             Ok(()) => return (Some(Hook::Fentry), None),
             Err(error) => first_line(&error),

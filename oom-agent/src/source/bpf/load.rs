@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{
     btf::{Btf, BtfError, Kind},
-    decision::{self, Hook},
+    decision::{self, Hook, WantedHook},
     format::{self, FormatError},
     layout::{self, LayoutError},
     self_check::{self, SelfCheckError},
@@ -45,8 +45,8 @@ pub struct Options {
     pub debug_log: bool,
     /// Use the classic tracepoint even where a better one is there.
     pub by_format: bool,
-    /// Do not try fentry.
-    pub no_fentry: bool,
+    /// How to hook the decision.
+    pub hook: WantedHook,
 }
 
 /// How much the running kernel allows.
@@ -294,7 +294,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     let mut hook = None;
     if kernel.has_decision {
         let allowed = decision::Allowed {
-            fentry: !options.no_fentry,
+            wanted: options.hook,
             probe_reads: layout.probe_read == 1,
         };
         let note;
