@@ -907,36 +907,3 @@ proptest! {
         prop_assert_eq!(ids.len(), expected.len());
     }
 }
-
-/// As the kernel writes it of a cgroup whose processes are all exempt: header and usage, no summary.
-#[test]
-fn a_limit_that_nobody_can_die_for_is_a_cgroups() {
-    for (limit, scope) in [
-        (None, None),
-        (
-            Some(Charge {
-                usage_bytes: 8 << 20,
-                limit_bytes: Some(8 << 20),
-                failcnt: 31,
-                ..Charge::default()
-            }),
-            Some(Scope::Memcg),
-        ),
-    ] {
-        let mut bench = Bench::new(true, true);
-        let nobody = KmsgEvidence::NoVictim {
-            seq: 1,
-            monotonic_ns: MS,
-            report: Some(Arc::new(KmsgReport {
-                order: Some(1),
-                limit,
-                ..Default::default()
-            })),
-        };
-        bench.at(1, Evidence::Kmsg(nobody)).pass(6000);
-        let instances = bench.instances();
-        assert_eq!(instances.len(), 1);
-        assert_eq!(instances[0].outcome, Outcome::NoVictim);
-        assert_eq!(instances[0].scope, scope);
-    }
-}

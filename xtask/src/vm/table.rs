@@ -26,14 +26,14 @@ pub(super) fn of(boot: &BootReport) -> String {
     let head = format!("{} ({})", boot.version, boot.setting);
     let mut text = format!("\n{head}: {} s\n{:24}", boot.seconds, "");
     for (_, tier) in &ways {
-        _ = write!(text, "{tier:>16}");
+        _ = write!(text, "{tier:>20}");
     }
     for scenario in scenarios {
         _ = write!(text, "\n  {scenario:22}");
         for (way, _) in &ways {
             let mut lines = boot.lines.iter();
             let line = lines.find(|line| line.scenario == scenario && line.way == *way);
-            _ = write!(text, "{:>16}", line.map(cell).unwrap_or_default());
+            _ = write!(text, "{:>20}", line.map(cell).unwrap_or_default());
         }
     }
     for (name, reason) in boot.skipped() {
