@@ -32,9 +32,12 @@ pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
 
 pub(super) fn headline(lines: &mut Lines, event: &OomInstance) {
     let line = lines.head();
-    match event.time {
-        Some(_) => line.say("On").solid(Tone::Strong, &time(event.time)),
-        None => line.say("At a time that the log does not tell"),
+    match (event.time, event.monotonic_ns) {
+        (Some(_), _) => line.say("On").solid(Tone::Strong, &time(event.time, None)),
+        (None, Some(ns)) => line
+            .solid(Tone::Strong, &duration(ns))
+            .say("after the machine was started"),
+        (None, None) => line.say("At a time that the log does not tell"),
     };
     if let Some(node) = &event.node {
         line.say("on").name(Tone::Plain, node);

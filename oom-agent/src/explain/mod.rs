@@ -162,7 +162,7 @@ fn unknown(lines: &mut Lines, event: &OomInstance) {
 fn gaps(event: &OomInstance) -> Vec<&'static str> {
     let mut gaps = Vec::new();
     if event.time.is_none() {
-        gaps.push("When, by the wall clock: the log does not tell it.");
+        gaps.push("The date: the log does not tell it.");
     }
     if event.time_source == Some(TimeSource::Assumed) {
         gaps.push("The year or the time zone: the log leaves it out, and it was assumed.");

@@ -58,7 +58,7 @@ fn headline(line: &mut Line, event: &OomInstance, victim: Option<&OomKill>) {
         Some(Outcome::Killed | Outcome::Panic) => Tone::Alarm,
         Some(Outcome::AlreadyExiting | Outcome::NoVictim) | None => Tone::Caution,
     };
-    line.solid(Tone::Faint, &time(event.time))
+    line.solid(Tone::Faint, &time(event.time, event.monotonic_ns))
         .solid(tone, "OOM REPORT");
     let cause = words::cause(event.scope);
     match (event.outcome, victim) {
@@ -396,7 +396,7 @@ fn left_out(lines: &mut Lines, all: usize, shown: usize) {
 fn checked(lines: &mut Lines, event: &OomInstance) {
     let check = &event.crosscheck;
     let line = lines.label("checked");
-    agreement(line, check);
+    agreement(line, check, event.open_for_ns.is_some());
     match (check.kmsg_report, check.kmsg_kills) {
         (KmsgReportState::Full, _) => line.glue(";").say("the log has the kernel's full report"),
         (KmsgReportState::Suppressed, _) => line
@@ -434,7 +434,8 @@ fn checked(lines: &mut Lines, event: &OomInstance) {
     }
 }
 
-fn agreement(line: &mut Line, check: &Crosscheck) {
+/// `live` tells that the agent was there, and no log is read afterwards.
+fn agreement(line: &mut Line, check: &Crosscheck, live: bool) {
     let kills = |number: u32| match number {
         0 => "no kill".to_owned(),
         _ => count(number.into(), "kill", "kills"),
@@ -452,10 +453,11 @@ fn agreement(line: &mut Line, check: &Crosscheck) {
             "{} by BPF alone: the kernel log was out of reach",
             kills(bpf)
         )),
-        (None, Some(log)) => line.say(&format!(
+        (None, Some(log)) if live => line.say(&format!(
             "{} by the kernel log alone: BPF was out of reach",
             kills(log)
         )),
+        (None, Some(log)) => line.say(&format!("{} by a log that was read afterwards", kills(log))),
         (None, None) => line.say_in(Tone::Caution, "by no source: both were out of reach"),
     };
 }

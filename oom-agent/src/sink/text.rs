@@ -32,7 +32,9 @@ impl Default for TextStyle {
 /// Appends the alert: who, how much, how fast on one line; the cgroup on the next.
 pub fn kill(event: &OomKill, style: TextStyle, out: &mut String) {
     let mut lines = Lines::default();
-    let head = lines.head().solid(Tone::Faint, &time(event.time));
+    let head = lines
+        .head()
+        .solid(Tone::Faint, &time(event.time, event.monotonic_ns));
     head.solid(Tone::Alarm, "OOM KILL");
     if event.role == Role::GroupMember {
         head.say("(group)");
@@ -56,10 +58,14 @@ pub fn instance(event: &OomInstance, style: TextStyle, out: &mut String) {
     report::lines(event).render(style, out);
 }
 
-/// Milliseconds are enough for a reader.
-pub(crate) fn time(time: Option<Timestamp>) -> String {
+/// Milliseconds are enough for a reader. Where a log does not tell the time, its own stamp, as the log has
+/// it.
+pub(crate) fn time(time: Option<Timestamp>, monotonic_ns: Option<u64>) -> String {
     let Some(time) = time else {
-        return "(time unknown)".to_owned();
+        return match monotonic_ns {
+            Some(ns) => format!("[{:5}.{:06}]", ns / 1_000_000_000, ns / 1_000 % 1_000_000),
+            None => "(time unknown)".to_owned(),
+        };
     };
     let text = time.to_string();
     match (text.get(..10), text.get(11..23)) {
