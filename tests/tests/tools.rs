@@ -130,7 +130,7 @@ fn found(log: &[u8], clock: Clock, truth: &Truth) -> Result<()> {
     // Somebody else's kills may have used up what the kernel allows itself to print.
     if kill["crosscheck"]["kmsg_report"] == "full" {
         ensure!(
-            kill["limit"]["limit_bytes"] == truth.limit.as_ref().map(|limit| limit.bytes),
+            kill["limit"]["limit_bytes"].as_u64() == truth.limit.as_ref().map(|limit| limit.bytes),
             "{kill:#}"
         );
         ensure!(kill["trigger"]["comm"].is_string(), "{kill:#}");

@@ -36,7 +36,8 @@ pub(super) fn headline(lines: &mut Lines, event: &OomInstance) {
         (Some(_), _) => line.say("On").solid(Tone::Strong, &time(event.time, None)),
         (None, Some(ns)) => line
             .solid(Tone::Strong, &duration(ns))
-            .say("after the machine was started"),
+            .say("after the machine was started")
+            .solid(Tone::Faint, &time(None, Some(ns))),
         (None, None) => line.say("At a time that the log does not tell"),
     };
     if let Some(node) = &event.node {

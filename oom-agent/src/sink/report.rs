@@ -434,8 +434,8 @@ fn checked(lines: &mut Lines, event: &OomInstance) {
     }
 }
 
-/// `live` tells that the agent was there, and no log is read afterwards.
-fn agreement(line: &mut Line, check: &Crosscheck, live: bool) {
+/// `watched` tells that the agent was there, and no log was read afterwards.
+fn agreement(line: &mut Line, check: &Crosscheck, watched: bool) {
     let kills = |number: u32| match number {
         0 => "no kill".to_owned(),
         _ => count(number.into(), "kill", "kills"),
@@ -453,7 +453,7 @@ fn agreement(line: &mut Line, check: &Crosscheck, live: bool) {
             "{} by BPF alone: the kernel log was out of reach",
             kills(bpf)
         )),
-        (None, Some(log)) if live => line.say(&format!(
+        (None, Some(log)) if watched => line.say(&format!(
             "{} by the kernel log alone: BPF was out of reach",
             kills(log)
         )),
