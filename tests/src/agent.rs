@@ -196,6 +196,7 @@ impl Agent {
         let by_format = line.contains("by format");
         let name = line.split("tier: ").nth(1).unwrap_or_default();
         let by_pid = line.contains("by pid");
+        let from_proc = line.contains("more from /proc)");
         let by_kprobe = if line.contains("by kprobe") {
             ", kprobe"
         } else {
@@ -203,12 +204,12 @@ impl Agent {
         };
         Ok(Tier {
             name: name.split(" (").next().unwrap_or_default().to_owned() + by_kprobe,
-            full: line.contains("bpf, full"),
+            decides: line.contains("bpf, full") || by_pid && !from_proc,
             log_alone,
             known: match () {
                 () if log_alone || by_format => Known::WhatTheLogHolds,
                 // Without the decision a pid is a name for what may be gone.
-                () if by_pid && line.contains("more from /proc)") => Known::WhatTheLogHolds,
+                () if by_pid && from_proc => Known::WhatTheLogHolds,
                 () if log.contains("locked down") => Known::ButForNamesAndCounters,
                 () if by_pid => Known::ButForSizes,
                 () => Known::Everything,
@@ -316,7 +317,7 @@ pub struct Tier {
     /// Whether nothing but the kernel log speaks.
     pub log_alone: bool,
     /// Whether it reads the kernel's decision.
-    pub full: bool,
+    pub decides: bool,
     /// What of a kill must be there.
     pub known: Known,
 }

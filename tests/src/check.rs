@@ -10,7 +10,7 @@ use oom_agent::{text::Comm, trigger::TriggerReport};
 use serde_json::{Value, json};
 
 use crate::{
-    agent::is_kill,
+    agent::{Tier, is_kill},
     scene::{GroupTruth, Place, StormTruth, Truth},
 };
 
@@ -27,6 +27,18 @@ pub enum Known {
     ButForNamesAndCounters,
     /// Only the log spoke: a value may be null.
     WhatTheLogHolds,
+}
+
+/// Who reads the kernel's decision has the limit from there.
+pub fn limit_source(instance: &Value, tier: &Tier) -> Result<()> {
+    let source = &instance["limit"]["source"];
+    if tier.decides && !instance["limit"].is_null() && source != "oom_control" {
+        bail!(
+            "limit.source: found {source}, but the tier is {}",
+            tier.name
+        );
+    }
+    Ok(())
 }
 
 /// The kill and its instance against the truth.

@@ -104,6 +104,7 @@ impl Watcher {
                 for truth in truths {
                     let (kill, instance) = self.agent.wait_for_death(truth.tid)?;
                     check::death(&kill, &instance, truth, self.tier.known)?;
+                    check::limit_source(&instance, &self.tier)?;
                 }
                 truths.iter().map(|truth| truth.tid).collect()
             }
