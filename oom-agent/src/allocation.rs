@@ -51,12 +51,25 @@ pub const FUNCTIONS: &[(&str, Allocation)] = &[
     ("__memcg_kmem_charge_page", Allocation::OtherKernel),
 ];
 
-/// What the innermost of these functions tells that tells anything.
-pub fn of<'a>(mut functions: impl Iterator<Item = &'a str>) -> Option<Allocation> {
-    functions.find_map(|function| {
+/// What these functions, the innermost first, tell.
+pub fn of<'a>(functions: impl Iterator<Item = &'a str>) -> Option<Allocation> {
+    innermost(functions.filter_map(|function| {
         let name = base_name(function.as_bytes());
         let known = FUNCTIONS.iter().find(|(known, _)| known.as_bytes() == name);
         known.map(|&(_, allocation)| allocation)
+    }))
+}
+
+/// What counts of all that the functions of one stack tell, the innermost first. A fault on a mapped file
+/// takes its page through the page cache, and is a fault all the same.
+pub fn innermost(mut told: impl Iterator<Item = Allocation>) -> Option<Allocation> {
+    let innermost = told.next()?;
+    let fault = innermost == Allocation::PageCache
+        && told.any(|allocation| allocation == Allocation::FilePageFault);
+    Some(if fault {
+        Allocation::FilePageFault
+    } else {
+        innermost
     })
 }
 
@@ -76,6 +89,14 @@ mod tests {
         assert_eq!(
             told(&["try_charge", "pte_alloc_one.isra.0", "do_anonymous_page"]),
             Some(Allocation::PageTable)
+        );
+        assert_eq!(
+            told(&["__filemap_get_folio", "filemap_fault", "__do_fault"]),
+            Some(Allocation::FilePageFault)
+        );
+        assert_eq!(
+            told(&["__filemap_get_folio", "ext4_da_write_begin"]),
+            Some(Allocation::PageCache)
         );
         assert_eq!(told(&["pte_alloc_one_x"]), None);
         assert_eq!(told(&[]), None);

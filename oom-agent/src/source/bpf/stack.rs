@@ -148,10 +148,11 @@ impl Symbols {
             Verdict::Kill => Some(Role::Chosen),
             Verdict::MarkOnly | Verdict::Unknown => None,
         };
-        mark.allocation = frames.iter().find_map(|frame| match frame {
+        let allocations = frames.iter().filter_map(|frame| match frame {
             Meaning::Allocation(allocation) => Some(*allocation),
             _ => None,
         });
+        mark.allocation = allocation::innermost(allocations);
     }
 }
 
