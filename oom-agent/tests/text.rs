@@ -4,6 +4,7 @@
 //! `INSTA_UPDATE=always cargo test -p oom-agent --test text` writes the files anew.
 
 use oom_agent::{
+    attribute::attribute,
     event::{
         Allocation, Cgroup, CgroupMemory, Constraint, Counter, Crosscheck, KmsgReportState, Limit,
         LimitSource, Memory, MemoryStat, Mismatch, OomInstance, OomKill, Outcome, Reaper, Role,
@@ -67,7 +68,7 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
             peak_rss_bytes: Some(anon_bytes + 64 * KIB),
         },
         cgroup: Some(cgroup(path)),
-        owner: None,
+        owner: Some(attribute(path).owner),
         role: Role::Chosen,
         evidence: vec![Source::Bpf],
         detection_latency_ns: Some(84_000),
@@ -88,6 +89,7 @@ fn kill_from_log(tid: u32, name: &str) -> OomKill {
     kill.memory.swap_bytes = None;
     kill.memory.peak_rss_bytes = None;
     kill.cgroup = None;
+    kill.owner = None;
     kill.evidence = vec![Source::Kmsg];
     kill.detection_latency_ns = Some(1_830_000);
     kill
@@ -112,6 +114,7 @@ fn trigger(pid: u32, name: &str, path: &str) -> Trigger {
 fn limit(path: &str, limit_bytes: u64, source: LimitSource) -> Limit {
     Limit {
         cgroup: cgroup(path),
+        level: Some(attribute(path).level),
         limit_bytes: Some(limit_bytes),
         usage_bytes: Some(limit_bytes),
         failcnt: Some(36183),
@@ -224,11 +227,15 @@ fn the_same_in_colour() {
 
 #[test]
 fn the_limit_of_an_ancestor_and_another_process_that_asked() {
-    let own = format!("{POD}/cri-containerd-4f1d.scope");
+    let own = format!("{POD}/cri-containerd-{}.scope", "4f1d".repeat(16));
     let mut event = report(vec![kill(2211, "java", &own, 700 * MIB)]);
     event.kills[0].victim.tid = 2219;
     event.kills[0].victim.threads = Some(48);
-    let mut asker = trigger(2304, "sidecar", &format!("{POD}/cri-containerd-99aa.scope"));
+    let mut asker = trigger(
+        2304,
+        "sidecar",
+        &format!("{POD}/cri-containerd-{}.scope", "99aa".repeat(16)),
+    );
     asker.allocation = Some(Allocation::PageCache);
     asker.gfp_mask = Some(0x0010_1c4a);
     asker.gfp_flags = Some("GFP_NOFS|__GFP_HARDWALL|__GFP_MOVABLE|__GFP_WRITE".to_owned());

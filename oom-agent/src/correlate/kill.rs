@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Host, InstanceKey, instance::Instance};
 use crate::{
+    attribute::attribute,
     clock::{Now, TICK_NS},
     event::{
         Cgroup, Memory, Mismatch, OomKill, Reaper, Role, SCHEMA, Source, TimeSource, Timestamp,
@@ -142,6 +143,8 @@ impl Kill {
             self.mark.as_ref().map(|_| Source::Bpf),
             self.line.as_ref().map(|_| Source::Kmsg),
         ];
+        let cgroup = self.cgroup();
+        let path = cgroup.as_ref().and_then(|cgroup| cgroup.path.as_deref());
         OomKill {
             schema: SCHEMA,
             id: self.id.clone(),
@@ -153,8 +156,8 @@ impl Kill {
             node: host.node.clone(),
             victim: self.victim(),
             memory: self.memory(),
-            cgroup: self.cgroup(),
-            owner: None,
+            owner: path.map(|path| attribute(path).owner),
+            cgroup,
             role: self.role,
             evidence: evidence.into_iter().flatten().collect(),
             detection_latency_ns: self.latency_ns,

@@ -1,6 +1,7 @@
 //! Which limit was hit: read from the kernel's decision, else named by the log, else inferred.
 
 use crate::{
+    attribute::attribute,
     event::{Cgroup, Limit, LimitSource},
     evidence::{Charge, Decision, KmsgReport, Level, Mark},
 };
@@ -37,6 +38,7 @@ pub(super) fn reported(report: &KmsgReport, mark: Option<&Mark>) -> Option<Limit
             },
         );
     Some(Limit {
+        level: Some(attribute(&path).level),
         cgroup: Cgroup {
             path: Some(path),
             id: level.map(|level| level.id),
@@ -73,6 +75,7 @@ pub(super) fn inferred(mark: &Mark) -> Option<Limit> {
 
 fn limit(cgroup: Cgroup, charge: Charge, source: LimitSource) -> Limit {
     Limit {
+        level: cgroup.path.as_deref().map(|path| attribute(path).level),
         cgroup,
         limit_bytes: charge.limit_bytes,
         usage_bytes: Some(charge.usage_bytes),

@@ -3,9 +3,10 @@
 //! Rests on one fact of the kernel: a charge goes from the cgroup upwards and fails at the first level
 //! without room (`page_counter_try_charge`). So only the limit that was hit gives more room.
 
-use super::{bullet, heading, place::Place, share::percent};
+use super::{bullet, heading, share::percent, with_article};
 use crate::{
-    event::{OomInstance, Outcome, Scope},
+    attribute::{Place, attribute},
+    event::{LimitLevel, OomInstance, Outcome, OwnerKind, Scope},
     sink::{escape::name, flow::Lines, report::chosen, words::Level},
 };
 
@@ -52,34 +53,47 @@ fn of_cgroup(event: &OomInstance) -> Vec<String> {
             "A limit of a memory cgroup was hit, but no source could tell whose, so which one to raise is unknown.".to_owned(),
         ];
     };
-    let limit_place = Place::of(limit.cgroup.path.as_deref());
     let Some(kill) = chosen(event) else {
         let path = limit.cgroup.path.as_deref().map(name);
         return vec![format!(
             "Only a higher limit of {} {} gives more room.",
-            limit_place.with_article(),
+            with_article(limit.level),
             path.as_deref().unwrap_or("(of unknown path)"),
         )];
     };
     let victim = kill.cgroup.as_ref();
+    let place = |path: &Option<String>| path.as_deref().map(attribute);
+    let of_victim = victim.and_then(|cgroup| place(&cgroup.path));
+    // A runtime (crun, systemd) puts the processes into a cgroup of their own below the one with the limit.
+    let inner = of_victim.as_ref().is_some_and(|victim| {
+        victim.level == LimitLevel::Nested
+            && limit.level != Some(LimitLevel::Nested)
+            && Some(&victim.owner) == place(&limit.cgroup.path).as_ref().map(|it| &it.owner)
+    });
+    let in_pod = of_victim
+        .as_ref()
+        .is_some_and(|victim| victim.owner.pod.is_some());
     let mut told = Vec::new();
-    match Level::of(limit, victim) {
+    let stands = match Level::of(limit, victim) {
+        Level::Above(_) if inner => Level::Own,
+        stands => stands,
+    };
+    match stands {
         Level::Own => {
             told.push(format!(
                 "Yes, for a while: it was {} own limit that was hit.",
-                possessive(limit_place)
+                possessive(limit.level)
             ));
-            if limit_place == Place::ContainerOfPod {
+            if in_pod && limit.level == Some(LimitLevel::Container) {
                 told.push("The pod's limit, if it has one, was not what stopped it.".to_owned());
             }
         }
         Level::Above(_) => {
-            let of_victim = Place::of(victim.and_then(|cgroup| cgroup.path.as_deref()));
             let path = limit.cgroup.path.as_deref().map(name);
             told.push(format!(
                 "Not {}: its own limit was not hit. Only a higher limit of {} {} gives more room, or less memory in use by its other members.",
-                victims_own(of_victim),
-                limit_place.with_article(),
+                victims_own(of_victim.map(|victim| whole(&victim))),
+                with_article(limit.level),
                 path.as_deref().unwrap_or("(of unknown path)"),
             ));
         }
@@ -106,20 +120,28 @@ fn growth(event: &OomInstance) -> Option<String> {
     })
 }
 
-fn possessive(place: Place) -> &'static str {
-    match place {
-        Place::ContainerOfPod => "the container's",
-        Place::Pod => "the pod's",
-        Place::Unit => "the unit's",
-        Place::Slice => "the slice's",
-        _ => "the victim's",
+fn possessive(level: Option<LimitLevel>) -> &'static str {
+    match level {
+        Some(LimitLevel::Pod) => "the pod's",
+        Some(LimitLevel::Slice) => "the slice's",
+        _ => victims_own(level),
     }
 }
 
-fn victims_own(place: Place) -> &'static str {
-    match place {
-        Place::ContainerOfPod => "the container's",
-        Place::Unit => "the unit's",
+/// The level of the container, if it is somewhere within one.
+fn whole(place: &Place) -> LimitLevel {
+    match (place.level, place.owner.kind) {
+        (LimitLevel::Nested, OwnerKind::Container) => LimitLevel::Container,
+        (level, _) => level,
+    }
+}
+
+fn victims_own(level: Option<LimitLevel>) -> &'static str {
+    match level {
+        Some(LimitLevel::Container) => "the container's",
+        Some(LimitLevel::Machine) => "the machine's",
+        Some(LimitLevel::Job) => "the job's",
+        Some(LimitLevel::Unit) => "the unit's",
         _ => "the victim's",
     }
 }
@@ -129,7 +151,7 @@ mod tests {
     use super::*;
     use crate::event::{Cgroup, Limit, LimitSource, OomKill};
 
-    const POD: &str = "/kubepods/burstable/pod0a1b";
+    const POD: &str = "/kubepods/burstable/pod6b1f0c2e-7d3a-4f55-9a61-0b7f4c1de911";
 
     fn cgroup(path: &str) -> Cgroup {
         Cgroup {
@@ -150,6 +172,7 @@ mod tests {
         event.scope = scope;
         event.limit = limit.map(|path| Limit {
             cgroup: cgroup(path),
+            level: Some(attribute(path).level),
             limit_bytes: Some(100),
             usage_bytes: Some(100),
             failcnt: None,
@@ -160,7 +183,7 @@ mod tests {
 
     #[test]
     fn only_the_limit_that_was_hit_gives_room() {
-        let container = format!("{POD}/4f1d");
+        let container = format!("{POD}/{}", "4f1d".repeat(16));
         let memcg = Some(Scope::Memcg);
         let own = advice(memcg, Some(&container), &container);
         assert!(
@@ -168,6 +191,8 @@ mod tests {
             "{own}"
         );
         assert!(own.contains("leaks"), "{own}");
+        let inner = advice(memcg, Some(&container), &format!("{container}/container"));
+        assert_eq!(inner, own, "its runtime's own level in between");
         let pods = advice(memcg, Some(POD), &container);
         assert!(pods.starts_with("Not the container's"), "{pods}");
         assert!(pods.contains("higher limit of the pod"), "{pods}");

@@ -1,7 +1,8 @@
 //! Who died, or why nobody did.
 
-use super::{heading, place::Place, share::of_whole, whole, whole_name};
+use super::{heading, share::of_whole, whole, whole_name, with_article};
 use crate::{
+    attribute::attribute,
     event::{OomInstance, OomKill, Outcome, Reaper, Role},
     sink::{
         escape::name,
@@ -82,7 +83,7 @@ fn victim(lines: &mut Lines, event: &OomInstance, kill: &OomKill) {
         .and_then(|cgroup| cgroup.path.as_deref())
     {
         Some(path) => {
-            let place = Place::of(Some(path)).with_article();
+            let place = with_article(Some(attribute(path).level));
             line.say("It belonged to")
                 .say(place)
                 .solid(Tone::Plain, &name(path))

@@ -1,28 +1,27 @@
 //! One report told in plain words, for a person who wants to know what to do about it.
 //!
 //! Reads an [`OomInstance`], wherever it is from; emits text. What is concluded is concluded in
-//! [`unusual`] and [`place`] from the event's own facts; what the event does not tell is said to be
+//! [`unusual`] and [`crate::attribute`] from the event's own facts; what the event does not tell is said to be
 //! unknown. Refuses to blame: the one that asked is rarely the one at fault.
 
 mod advice;
 mod died;
 mod held;
-mod place;
 mod share;
 mod unusual;
 
 use crate::{
-    event::{KmsgReportState, Limit, OomInstance, Scope, TimeSource},
+    event::{KmsgReportState, Limit, LimitLevel, OomInstance, Scope, TimeSource},
     sink::{
         escape::name,
         flow::{Lines, Tone},
+        owner,
         report::{asker_name, chosen, is_the_asker},
         text::TextStyle,
         units::{bytes, grouped},
         words,
     },
 };
-use place::Place;
 use share::of_whole;
 
 /// Appends the story of one report.
@@ -118,8 +117,7 @@ fn limit(lines: &mut Lines, event: &OomInstance) {
     if let Some(size) = limit.limit_bytes {
         line.solid(Tone::Strong, &bytes(size)).glue(",");
     }
-    line.say("that of")
-        .say(Place::of(limit.cgroup.path.as_deref()).with_article());
+    line.say("that of").say(with_article(limit.level));
     match &limit.cgroup.path {
         Some(path) => line.solid(Tone::Strong, &name(path)),
         None => line.say("(its path is unknown)"),
@@ -183,6 +181,11 @@ fn gaps(event: &OomInstance) -> Vec<&'static str> {
         gaps.push("Some rows of the kernel's process table: too many, or not understood.");
     }
     gaps
+}
+
+/// What a cgroup is called.
+fn with_article(level: Option<LimitLevel>) -> &'static str {
+    level.and_then(owner::level).unwrap_or("the cgroup")
 }
 
 fn bullet(lines: &mut Lines) -> &mut crate::sink::flow::Line {

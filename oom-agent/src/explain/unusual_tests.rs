@@ -20,6 +20,7 @@ fn memcg() -> OomInstance {
             id: None,
             version: None,
         },
+        level: None,
         limit_bytes: Some(100 * MIB),
         usage_bytes: Some(100 * MIB),
         failcnt: Some(9),

@@ -3,6 +3,7 @@
 pub(crate) mod escape;
 pub(crate) mod flow;
 mod held;
+pub(crate) mod owner;
 pub(crate) mod report;
 pub mod stdout;
 pub mod text;

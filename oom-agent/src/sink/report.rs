@@ -8,14 +8,14 @@ use std::cmp::Reverse;
 use super::{
     escape::{name, quoted},
     flow::{Line, Lines, Tone},
-    held,
+    held, owner,
     text::{cgroup, process, time},
     units::{bytes, count, duration, grouped},
     words::{self, Level},
 };
 use crate::event::{
-    Crosscheck, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill, Outcome, Owner,
-    OwnerKind, Reaper, Role, Scope, TaskRow, Trigger,
+    Crosscheck, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill, Outcome, Reaper,
+    Role, Scope, TaskRow, Trigger,
 };
 
 /// Rows of the process table that are shown, beside the victims.
@@ -144,7 +144,7 @@ fn about(lines: &mut Lines, kill: &OomKill) {
     }
     cgroup(lines.label("cgroup"), "", kill.cgroup.as_ref());
     if let Some(owner) = &kill.owner {
-        self::owner(lines.label("owner"), owner);
+        owner::full(lines.label("owner"), owner);
     }
 }
 
@@ -176,14 +176,6 @@ fn memory(line: &mut Line, memory: &Memory) {
     if first {
         line.say_in(Tone::Caution, "unknown");
     }
-}
-
-fn owner(line: &mut Line, owner: &Owner) {
-    match (owner.kind, &owner.unit) {
-        (OwnerKind::Unit, Some(unit)) => line.say("systemd unit").name(Tone::Strong, unit),
-        (OwnerKind::Unit, None) => line.say("a systemd unit"),
-        (OwnerKind::System, _) => line.say("the system"),
-    };
 }
 
 fn asker(lines: &mut Lines, event: &OomInstance) {
@@ -273,7 +265,11 @@ fn limit(lines: &mut Lines, event: &OomInstance, victim: Option<&OomKill>) {
         return;
     };
     amounts(line, limit);
-    cgroup(lines.more(), "of ", Some(&limit.cgroup));
+    let whose = lines.more();
+    match limit.level.and_then(owner::level) {
+        Some(level) => cgroup(whose.say("of").say(level), "", Some(&limit.cgroup)),
+        None => cgroup(whose, "of ", Some(&limit.cgroup)),
+    }
     let place = lines.more();
     if let Some(kill) = victim {
         place

@@ -6,7 +6,7 @@
 use super::{
     escape::name,
     flow::{Line, Lines, Tone},
-    report,
+    owner, report,
     units::{bytes, duration},
 };
 use crate::event::{Cgroup, Memory, OomInstance, OomKill, Role, Source, Timestamp, Victim};
@@ -29,7 +29,8 @@ impl Default for TextStyle {
     }
 }
 
-/// Appends the alert: who, how much, how fast on one line; the cgroup on the next.
+/// Appends the alert: who, how much, how fast on one line; whose it was and the cgroup on
+/// the next.
 pub fn kill(event: &OomKill, style: TextStyle, out: &mut String) {
     let mut lines = Lines::default();
     let head = lines
@@ -49,7 +50,14 @@ pub fn kill(event: &OomKill, style: TextStyle, out: &mut String) {
             head.say("from the log");
         }
     }
-    cgroup(lines.below(), "in ", event.cgroup.as_ref());
+    let place = lines.below();
+    match &event.owner {
+        Some(of) if owner::is_shown(of) => {
+            owner::brief(place.say("in"), of);
+            cgroup(place.glue(","), "", event.cgroup.as_ref());
+        }
+        _ => cgroup(place, "in ", event.cgroup.as_ref()),
+    }
     lines.render(style, out);
 }
 

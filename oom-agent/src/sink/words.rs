@@ -113,6 +113,7 @@ mod tests {
         let level = |limit: &str, victim: &str| {
             let limit = Limit {
                 cgroup: cgroup(limit),
+                level: None,
                 limit_bytes: None,
                 usage_bytes: None,
                 failcnt: None,
