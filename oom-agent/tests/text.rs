@@ -245,6 +245,34 @@ fn the_limit_of_an_ancestor_and_another_process_that_asked() {
 }
 
 #[test]
+fn owners_whom_the_path_does_not_show_at_a_glance() {
+    let id = "4f1d".repeat(16);
+    let mut text = String::new();
+    for path in [
+        POD,
+        &format!("/docker/{id}"),
+        &format!("/system.slice/web.service/libpod-payload-{id}"),
+        r"/machine.slice/machine-qemu\x2d1\x2dvm.scope/emulator",
+        "/lxc.payload.a b\u{202e}/x",
+        "/slurm/uid_1000/job_42/step_0",
+        "/user.slice/user-1000.slice/session-3.scope",
+    ] {
+        let mut event = report(vec![kill(9, "hog", path, MIB)]);
+        event.limit = Some(limit(path, MIB, LimitSource::Kmsg));
+        text += &render(&event, TextStyle::default());
+    }
+    let whose = |line: &&str| {
+        let words = ["    in ", "    /", "  owner ", "            "];
+        words.iter().any(|word| line.starts_with(word))
+            && !["BPF", "resident", "ran for", "closed"]
+                .iter()
+                .any(|other| line.contains(other))
+    };
+    let text: Vec<&str> = text.lines().filter(whose).collect();
+    check_as("owners", &text.join("\n"));
+}
+
+#[test]
 fn a_whole_group() {
     let path = "/system.slice/build.service";
     let mut kills: Vec<OomKill> = (0..14)
@@ -407,6 +435,7 @@ proptest! {
         event.kills[0].victim.exe = Some(raw.clone());
         event.kills[0].victim.cmdline = Some(path.clone());
         event.kills[0].cgroup = Some(cgroup(&path));
+        event.kills[0].owner = Some(attribute(&format!("/lxc.payload.{raw}")).owner);
         event.tasks[0].comm = Comm::new(&name);
         event.limit = Some(limit(&raw, MIB, LimitSource::Kmsg));
         event.kernel = Some(raw.clone());

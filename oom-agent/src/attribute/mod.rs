@@ -6,6 +6,7 @@
 //! cgroup can make any names in it; one exception: pods in a container that is no pod's (a cluster in
 //! docker). Refuses what merely looks like an id: it is the system's, or the owner's above.
 
+mod guests;
 mod names;
 mod pods;
 #[cfg(test)]
@@ -117,7 +118,7 @@ impl Walk {
         if let Some((runtime, id)) = container(name, above) {
             let owner = Owner::container(Some(runtime), id);
             self.now(Area::Container, owner, LimitLevel::Container);
-        } else if let Some(owner) = guest(name, above, slices) {
+        } else if let Some(owner) = guests::guest(name, above, slices) {
             self.now(Area::Guest, owner, LimitLevel::Machine);
         } else if pods::is_root(name, parent) {
             let slice = slices && names::is_slice(name, parent);
@@ -302,54 +303,6 @@ fn container<'a>(name: &'a str, above: &[&str]) -> Option<(Runtime, &'a str)> {
         _ => return None,
     };
     names::is_id(id).then_some((runtime, id))
-}
-
-/// A machine: a container with a system of its own in it (LXC, systemd-nspawn), or a virtual one.
-fn guest(name: &str, above: &[&str], slices: bool) -> Option<Owner> {
-    let machine = |runtime, machine: &str| {
-        (!machine.is_empty()).then(|| Owner {
-            runtime,
-            machine: Some(machine.to_owned()),
-            ..Owner::of(OwnerKind::Machine)
-        })
-    };
-    match above {
-        [] => return machine(Some(Runtime::Lxc), name.strip_prefix("lxc.payload.")?),
-        ["lxc" | "lxc.payload"] => return machine(Some(Runtime::Lxc), name),
-        ["machine"] => {
-            let (name, driver) = name.rsplit_once('.')?;
-            let libvirt = matches!(driver, "libvirt-qemu" | "libvirt-lxc");
-            return machine(Some(Runtime::Libvirt), of_libvirt(name).unwrap_or(name))
-                .filter(|_| libvirt);
-        }
-        _ => {}
-    }
-    let of_unit = |before, after| {
-        let name = name.strip_prefix(before)?.strip_suffix(after)?;
-        slices.then(|| names::unescape(name))
-    };
-    let found = if let Some(found) = of_unit("machine-", ".scope") {
-        match of_libvirt(&found) {
-            Some(name) => machine(Some(Runtime::Libvirt), name)?,
-            None => machine(None, &found)?,
-        }
-    } else {
-        let found = of_unit("systemd-nspawn@", ".service")?;
-        machine(Some(Runtime::Nspawn), &found)?
-    };
-    Some(Owner {
-        unit: Some(name.to_owned()),
-        ..found
-    })
-}
-
-/// libvirt's name for a machine, `qemu-1-web`, without driver and number.
-fn of_libvirt(name: &str) -> Option<&str> {
-    let rest = name
-        .strip_prefix("qemu-")
-        .or_else(|| name.strip_prefix("lxc-"))?;
-    let (number, name) = rest.split_once('-')?;
-    names::number(number, "", "").map(|_| name)
 }
 
 fn user_slice(name: &str, parent: Option<&str>, slices: bool) -> Option<u32> {

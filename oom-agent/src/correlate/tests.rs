@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    event::{KmsgReportState, LimitSource, Outcome, Role, Scope},
+    event::{KmsgReportState, LimitLevel, LimitSource, Outcome, OwnerKind, Role, Scope},
     evidence::{Asker, Charge, Decision, KmsgEnd, KmsgEvidence, KmsgReport, Level, Verdict},
     text::Comm,
 };
@@ -681,6 +681,40 @@ fn the_limit_says_how_it_is_known() {
 
     let (_, instance) = limit_of(vec![bpf(mark(1, 50))]);
     assert_eq!(instance.crosscheck.kmsg_report, KmsgReportState::Absent);
+}
+
+#[test]
+fn the_owner_and_the_level_are_those_of_the_paths() {
+    let container = format!(
+        "/kubepods/pod6b1f0c2e-7d3a-4f55-9a61-0b7f4c1de911/{}",
+        "4f1d".repeat(16)
+    );
+    for (own, above, kind, level) in [
+        (
+            Some(container.as_str()),
+            container.rsplit_once('/').map(|(pod, _)| pod),
+            Some(OwnerKind::Container),
+            Some(LimitLevel::Pod),
+        ),
+        (
+            Some("/system.slice/a.service"),
+            Some("/system.slice"),
+            Some(OwnerKind::Unit),
+            Some(LimitLevel::Slice),
+        ),
+        (None, None, None, None),
+    ] {
+        let mut mark = mark(1, 50);
+        mark.levels[0].path = own.map(Into::into);
+        mark.levels[1].path = above.map(Into::into);
+        let mut bench = Bench::new(true, false);
+        bench.at(1, bpf(mark)).pass(3000);
+        let owner = |kill: &OomKillEvent| kill.owner.as_ref().map(|owner| owner.kind);
+        let report = bench.instances()[0];
+        assert_eq!(owner(bench.kills()[0]), kind, "{own:?}");
+        assert_eq!(owner(&report.kills[0]), kind, "{own:?}");
+        assert_eq!(report.limit.as_ref().unwrap().level, level, "{above:?}");
+    }
 }
 
 #[test]
