@@ -52,8 +52,8 @@ pub fn attribute(path: &str) -> Place {
 /// Where the walk is, and so which names count.
 #[derive(Clone, Copy)]
 enum Area {
-    /// The machine's own; `slices`: nothing but slices so far.
-    Machine {
+    /// The host's own; `slices`: nothing but slices so far.
+    Host {
         slices: bool,
     },
     /// All pods, or those of a class.
@@ -83,7 +83,7 @@ struct Walk {
 impl Walk {
     fn new() -> Self {
         Self {
-            area: Area::Machine { slices: true },
+            area: Area::Host { slices: true },
             place: Place {
                 owner: Owner::of(OwnerKind::System),
                 level: LimitLevel::Node,
@@ -95,7 +95,7 @@ impl Walk {
     fn enter(&mut self, name: &str, above: &[&str]) {
         let parent = above.last().copied();
         match self.area {
-            Area::Machine { slices } => self.machine(name, above, slices),
+            Area::Host { slices } => self.host(name, above, slices),
             Area::Pods(class) => self.pods(name, parent.unwrap_or_default(), class),
             Area::Pod => self.pod(name),
             Area::Container if pods::is_root(name, parent) => {
@@ -112,10 +112,10 @@ impl Walk {
         }
     }
 
-    fn machine(&mut self, name: &str, above: &[&str], slices: bool) {
+    fn host(&mut self, name: &str, above: &[&str], slices: bool) {
         let parent = above.last().copied();
         let system = || Owner::of(OwnerKind::System);
-        if let Some((runtime, id)) = container(name, above) {
+        if let Some((runtime, id)) = container(name, above, slices) {
             let owner = Owner::container(Some(runtime), id);
             self.now(Area::Container, owner, LimitLevel::Container);
         } else if let Some(owner) = guests::guest(name, above, slices) {
@@ -131,14 +131,14 @@ impl Walk {
             };
             self.now(Area::User(uid), owner, LimitLevel::User);
         } else if slices && names::is_slice(name, parent) {
-            let area = Area::Machine { slices };
+            let area = Area::Host { slices };
             self.now(area, Owner::unit(name), LimitLevel::Slice);
         } else if slices && is_placed_unit(name, parent) && names::scope(name) == Scope::Other {
             self.now(Area::Unit, Owner::unit(name), LimitLevel::Unit);
         } else if parent.is_none() && (name == "slurm" || name.starts_with("slurm_")) {
             self.now(Area::Slurm, system(), LimitLevel::Cgroup);
         } else if parent.is_some() || !self.pod_in_one_name(name) {
-            let area = Area::Machine { slices: false };
+            let area = Area::Host { slices: false };
             self.now(area, system(), LimitLevel::Cgroup);
         }
     }
@@ -150,7 +150,7 @@ impl Walk {
         } else if let Some(found) = pods::class(name, parent).filter(|_| class.is_none()) {
             self.area = Area::Pods(Some(found));
             self.place.level = LimitLevel::Qos;
-            if self.place.owner.unit.is_some() {
+            if self.place.owner.kind == OwnerKind::Unit {
                 self.place.owner = Owner::unit(name);
             }
         } else if (class, name, parent) == (None, "kubepods", "kubepods") {
@@ -292,9 +292,9 @@ impl Walk {
 }
 
 /// A container that is not in a pod.
-fn container<'a>(name: &'a str, above: &[&str]) -> Option<(Runtime, &'a str)> {
+fn container<'a>(name: &'a str, above: &[&str], slices: bool) -> Option<(Runtime, &'a str)> {
     if let Scope::Container(runtime, id) = names::scope(name) {
-        return Some((runtime, id));
+        return (slices && !above.is_empty()).then_some((runtime, id));
     }
     let (runtime, id) = match above {
         ["docker"] => (Runtime::Docker, name),

@@ -397,6 +397,8 @@ fn what_only_looks_like_an_owner() {
         "/system.slice/libpod-web.scope",
         "/foo/{id}",
         "/foo/docker/{id}",
+        "/foo/docker-{id}.scope",
+        "/docker-{id}.scope",
         "/{id}",
         "/docker/buildkit/{id}",
         "/kubepods-pod{u_id}.slice:cri-containerd:{id}:x",

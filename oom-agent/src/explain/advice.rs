@@ -3,10 +3,10 @@
 //! Rests on one fact of the kernel: a charge goes from the cgroup upwards and fails at the first level
 //! without room (`page_counter_try_charge`). So only the limit that was hit gives more room.
 
-use super::{bullet, heading, share::percent, with_article};
+use super::{bullet, heading, level_of, share::percent, with_article};
 use crate::{
-    attribute::{Place, attribute},
-    event::{LimitLevel, OomInstance, Outcome, OwnerKind, Scope},
+    attribute::attribute,
+    event::{LimitLevel, OomInstance, Outcome, Scope},
     sink::{escape::name, flow::Lines, report::chosen, words::Level},
 };
 
@@ -92,7 +92,7 @@ fn of_cgroup(event: &OomInstance) -> Vec<String> {
             let path = limit.cgroup.path.as_deref().map(name);
             told.push(format!(
                 "Not {}: its own limit was not hit. Only a higher limit of {} {} gives more room, or less memory in use by its other members.",
-                victims_own(of_victim.map(|victim| whole(&victim))),
+                victims_own(of_victim.as_ref().map(level_of)),
                 with_article(limit.level),
                 path.as_deref().unwrap_or("(of unknown path)"),
             ));
@@ -125,14 +125,6 @@ fn possessive(level: Option<LimitLevel>) -> &'static str {
         Some(LimitLevel::Pod) => "the pod's",
         Some(LimitLevel::Slice) => "the slice's",
         _ => victims_own(level),
-    }
-}
-
-/// The level of the container, if it is somewhere within one.
-fn whole(place: &Place) -> LimitLevel {
-    match (place.level, place.owner.kind) {
-        (LimitLevel::Nested, OwnerKind::Container) => LimitLevel::Container,
-        (level, _) => level,
     }
 }
 
@@ -193,9 +185,11 @@ mod tests {
         assert!(own.contains("leaks"), "{own}");
         let inner = advice(memcg, Some(&container), &format!("{container}/container"));
         assert_eq!(inner, own, "its runtime's own level in between");
-        let pods = advice(memcg, Some(POD), &container);
-        assert!(pods.starts_with("Not the container's"), "{pods}");
-        assert!(pods.contains("higher limit of the pod"), "{pods}");
+        for victim in [&container, &format!("{container}/container")] {
+            let pods = advice(memcg, Some(POD), victim);
+            assert!(pods.starts_with("Not the container's"), "{pods}");
+            assert!(pods.contains("higher limit of the pod"), "{pods}");
+        }
         assert!(advice(memcg, None, &container).contains("whose"));
         assert!(advice(memcg, Some("/other"), &container).starts_with("It is not known"));
     }

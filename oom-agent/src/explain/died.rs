@@ -1,6 +1,6 @@
 //! Who died, or why nobody did.
 
-use super::{heading, share::of_whole, whole, whole_name, with_article};
+use super::{heading, level_of, share::of_whole, whole, whole_name, with_article};
 use crate::{
     attribute::attribute,
     event::{OomInstance, OomKill, Outcome, Reaper, Role},
@@ -83,7 +83,7 @@ fn victim(lines: &mut Lines, event: &OomInstance, kill: &OomKill) {
         .and_then(|cgroup| cgroup.path.as_deref())
     {
         Some(path) => {
-            let place = with_article(Some(attribute(path).level));
+            let place = with_article(Some(level_of(&attribute(path))));
             line.say("It belonged to")
                 .say(place)
                 .solid(Tone::Plain, &name(path))

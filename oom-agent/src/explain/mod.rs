@@ -11,7 +11,8 @@ mod share;
 mod unusual;
 
 use crate::{
-    event::{KmsgReportState, Limit, LimitLevel, OomInstance, Scope, TimeSource},
+    attribute::Place,
+    event::{KmsgReportState, Limit, LimitLevel, OomInstance, OwnerKind, Scope, TimeSource},
     sink::{
         escape::name,
         flow::{Lines, Tone},
@@ -181,6 +182,14 @@ fn gaps(event: &OomInstance) -> Vec<&'static str> {
         gaps.push("Some rows of the kernel's process table: too many, or not understood.");
     }
     gaps
+}
+
+/// The level of the container, if it is somewhere within one.
+fn level_of(place: &Place) -> LimitLevel {
+    match (place.level, place.owner.kind) {
+        (LimitLevel::Nested, OwnerKind::Container) => LimitLevel::Container,
+        (level, _) => level,
+    }
 }
 
 /// What a cgroup is called.
