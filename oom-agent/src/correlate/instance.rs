@@ -62,6 +62,11 @@ impl Instance {
         }
     }
 
+    /// Whether the kernel has chosen, and nothing has come of it yet.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.decision.is_some() && self.outcome.is_none() && self.kills.is_empty()
+    }
+
     /// Whether it is certain that no further kill belongs to it.
     pub(super) fn single(&self) -> bool {
         self.group_possible == Some(false) && !self.group_notice
