@@ -125,8 +125,9 @@ impl Instance {
                 repeats: kills.iter().map(|kill| kill.repeats()).sum(),
                 kmsg_report: match &self.report {
                     Some(report) if report.complete => KmsgReportState::Full,
-                    _ if by_log > 0 => KmsgReportState::Suppressed,
-                    _ => KmsgReportState::Absent,
+                    Some(_) => KmsgReportState::Partial,
+                    None if by_log > 0 => KmsgReportState::Suppressed,
+                    None => KmsgReportState::Absent,
                 },
                 mismatches,
             },
