@@ -216,15 +216,17 @@ impl Assembler {
 
     /// The state of one caller, made if need be; the one unused for longest makes room.
     fn stream(&mut self, caller: Option<Caller>) -> &mut Stream {
-        let stream = match self.streams.iter().position(|(c, _)| *c == caller) {
-            Some(at) => self.streams.remove(at).1,
-            None => Stream::default(),
-        };
-        if self.streams.len() == MAX_STREAMS {
-            let (_, evicted) = self.streams.remove(0);
-            self.abandoned += u64::from(evicted.open.is_some());
+        if let Some(at) = self.streams.iter().position(|(c, _)| *c == caller) {
+            self.streams[at..].rotate_left(1);
+        } else {
+            if self.streams.len() == MAX_STREAMS {
+                let (_, evicted) = self.streams.remove(0);
+                self.abandoned += u64::from(evicted.open.is_some());
+            }
+            self.streams.push((caller, Stream::default()));
         }
-        &mut self.streams.push_mut((caller, stream)).1
+        let newest = self.streams.len() - 1;
+        &mut self.streams[newest].1
     }
 
     /// The open report of one caller.
