@@ -253,7 +253,7 @@ impl Open {
         report.limit_memory = self.stats.take();
         report.system_memory = self.mem_info.take();
         report.call_trace = self.trace.take();
-        report.allocation = allocation::of(report.call_trace.iter().map(String::as_str));
+        report.allocation = allocation::of(report.call_trace.iter());
         report.scope = report.scope.or(scope(&report));
         Some(report)
     }
