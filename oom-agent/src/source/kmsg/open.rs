@@ -227,7 +227,7 @@ impl Open {
     }
 
     /// The report, now that its victim is known (or that there is none); `None` if it is two.
-    pub(super) fn finish(mut self, victim: Option<(u32, Comm)>) -> Option<KmsgReport> {
+    pub(super) fn finish(mut self: Box<Self>, victim: Option<(u32, Comm)>) -> Option<KmsgReport> {
         if self.mixed {
             return None;
         }
