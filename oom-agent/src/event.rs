@@ -10,8 +10,8 @@ use std::{fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::text::Comm;
 pub use crate::timestamp::Timestamp;
+use crate::{call_trace::CallTrace, text::Comm};
 
 /// Version of this contract, in every event as `schema`.
 pub const SCHEMA: u32 = 1;
@@ -315,7 +315,7 @@ pub struct Trigger {
     pub cpu: Option<u32>,
     /// Functions of its kernel stack as the log names them, the innermost first; empty if the log has
     /// none.
-    pub call_trace: Vec<String>,
+    pub call_trace: CallTrace,
 }
 
 /// What was being allocated when memory ran out, named from the kernel stack.

@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 pub mod allocation;
+pub mod call_trace;
 pub mod cli;
 pub mod clock;
 pub mod correlate;

@@ -4,6 +4,7 @@
 //! `INSTA_UPDATE=always cargo test -p oom-agent --test text` writes the files anew.
 
 use oom_agent::{
+    call_trace::CallTrace,
     event::{
         Allocation, Cgroup, CgroupMemory, Constraint, Counter, Crosscheck, KmsgReportState, Limit,
         LimitSource, Memory, MemoryStat, Mismatch, OomInstance, OomKill, Outcome, Reaper, Role,
@@ -105,7 +106,7 @@ fn trigger(pid: u32, name: &str, path: &str) -> Trigger {
         oom_score_adj: Some(0),
         allocation: Some(Allocation::AnonPageFault),
         cpu: None,
-        call_trace: Vec::new(),
+        call_trace: CallTrace::default(),
     }
 }
 

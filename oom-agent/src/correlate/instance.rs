@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Host, KillKey, kill::Kill, kill::compare, limit};
 use crate::{
+    call_trace::CallTrace,
     clock::Now,
     event::{
         Constraint, Crosscheck, KmsgReportState, Limit, Mismatch, OomInstance, Outcome, SCHEMA,
@@ -254,7 +255,7 @@ impl Instance {
                 .and_then(|mark| mark.allocation)
                 .or(report.and_then(|report| report.allocation)),
             cpu: report.and_then(|report| report.trigger_cpu),
-            call_trace: report.map_or_else(Vec::new, |report| report.call_trace.clone()),
+            call_trace: report.map_or_else(CallTrace::default, |report| report.call_trace.clone()),
         })
     }
 

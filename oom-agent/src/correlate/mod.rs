@@ -119,7 +119,7 @@ pub struct Correlator {
     kmsg_decisions: VecDeque<(u64, InstanceKey)>,
     kmsg_groups: VecDeque<u64>,
     /// "Killed process" lines that wait for their mark.
-    waiting_lines: Vec<(u64, KmsgKill)>,
+    waiting_lines: Vec<(u64, Box<KmsgKill>)>,
     /// Marks of which it is not known yet whether they are kills.
     held_marks: Vec<(u64, Mark)>,
     audit: Audit,
@@ -180,17 +180,10 @@ impl Correlator {
     /// Lets time pass: grace periods end, windows close.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) {
         self.forget(now);
-        let due = |at: u64| at <= now.monotonic_ns || !self.bpf_up;
-        let mut lines = std::mem::take(&mut self.waiting_lines);
-        let mut ready = Vec::new();
-        lines.retain(|(at, line)| {
-            if due(*at) {
-                ready.push(line.clone());
-            }
-            !due(*at)
-        });
-        self.waiting_lines = lines;
-        for line in ready {
+        let bpf_up = self.bpf_up;
+        let due = |at: u64| at <= now.monotonic_ns || !bpf_up;
+        let ready = self.waiting_lines.extract_if(.., |(at, _)| due(*at));
+        for (_, line) in ready.collect::<Vec<_>>() {
             self.unmarked(line, now, out);
         }
         self.drop_held_marks(now);

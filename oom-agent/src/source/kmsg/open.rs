@@ -227,7 +227,7 @@ impl Open {
     }
 
     /// The report, now that its victim is known (or that there is none); `None` if it is two.
-    pub(super) fn finish(mut self, victim: Option<(u32, Comm)>) -> Option<KmsgReport> {
+    pub(super) fn finish(mut self: Box<Self>, victim: Option<(u32, Comm)>) -> Option<KmsgReport> {
         if self.mixed {
             return None;
         }
@@ -253,7 +253,7 @@ impl Open {
         report.limit_memory = self.stats.take();
         report.system_memory = self.mem_info.take();
         report.call_trace = self.trace.take();
-        report.allocation = allocation::of(report.call_trace.iter().map(String::as_str));
+        report.allocation = allocation::of(report.call_trace.iter());
         report.scope = report.scope.or(scope(&report));
         Some(report)
     }
