@@ -57,6 +57,18 @@ fn stamps_of_every_form() {
             None,
             wall(500_000_000, false),
         ),
+        (
+            Dmesg,
+            "2026-11-21T04:21:42.500Z stdout F [  123.456789] m",
+            MONOTONIC,
+            wall(500_000_000, false),
+        ),
+        (
+            Dmesg,
+            "2026-11-21T04:21:42.500Z [  123.456789] m",
+            MONOTONIC,
+            wall(500_000_000, false),
+        ),
         (Dmesg, "[  +0.000001] m", None, None),
         (Dmesg, "[Nov21 04:21] m", None, None),
         (Console, "login: [  123.456789] m", MONOTONIC, None),

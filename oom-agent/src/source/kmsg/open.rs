@@ -239,8 +239,8 @@ impl Open {
             self.names(&summary, Some(comm));
         }
         let mut report = self.report;
-        // Where nobody can be killed there is no summary.
-        if self.end == End::None {
+        // Where nobody can be killed there is no summary, and hostile names may hide the limit in it.
+        if !report.global {
             report.oom_memcg = report.oom_memcg.or(self.stats_of);
         }
         report.complete |= victim.is_none() && report.trigger_comm.is_some();
