@@ -37,6 +37,7 @@ const fn wall(ns: i64, assumed: bool) -> Option<Wall> {
 const MONOTONIC: Option<u64> = Some(123_456_789_000);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn stamps_of_every_form() {
     use Format::{Console, Dmesg, Json, Kmsg, Syslog};
     type Case = (Format, &'static str, Option<u64>, Option<Wall>);
