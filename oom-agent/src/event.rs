@@ -10,8 +10,8 @@ use std::{fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::text::Comm;
 pub use crate::timestamp::Timestamp;
+use crate::{call_trace::CallTrace, text::Comm};
 
 /// Version of this contract, in every event as `schema`.
 pub const SCHEMA: u32 = 1;
@@ -410,7 +410,7 @@ pub struct Trigger {
     pub cpu: Option<u32>,
     /// Functions of its kernel stack as the log names them, the innermost first; empty if the log has
     /// none.
-    pub call_trace: Vec<String>,
+    pub call_trace: CallTrace,
 }
 
 /// What was being allocated when memory ran out, named from the kernel stack.
@@ -505,6 +505,23 @@ pub struct CgroupMemory {
     pub kmem: Option<Counter>,
     /// What it was made of.
     pub stat: MemoryStat,
+}
+
+impl CgroupMemory {
+    /// All kernel memory: where the kernel gives no sum, that of the parts it gives.
+    #[must_use]
+    pub fn kernel_bytes(&self) -> Option<u64> {
+        let stat = &self.stat;
+        let parts = [
+            stat.kernel_stack_bytes,
+            stat.pagetables_bytes,
+            stat.slab_reclaimable_bytes,
+            stat.slab_unreclaimable_bytes,
+        ];
+        stat.kernel_bytes
+            .or(self.kmem.map(|kmem| kmem.usage_bytes))
+            .or_else(|| parts.into_iter().flatten().reduce(u64::saturating_add))
+    }
 }
 
 /// A `page_counter` as the log prints it.
@@ -697,7 +714,9 @@ pub struct Crosscheck {
 pub enum KmsgReportState {
     /// Header, summary and kill line.
     Full,
-    /// The kill line alone: the kernel's rate limit swallowed the rest.
+    /// A part of it: the rest was lost on the way, or is not in the log that was read.
+    Partial,
+    /// The kill line alone, as where the kernel's rate limit (10 reports in 5 s) swallows the rest.
     Suppressed,
     /// Nothing: not readable, or lost before it was read.
     Absent,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
+    call_trace::CallTrace,
     event::{
         Allocation, Cgroup, CgroupMemory, Constraint, Memory, Reaper, Role, Scope, Source,
         SystemMemory, TaskRow, Victim,
@@ -324,7 +325,7 @@ pub struct KmsgReport {
     /// The kernel's release, from the same line.
     pub kernel: Option<String>,
     /// Functions of the trigger's kernel stack, the innermost first.
-    pub call_trace: Vec<String>,
+    pub call_trace: CallTrace,
     /// What was being allocated, from that stack.
     pub allocation: Option<Allocation>,
     /// The process table.

@@ -14,6 +14,7 @@
 
 pub mod allocation;
 pub mod attribute;
+pub mod call_trace;
 pub mod cli;
 pub mod clock;
 pub mod correlate;

@@ -5,6 +5,7 @@
 
 use oom_agent::{
     attribute::attribute,
+    call_trace::CallTrace,
     event::{
         Allocation, Cgroup, CgroupMemory, Constraint, Counter, Crosscheck, KmsgReportState, Limit,
         LimitSource, Memory, MemoryStat, Mismatch, OomInstance, OomKill, Outcome, Reaper, Role,
@@ -107,7 +108,7 @@ fn trigger(pid: u32, name: &str, path: &str) -> Trigger {
         oom_score_adj: Some(0),
         allocation: Some(Allocation::AnonPageFault),
         cpu: None,
-        call_trace: Vec::new(),
+        call_trace: CallTrace::default(),
     }
 }
 

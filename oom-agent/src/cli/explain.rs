@@ -14,7 +14,7 @@ use super::{EXIT_FAILED, fail, log::LogArgs};
 use crate::{
     event::{Event, OomInstance},
     explain::explain,
-    offline::{self, Input, Sink},
+    offline::{self, Input, Sink, Summary},
     sink::{text::TextStyle, units::count},
 };
 
@@ -60,10 +60,10 @@ pub(super) fn main(args: ExplainArgs) -> ExitCode {
             _ => fail(error),
         };
     }
-    if let Err(error) = read {
-        return fail(&error);
+    match read {
+        Ok(summary) => teller.conclude(&summary),
+        Err(error) => fail(&error),
     }
-    teller.conclude()
 }
 
 /// Chooses what is told. Keeps one report at most, however long the log is.
@@ -118,12 +118,20 @@ impl Teller {
     }
 
     /// What else there is to tell, or why nothing was told.
-    fn conclude(&self) -> ExitCode {
+    fn conclude(&self, summary: &Summary) -> ExitCode {
         let fitting = self
             .pid
             .map_or_else(String::new, |pid| format!(" in which {pid} died"));
         match (self.seen, self.report) {
-            (0, _) => eprintln!("oom-agent: no OOM report{fitting} found"),
+            (0, _) => {
+                eprintln!("oom-agent: no OOM report{fitting} found");
+                if summary.abandoned > 0 {
+                    let cut = count(summary.abandoned, "report ends", "reports end");
+                    eprintln!(
+                        "oom-agent: {cut} before anybody is killed: the rest is not in the log"
+                    );
+                }
+            }
             (seen, Some(wanted)) if seen < wanted => eprintln!(
                 "oom-agent: no report {wanted}: there {} {}{fitting}",
                 if seen == 1 { "is" } else { "are" },

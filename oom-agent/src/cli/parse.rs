@@ -1,7 +1,7 @@
 //! `oom-agent parse`.
 
 use std::{
-    io::{self, BufWriter, ErrorKind, IsTerminal, Read, Stdout, Write},
+    io::{self, ErrorKind, IsTerminal, Read, Write},
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -24,6 +24,9 @@ use crate::{
 
 /// A file that is read in less than a second needs no progress bar.
 const LONG: u64 = 256 << 20;
+
+/// Bytes that are written at once, at least.
+const CHUNK: usize = 1 << 16;
 
 #[derive(Debug, Args)]
 pub(super) struct ParseArgs {
@@ -70,8 +73,8 @@ struct Failed;
 /// Standard output, and what is said on stderr beside it.
 struct Output {
     renderer: Renderer,
-    stdout: BufWriter<Stdout>,
     terminal: bool,
+    /// Events that have not been written.
     rendered: Vec<u8>,
     verbose: bool,
     /// The file that is being read, as messages name it.
@@ -86,7 +89,6 @@ impl Output {
     fn new(format: Format, verbose: bool) -> Self {
         Self {
             renderer: Renderer::new(format),
-            stdout: BufWriter::with_capacity(1 << 16, io::stdout()),
             terminal: io::stdout().is_terminal(),
             rendered: Vec::new(),
             verbose,
@@ -139,21 +141,13 @@ impl Output {
         }
     }
 
-    fn write(&mut self) {
-        let (stdout, rendered, terminal) = (&mut self.stdout, &self.rendered, self.terminal);
-        let written = self.bar.suspend(|| {
-            stdout.write_all(rendered)?;
-            if terminal { stdout.flush() } else { Ok(()) }
-        });
-        self.note(written);
-    }
-
     fn flush(&mut self) {
-        let flushed = self.stdout.flush();
-        self.note(flushed);
-    }
-
-    fn note(&mut self, written: io::Result<()>) {
+        let written = self.bar.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&self.rendered)?;
+            stdout.flush()
+        });
+        self.rendered.clear();
         if let Err(error) = written
             && !self.gone
         {
@@ -165,9 +159,10 @@ impl Output {
 
 impl Sink for Output {
     fn event(&mut self, event: Event) -> ControlFlow<()> {
-        self.rendered.clear();
         self.renderer.render(&event, &mut self.rendered);
-        self.write();
+        if self.terminal || self.rendered.len() >= CHUNK {
+            self.flush();
+        }
         if self.gone {
             ControlFlow::Break(())
         } else {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Host, KillKey, kill::Kill, kill::compare, limit};
 use crate::{
+    call_trace::CallTrace,
     clock::Now,
     event::{
         Constraint, Crosscheck, KmsgReportState, Limit, Mismatch, OomInstance, Outcome, SCHEMA,
@@ -60,6 +61,11 @@ impl Instance {
             followed: false,
             closed: false,
         }
+    }
+
+    /// Whether the kernel has chosen, and nothing has come of it yet.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.decision.is_some() && self.outcome.is_none() && self.kills.is_empty()
     }
 
     /// Whether it is certain that no further kill belongs to it.
@@ -120,8 +126,9 @@ impl Instance {
                 repeats: kills.iter().map(|kill| kill.repeats()).sum(),
                 kmsg_report: match &self.report {
                     Some(report) if report.complete => KmsgReportState::Full,
-                    _ if by_log > 0 => KmsgReportState::Suppressed,
-                    _ => KmsgReportState::Absent,
+                    Some(_) => KmsgReportState::Partial,
+                    None if by_log > 0 => KmsgReportState::Suppressed,
+                    None => KmsgReportState::Absent,
                 },
                 mismatches,
             },
@@ -248,7 +255,7 @@ impl Instance {
                 .and_then(|mark| mark.allocation)
                 .or(report.and_then(|report| report.allocation)),
             cpu: report.and_then(|report| report.trigger_cpu),
-            call_trace: report.map_or_else(Vec::new, |report| report.call_trace.clone()),
+            call_trace: report.map_or_else(CallTrace::default, |report| report.call_trace.clone()),
         })
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Kill {
     pub(super) instance: InstanceKey,
     pub(super) role: Role,
     pub(super) mark: Option<Mark>,
-    pub(super) line: Option<KmsgKill>,
+    pub(super) line: Option<Box<KmsgKill>>,
     /// What the `oom_reaper` has said of it.
     pub(super) reaper: Option<Reaper>,
     /// Marks with a kill's stack, and "Killed process" lines, for this one process.
@@ -65,7 +65,12 @@ impl Kill {
     }
 
     /// Without BPF evidence the identity is the log record: boot and sequence number.
-    pub(super) fn from_line(boot: &str, instance: InstanceKey, line: KmsgKill, now: Now) -> Self {
+    pub(super) fn from_line(
+        boot: &str,
+        instance: InstanceKey,
+        line: Box<KmsgKill>,
+        now: Now,
+    ) -> Self {
         Self {
             id: format!("{boot}-kmsg{}", line.seq).into(),
             time: now.wall(line.monotonic_ns),

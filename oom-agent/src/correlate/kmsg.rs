@@ -11,7 +11,7 @@ impl Correlator {
     pub(super) fn kmsg(&mut self, evidence: KmsgEvidence, now: Now, out: &mut Vec<Event>) {
         let counts = &mut self.audit.counts;
         match evidence {
-            KmsgEvidence::Killed(line) => self.killed(*line, now, out),
+            KmsgEvidence::Killed(line) => self.killed(line, now, out),
             KmsgEvidence::GroupKill { decision, .. } => self.group_kill(decision, now),
             KmsgEvidence::AlreadyExiting { end, tid, .. } => self.exiting(end, tid, now),
             KmsgEvidence::NoVictim(end) => self.without_kill(Outcome::NoVictim, end, now),
@@ -45,7 +45,7 @@ impl Correlator {
         }
     }
 
-    fn killed(&mut self, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+    fn killed(&mut self, line: Box<KmsgKill>, now: Now, out: &mut Vec<Event>) {
         if let Some(key) = self.kill_named_by(&line) {
             self.confirm(key, line, now);
             return;
@@ -83,7 +83,7 @@ impl Correlator {
     }
 
     /// The log confirms a kill.
-    pub(super) fn confirm(&mut self, key: KillKey, line: KmsgKill, now: Now) {
+    pub(super) fn confirm(&mut self, key: KillKey, line: Box<KmsgKill>, now: Now) {
         let Some(kill) = self.kills.get_mut(&key) else {
             return;
         };
@@ -115,7 +115,13 @@ impl Correlator {
     }
 
     /// A mark that had not counted as a kill was one: the log says so.
-    fn kill_after_all(&mut self, mut mark: Mark, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+    fn kill_after_all(
+        &mut self,
+        mut mark: Mark,
+        line: Box<KmsgKill>,
+        now: Now,
+        out: &mut Vec<Event>,
+    ) {
         mark.verdict = Verdict::Kill;
         mark.role = Some(line.role);
         let deadline = now.monotonic_ns;
@@ -159,7 +165,7 @@ impl Correlator {
 
     /// A line that has waited in vain for its mark. The line before may have been of the same kill: a
     /// group's first victim is named twice.
-    pub(super) fn unmarked(&mut self, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+    pub(super) fn unmarked(&mut self, line: Box<KmsgKill>, now: Now, out: &mut Vec<Event>) {
         match self.kill_named_by(&line) {
             Some(key) => self.confirm(key, line, now),
             None => self.kill_from_log(line, now, out),
@@ -167,7 +173,7 @@ impl Correlator {
     }
 
     /// A kill that only the log shows.
-    pub(super) fn kill_from_log(&mut self, line: KmsgKill, now: Now, out: &mut Vec<Event>) {
+    pub(super) fn kill_from_log(&mut self, line: Box<KmsgKill>, now: Now, out: &mut Vec<Event>) {
         let decision = line.decision;
         let member_of = self.instance_of_log(decision).filter(|key| {
             line.role == Role::GroupMember

@@ -37,6 +37,8 @@ pub struct Timing {
     pub window_ns: u64,
     /// A "Killed process" line waits this long for the mark that must have preceded it.
     pub grace_ns: u64,
+    /// A decision waits this long for its mark or its kill.
+    pub decision_ns: u64,
     /// A group kill is complete when nothing has followed for this long.
     pub settle_ns: u64,
     /// Kills are remembered this long after their instance closed, to know late lines and repeats.
@@ -50,6 +52,7 @@ impl Default for Timing {
         Self {
             window_ns: 2_000_000_000,
             grace_ns: 250_000_000,
+            decision_ns: 60_000_000_000,
             settle_ns: 250_000_000,
             memory_ns: 60_000_000_000,
             memory_kills: 65_536,
@@ -116,7 +119,7 @@ pub struct Correlator {
     kmsg_decisions: VecDeque<(u64, InstanceKey)>,
     kmsg_groups: VecDeque<u64>,
     /// "Killed process" lines that wait for their mark.
-    waiting_lines: Vec<(u64, KmsgKill)>,
+    waiting_lines: Vec<(u64, Box<KmsgKill>)>,
     /// Marks of which it is not known yet whether they are kills.
     held_marks: Vec<(u64, Mark)>,
     audit: Audit,
@@ -177,17 +180,10 @@ impl Correlator {
     /// Lets time pass: grace periods end, windows close.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) {
         self.forget(now);
-        let due = |at: u64| at <= now.monotonic_ns || !self.bpf_up;
-        let mut lines = std::mem::take(&mut self.waiting_lines);
-        let mut ready = Vec::new();
-        lines.retain(|(at, line)| {
-            if due(*at) {
-                ready.push(line.clone());
-            }
-            !due(*at)
-        });
-        self.waiting_lines = lines;
-        for line in ready {
+        let bpf_up = self.bpf_up;
+        let due = |at: u64| at <= now.monotonic_ns || !bpf_up;
+        let ready = self.waiting_lines.extract_if(.., |(at, _)| due(*at));
+        for (_, line) in ready.collect::<Vec<_>>() {
             self.unmarked(line, now, out);
         }
         self.drop_held_marks(now);
@@ -320,6 +316,15 @@ impl Correlator {
     /// When an instance may be closed: now (0), when its group has settled, or at the window's end.
     fn closes_at(&self, instance: &Instance) -> u64 {
         let last = instance.opened_ns + self.timing.window_ns;
+        if instance.is_undecided() {
+            // Before it marks anybody the kernel prints its report, and a slow console holds it up for
+            // seconds. A later decision proves that no mark will come; if one was lost, the log may tell.
+            return match (instance.followed, instance.ring_lost) {
+                (true, 0) => 0,
+                (true, _) => last,
+                (false, _) => instance.opened_ns + self.timing.decision_ns,
+            };
+        }
         if instance.kills.is_empty() {
             return last.min(instance.active_ns + self.timing.settle_ns);
         }

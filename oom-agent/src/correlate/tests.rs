@@ -369,6 +369,27 @@ fn orders_and_losses() {
             "K50 I[50]",
         ),
         (
+            "a decision, and a console that takes its time before the mark",
+            both,
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (900, Evidence::Counter { oom_kill: 1000 }),
+                (9000, bpf(mark(9000, 50))),
+                (9001, log(9000, 50)),
+            ],
+            "K50 I[50]",
+        ),
+        (
+            "a decision that came to nothing, and the next one",
+            (true, false),
+            vec![
+                (1, decision(1, &mark(1, 50))),
+                (900, decision(900, &mark(900, 51))),
+                (900, bpf(mark(900, 51))),
+            ],
+            "I!AlreadyExiting K51 I[51]",
+        ),
+        (
             "a decision whose mark was lost",
             both,
             vec![(1, decision(1, &mark(1, 50))), (2, log(1, 50))],
@@ -555,7 +576,7 @@ fn orders_and_losses() {
         for (ms, evidence) in steps {
             bench.at(ms, evidence);
         }
-        bench.pass(300).pass(2500).pass(6000);
+        bench.pass(300).pass(2500).pass(6000).pass(70_000);
         assert_eq!(bench.story(), expected, "{name}");
         assert!(bench.correlator.is_quiet(), "{name}");
     }

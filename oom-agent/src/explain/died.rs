@@ -1,6 +1,6 @@
 //! Who died, or why nobody did.
 
-use super::{heading, level_of, share::of_whole, whole, whole_name, with_article};
+use super::{heading, level_of, share::of_whole, whole_and_name, with_article};
 use crate::{
     attribute::attribute,
     event::{OomInstance, OomKill, Outcome, Reaper, Role},
@@ -34,11 +34,13 @@ pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
 pub(super) fn headline(lines: &mut Lines, event: &OomInstance) {
     let line = lines.head();
     match (event.time, event.monotonic_ns) {
-        (Some(_), _) => line.say("On").solid(Tone::Strong, &time(event.time, None)),
+        (Some(_), _) => line
+            .say("On")
+            .solid(Tone::Strong, &time(event.time, event.time_source, None)),
         (None, Some(ns)) => line
             .solid(Tone::Strong, &duration(ns))
             .say("after the machine was started")
-            .solid(Tone::Faint, &time(None, Some(ns))),
+            .solid(Tone::Faint, &time(None, None, Some(ns))),
         (None, None) => line.say("At a time that the log does not tell"),
     };
     if let Some(node) = &event.node {
@@ -54,9 +56,7 @@ fn nobody(outcome: Option<Outcome>) -> &'static str {
             "Nobody was killed: the process that the kernel chose was exiting already, and was let finish."
         }
         Some(Outcome::NoVictim) => "Nobody: there was no process that the kernel may kill.",
-        Some(Outcome::Panic) => {
-            "Everybody: the kernel panicked instead of killing (vm.panic_on_oom)."
-        }
+        Some(Outcome::Panic) => "Everybody: the kernel panicked instead of killing.",
         None => "Unknown: the kernel chose somebody, but the record of what came of it was lost.",
     }
 }
@@ -111,12 +111,14 @@ fn held(line: &mut Line, event: &OomInstance, kill: &OomKill) {
         return;
     };
     line.say("It held").solid(Tone::Strong, &bytes(resident));
-    if let Some(share) = of_whole(resident, whole(event)) {
+    if let Some((whole, name)) = whole_and_name(event)
+        && let Some(share) = of_whole(resident, Some(whole))
+    {
         line.glue(",")
             .solid(Tone::Plain, &share)
             .say("of")
-            .say(whole_name(event));
-        if whole(event).is_some_and(|whole| resident > whole) {
+            .say(name);
+        if resident > whole {
             line.glue(":")
                 .say("what it shares with others may be charged elsewhere");
         }

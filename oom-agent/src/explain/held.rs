@@ -84,7 +84,7 @@ fn kinds(event: &OomInstance) -> Vec<(&'static str, u64)> {
             ("anonymous", stat.anon_bytes),
             ("page cache", cache),
             ("shared memory and tmpfs", stat.shmem_bytes),
-            ("kernel memory", super::unusual::kernel_bytes(event)),
+            ("kernel memory", memory.kernel_bytes()),
             ("in swap", stat.swap_bytes),
         ]
     } else if let Some(memory) = &event.system_memory {

@@ -17,7 +17,7 @@ use crate::{
         escape::name,
         flow::{Lines, Tone},
         owner,
-        report::{asker_name, chosen, is_the_asker},
+        report::{Asked, asker_name, chosen},
         text::TextStyle,
         units::{bytes, grouped},
         words,
@@ -52,23 +52,25 @@ pub fn explain(event: &OomInstance, style: TextStyle, out: &mut String) {
     }
 }
 
-/// All that shares are taken of: what was charged to the limit, else the limit, else the machine.
+/// All that shares are taken of.
 fn whole(event: &OomInstance) -> Option<u64> {
-    let machine = || event.system_memory.as_ref()?.ram_bytes;
-    match &event.limit {
-        Some(limit) => limit.limit_bytes.or(limit.usage_bytes),
-        None if event.scope == Some(Scope::Memcg) => None,
-        None => machine(),
-    }
+    Some(whole_and_name(event)?.0)
 }
 
-/// What [`whole`] is called.
-fn whole_name(event: &OomInstance) -> &'static str {
-    if event.limit.is_some() {
-        "the limit"
-    } else {
-        "the machine's memory"
-    }
+/// The limit, else what was in use under it, else the machine's memory; and what that is called.
+fn whole_and_name(event: &OomInstance) -> Option<(u64, &'static str)> {
+    let Some(limit) = &event.limit else {
+        let ram = event.system_memory.as_ref()?.ram_bytes?;
+        return (event.scope != Some(Scope::Memcg)).then_some((ram, "the machine's memory"));
+    };
+    // On cgroup v1 the limit of memory and swap together may be the one that was hit.
+    let counters = event.limit_memory.as_ref();
+    let memsw = counters.and_then(|memory| memory.memsw?.limit_bytes);
+    limit
+        .limit_bytes
+        .map(|bytes| (bytes, "the limit"))
+        .or(memsw.map(|bytes| (bytes, "the limit of memory and swap")))
+        .or(limit.usage_bytes.map(|bytes| (bytes, "what was in use")))
 }
 
 fn heading(lines: &mut Lines, text: &str) {
@@ -87,20 +89,22 @@ fn asked(lines: &mut Lines, event: &OomInstance) {
         asker_name(line, trigger).glue(".");
         return;
     }
-    let itself = event.kills.iter().any(|kill| is_the_asker(trigger, kill));
+    let relation = Asked::by(trigger, event);
     asker_name(line, trigger);
-    if itself {
-        line.glue(",").say(if event.kills.len() == 1 {
-            "the victim itself"
-        } else {
-            "one of the killed"
-        });
+    match (relation, event.kills.len()) {
+        (_, 0) | (Asked::Other, _) => {}
+        (Asked::Victim, 1) => _ = line.glue(",").say("the victim itself"),
+        (Asked::Victim, _) => _ = line.glue(",").say("one of the killed"),
+        (Asked::Unknown, _) => {
+            line.glue(",")
+                .say("a thread of the victim or of another process: the log names only threads");
+        }
     }
     if let Some(allocation) = trigger.allocation {
         line.glue(",").say(words::allocation(allocation));
     }
     line.glue(".");
-    if !itself && !event.kills.is_empty() {
+    if relation == Asked::Other && !event.kills.is_empty() {
         line.say(
             "It is not to blame for that: it was the one that asked when there was nothing left.",
         );
@@ -170,8 +174,11 @@ fn gaps(event: &OomInstance) -> Vec<&'static str> {
     if limit || event.trigger.is_none() {
         gaps.push(match event.crosscheck.kmsg_report {
             KmsgReportState::Full => "Some of it: the kernel's report does not tell it.",
+            KmsgReportState::Partial => {
+                "Some of it: the log has only a part of the kernel's report."
+            }
             KmsgReportState::Suppressed => {
-                "Who asked, and which limit it was: the kernel did not print its report."
+                "Who asked, and which limit it was: the log has the kill alone."
             }
             KmsgReportState::Absent => {
                 "Who asked, and which limit it was: there was no log to read it from."

@@ -4,7 +4,9 @@
 
 use super::{bullet, heading, share::percent, whole};
 use crate::{
-    event::{Allocation, Counter, KmsgReportState, OomInstance, Reaper, Scope, TaskRow},
+    event::{
+        Allocation, CgroupMemory, Counter, KmsgReportState, OomInstance, Reaper, Scope, TaskRow,
+    },
     sink::{
         escape::name,
         flow::Lines,
@@ -204,21 +206,6 @@ fn other_limits(event: &OomInstance) -> Vec<Finding> {
     .collect()
 }
 
-/// All kernel memory of the limit's cgroup; where the kernel gives no sum, that of its parts.
-pub(super) fn kernel_bytes(event: &OomInstance) -> Option<u64> {
-    let memory = event.limit_memory.as_ref()?;
-    let stat = &memory.stat;
-    let parts = [
-        stat.kernel_stack_bytes,
-        stat.pagetables_bytes,
-        stat.slab_reclaimable_bytes,
-        stat.slab_unreclaimable_bytes,
-    ];
-    stat.kernel_bytes
-        .or(memory.kmem.map(|kmem| kmem.usage_bytes))
-        .or_else(|| parts.into_iter().flatten().reduce(u64::saturating_add))
-}
-
 /// Kinds of memory with an uncommon share.
 fn kinds(event: &OomInstance) -> Vec<Finding> {
     type Make = fn(u64, u64) -> Finding;
@@ -230,17 +217,20 @@ fn kinds(event: &OomInstance) -> Vec<Finding> {
     let system = event.system_memory.clone().unwrap_or_default();
     let sum = |parts: [Option<u64>; 2]| parts.into_iter().flatten().reduce(u64::saturating_add);
     let in_cgroup = event.limit_memory.is_some();
+    let kernel = event
+        .limit_memory
+        .as_ref()
+        .and_then(CgroupMemory::kernel_bytes);
     let of = |cgroup: Option<u64>, machine: Option<u64>| if in_cgroup { cgroup } else { machine };
     let cache = stat
         .file_bytes
         .map(|file| file.saturating_sub(stat.shmem_bytes.unwrap_or(0)));
     let dirty = sum([stat.file_dirty_bytes, stat.file_writeback_bytes]);
     let cases: [(Option<u64>, u64, Make); 7] = [
-        (
-            kernel_bytes(event).filter(|_| in_cgroup),
-            MUCH,
-            |bytes, percent| Finding::Kernel { bytes, percent },
-        ),
+        (kernel, MUCH, |bytes, percent| Finding::Kernel {
+            bytes,
+            percent,
+        }),
         (
             of(None, system.slab_unreclaimable_bytes),
             MUCH,
@@ -387,7 +377,7 @@ fn words(finding: &Finding) -> String {
             count(*fields, "fact", "facts")
         ),
         Finding::Suppressed => {
-            "The kernel did not print its report: it prints at most 10 in 5 seconds, so there were many kills.".to_owned()
+            "The log has the kill alone. The kernel prints at most 10 reports in 5 seconds, so there may have been many kills.".to_owned()
         }
     }
 }

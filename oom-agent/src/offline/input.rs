@@ -76,6 +76,17 @@ const UNFIT: &[(&[u8], &str, &str)] = &[
     ),
 ];
 
+const UTF16: (&[u8], &str, &str) = (
+    b"",
+    "encoded as UTF-16",
+    "use `iconv -f UTF-16 -t UTF-8 FILE | oom-agent parse -`",
+);
+
+/// A byte order mark and a character of ASCII.
+fn is_utf16(begin: &[u8]) -> bool {
+    matches!(begin, [0xff, 0xfe, _, 0, ..] | [0xfe, 0xff, 0, _, ..])
+}
+
 const GZIP: &[u8] = b"\x1f\x8b";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -115,8 +126,8 @@ impl Input {
             path: path.to_owned(),
             source,
         })?;
-        if let Some((_, what, instead)) = UNFIT.iter().find(|(begin, ..)| magic.starts_with(begin))
-        {
+        let unfit = UNFIT.iter().find(|(begin, ..)| magic.starts_with(begin));
+        if let Some((_, what, instead)) = unfit.or(is_utf16(&magic).then_some(&UTF16)) {
             return Err(InputError::Unfit {
                 path: path.to_owned(),
                 what,

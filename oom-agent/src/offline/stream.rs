@@ -60,6 +60,12 @@ pub(super) struct Stream {
     last_record: Option<(u64, u64)>,
     /// Of lines that instances may be made of, by their number.
     stamps: VecDeque<(u64, Stamps)>,
+    /// Number of the last message.
+    seq: u64,
+    /// The last line with a stamp of the kernel's.
+    last_ns: Option<u64>,
+    last_text: Vec<u8>,
+    doubled: u64,
     evidence: Vec<KmsgEvidence>,
     events: Vec<Event>,
 }
@@ -91,6 +97,10 @@ impl Stream {
             by_record: named.is_some(),
             last_record: None,
             stamps: VecDeque::new(),
+            seq: 0,
+            last_ns: None,
+            last_text: Vec::new(),
+            doubled: 0,
             evidence: Vec::new(),
             events: Vec::new(),
         };
@@ -126,9 +136,14 @@ impl Stream {
     ) -> ControlFlow<(), bool> {
         self.used = line.number;
         let at_ns = self.clock.now_ns();
+        if self.is_doubled(head) {
+            self.doubled += 1;
+            return ControlFlow::Continue(true);
+        }
         self.gap(head, line.number);
+        self.seq = head.seq.filter(|_| self.by_record).unwrap_or(line.number);
         let meta = Meta {
-            seq: head.seq.filter(|_| self.by_record).unwrap_or(line.number),
+            seq: self.seq,
             monotonic_ns: at_ns,
             caller: head.caller,
         };
@@ -142,6 +157,21 @@ impl Stream {
         let told = self.messages.push(message, &mut self.evidence);
         self.settle(Stamps::of(head), at_ns, Some(line), sink)?;
         ControlFlow::Continue(told)
+    }
+
+    /// Whether this is the line before once more: two loggers may write to one file. The kernel's stamp has
+    /// microseconds, and in one of them it does not print the same again.
+    fn is_doubled(&mut self, head: &Head<'_>) -> bool {
+        let Some(ns) = head.monotonic_ns else {
+            return false;
+        };
+        if self.last_ns == Some(ns) && self.last_text == *head.text && head.seq.is_none() {
+            return true;
+        }
+        self.last_ns = Some(ns);
+        self.last_text.clear();
+        self.last_text.extend_from_slice(&head.text);
+        false
     }
 
     /// A line of a record that is no message of its own.
@@ -192,11 +222,7 @@ impl Stream {
                 }
             }
             if let (Some(why), Some(line)) = (oddity(&piece), line) {
-                sink.odd(OddLine {
-                    number: line.line,
-                    text: line.text,
-                    why,
-                });
+                sink.odd(self.odd_line(&piece, line, why));
             }
             self.correlator
                 .observe(Evidence::Kmsg(piece), now, &mut self.events);
@@ -204,6 +230,21 @@ impl Stream {
         // Its room is used again.
         self.evidence = evidence;
         self.hand_over(sink)
+    }
+
+    /// A line that was printed piecemeal and never ended is known for what it is only later.
+    fn odd_line<'a>(&self, piece: &KmsgEvidence, line: Numbered<'a>, why: Oddity) -> OddLine<'a> {
+        let earlier =
+            matches!(piece, KmsgEvidence::Malformed { seq: Some(seq) } if *seq != self.seq);
+        OddLine {
+            number: line.line,
+            text: if earlier {
+                b"(ends a line in pieces that is not whole)"
+            } else {
+                line.text
+            },
+            why,
+        }
     }
 
     fn hand_over(&mut self, sink: &mut impl Sink) -> ControlFlow<()> {
@@ -239,6 +280,7 @@ impl Stream {
             enough @ ControlFlow::Break(()) => enough,
         };
         summary.add(self.correlator.counts(), before + abandoned);
+        summary.doubled += self.doubled;
         flow
     }
 

@@ -33,6 +33,8 @@ pub struct Summary {
     pub abandoned: u64,
     /// Records that are missing between two that were read; the least that can be missing.
     pub lost: u64,
+    /// Lines that stand twice in a row, by two loggers; read once.
+    pub doubled: u64,
     /// Lines longer than 64 KiB, of which the beginning was read.
     pub cut_lines: u64,
 }
@@ -64,6 +66,7 @@ impl Summary {
             repeats,
             abandoned,
             lost,
+            doubled,
             cut_lines,
         } = other;
         self.format = None;
@@ -77,6 +80,7 @@ impl Summary {
         self.repeats += repeats;
         self.abandoned += abandoned;
         self.lost += lost;
+        self.doubled += doubled;
         self.cut_lines += cut_lines;
     }
 }
@@ -96,6 +100,7 @@ impl fmt::Display for Summary {
             ("repeats", self.repeats),
             ("abandoned_reports", self.abandoned),
             ("lost", self.lost),
+            ("doubled_lines", self.doubled),
             ("cut_lines", self.cut_lines),
         ];
         for (name, count) in rare.into_iter().filter(|(_, count)| *count > 0) {

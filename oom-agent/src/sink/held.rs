@@ -12,12 +12,11 @@ use crate::event::{CgroupMemory, SystemMemory};
 pub(super) fn cgroup(lines: &mut Lines, memory: &CgroupMemory) {
     let stat = &memory.stat;
     let swap = memory.swap.map(|swap| swap.usage_bytes).or(stat.swap_bytes);
-    let slab = both(stat.slab_reclaimable_bytes, stat.slab_unreclaimable_bytes);
     let parts = [
         (stat.anon_bytes, "anonymous", true),
         (stat.file_bytes, "file", true),
         (stat.shmem_bytes, "of it shared", false),
-        (stat.kernel_bytes.or(slab), "kernel", false),
+        (memory.kernel_bytes(), "kernel", false),
         (stat.sock_bytes, "socket buffers", false),
         (swap, "in swap", false),
     ];

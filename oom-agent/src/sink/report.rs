@@ -58,8 +58,11 @@ fn headline(line: &mut Line, event: &OomInstance, victim: Option<&OomKill>) {
         Some(Outcome::Killed | Outcome::Panic) => Tone::Alarm,
         Some(Outcome::AlreadyExiting | Outcome::NoVictim) | None => Tone::Caution,
     };
-    line.solid(Tone::Faint, &time(event.time, event.monotonic_ns))
-        .solid(tone, "OOM REPORT");
+    line.solid(
+        Tone::Faint,
+        &time(event.time, event.time_source, event.monotonic_ns),
+    )
+    .solid(tone, "OOM REPORT");
     let cause = words::cause(event.scope);
     match (event.outcome, victim) {
         (Some(Outcome::Killed), Some(kill)) if event.kills.len() == 1 => {
@@ -81,7 +84,7 @@ fn headline(line: &mut Line, event: &OomInstance, victim: Option<&OomKill>) {
         (Some(Outcome::Panic), _) => line
             .say(cause)
             .glue(";")
-            .say("the kernel panics instead of killing (vm.panic_on_oom)"),
+            .say("the kernel panics instead of killing"),
         (None, _) => line
             .say(cause)
             .glue(";")
@@ -187,12 +190,15 @@ fn asker(lines: &mut Lines, event: &OomInstance) {
     if event.scope == Some(Scope::Sysrq) {
         line.say("sysrq-f, in");
     }
-    let victim = event.kills.iter().find(|kill| is_the_asker(trigger, kill));
-    match (victim, event.kills.len()) {
-        (Some(_), 1) => line.say("the victim itself"),
-        (Some(_), _) => asker_name(line, trigger).glue(",").say("one of the killed"),
-        (None, 0) => asker_name(line, trigger),
-        (None, _) => asker_name(line, trigger).glue(",").say("another process"),
+    let relation = Asked::by(trigger, event);
+    match (relation, event.kills.len()) {
+        (_, 0) => asker_name(line, trigger),
+        (Asked::Victim, 1) => line.say("the victim itself"),
+        (Asked::Victim, _) => asker_name(line, trigger).glue(",").say("one of the killed"),
+        (Asked::Other, _) => asker_name(line, trigger).glue(",").say("another process"),
+        (Asked::Unknown, _) => asker_name(line, trigger)
+            .glue(",")
+            .say("perhaps a thread of the victim"),
     };
     if let Some(allocation) = trigger.allocation {
         line.glue(",").say(words::allocation(allocation));
@@ -219,7 +225,7 @@ fn asker(lines: &mut Lines, event: &OomInstance) {
             .glue(",")
             .solid(Tone::Plain, &format!("on CPU {cpu}"));
     }
-    if victim.is_none()
+    if relation != Asked::Victim
         && let Some(path) = &trigger.cgroup
     {
         lines
@@ -236,11 +242,37 @@ pub(crate) fn is_row(kill: &OomKill, row: &TaskRow) -> bool {
     }
 }
 
-/// Whether the one who asked is this victim. The log alone names only threads.
-pub(crate) fn is_the_asker(trigger: &Trigger, kill: &OomKill) -> bool {
-    match (trigger.pid, kill.victim.pid) {
-        (Some(asker), Some(victim)) => asker == victim,
-        _ => trigger.tid == Some(kill.victim.tid),
+/// Who asked, seen from those who died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// One of them.
+    Victim,
+    /// None of them.
+    Other,
+    /// The log alone names threads: it may be another thread of the one who died.
+    Unknown,
+}
+
+impl Asked {
+    pub(crate) fn by(trigger: &Trigger, event: &OomInstance) -> Self {
+        let mut processes = true;
+        for kill in &event.kills {
+            match (trigger.pid, kill.victim.pid) {
+                (Some(asker), Some(victim)) if asker == victim => return Self::Victim,
+                (Some(_), Some(_)) => {}
+                _ if trigger.tid == Some(kill.victim.tid) => return Self::Victim,
+                _ => processes = false,
+            }
+        }
+        // The kernel's table has a row for each process, not for each thread.
+        let listed = event.tasks.iter().any(|row| {
+            Some(row.pid) == trigger.tid && !event.kills.iter().any(|kill| is_row(kill, row))
+        });
+        if processes || listed {
+            Self::Other
+        } else {
+            Self::Unknown
+        }
     }
 }
 
@@ -395,9 +427,12 @@ fn checked(lines: &mut Lines, event: &OomInstance) {
     agreement(line, check, event.open_for_ns.is_some());
     match (check.kmsg_report, check.kmsg_kills) {
         (KmsgReportState::Full, _) => line.glue(";").say("the log has the kernel's full report"),
-        (KmsgReportState::Suppressed, _) => line
+        (KmsgReportState::Partial, _) => line
             .glue(";")
-            .say("the log has the kill alone, for the kernel's rate limit suppressed its report"),
+            .say_in(Tone::Caution, "the log has only a part of the kernel's report"),
+        (KmsgReportState::Suppressed, _) => line.glue(";").say(
+            "the log has the kill alone, as where the kernel's rate limit (10 in 5 s) keeps the report back",
+        ),
         (KmsgReportState::Absent, Some(_)) => line.glue(";").say("the log has no report of it"),
         (KmsgReportState::Absent, None) => line,
     };
@@ -462,5 +497,48 @@ fn value(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => quoted(text),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Comm;
+
+    fn row(pid: u32) -> TaskRow {
+        TaskRow {
+            pid,
+            tgid: pid,
+            uid: 0,
+            comm: Comm::new(b"x"),
+            total_vm_bytes: 0,
+            rss_bytes: 0,
+            pgtables_bytes: None,
+            swap_bytes: None,
+            oom_score_adj: 0,
+        }
+    }
+
+    #[test]
+    fn a_thread_that_the_log_names_may_be_the_victims() {
+        let mut kill = OomKill::for_tests();
+        kill.victim.tid = 7;
+        let mut event = OomInstance::for_tests(vec![kill]);
+        let asked = |event: &OomInstance, pid, tid| {
+            let trigger = Trigger {
+                pid,
+                tid: Some(tid),
+                ..Trigger::default()
+            };
+            Asked::by(&trigger, event)
+        };
+        assert_eq!(asked(&event, None, 7), Asked::Victim);
+        assert_eq!(asked(&event, None, 8), Asked::Unknown);
+        event.tasks = vec![row(7), row(9)];
+        assert_eq!(asked(&event, None, 8), Asked::Unknown);
+        assert_eq!(asked(&event, None, 9), Asked::Other);
+        event.kills[0].victim.pid = Some(7);
+        assert_eq!(asked(&event, Some(7), 8), Asked::Victim);
+        assert_eq!(asked(&event, Some(9), 8), Asked::Other);
     }
 }

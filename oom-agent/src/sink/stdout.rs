@@ -208,9 +208,10 @@ impl Renderer {
                 line.extend_from_slice(text.as_bytes());
             }
             Format::Json => {
+                let before = line.len();
                 if let Err(error) = serde_json::to_writer(&mut *line, event) {
                     tracing::error!("cannot write an event as JSON: {error}");
-                    line.clear();
+                    line.truncate(before);
                     return;
                 }
                 line.push(b'\n');

@@ -9,7 +9,9 @@ use super::{
     owner, report,
     units::{bytes, duration},
 };
-use crate::event::{Cgroup, Memory, OomInstance, OomKill, Role, Source, Timestamp, Victim};
+use crate::event::{
+    Cgroup, Memory, OomInstance, OomKill, Role, Source, TimeSource, Timestamp, Victim,
+};
 
 /// How to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +35,10 @@ impl Default for TextStyle {
 /// the next.
 pub fn kill(event: &OomKill, style: TextStyle, out: &mut String) {
     let mut lines = Lines::default();
-    let head = lines
-        .head()
-        .solid(Tone::Faint, &time(event.time, event.monotonic_ns));
+    let head = lines.head().solid(
+        Tone::Faint,
+        &time(event.time, event.time_source, event.monotonic_ns),
+    );
     head.solid(Tone::Alarm, "OOM KILL");
     if event.role == Role::GroupMember {
         head.say("(group)");
@@ -68,7 +71,11 @@ pub fn instance(event: &OomInstance, style: TextStyle, out: &mut String) {
 
 /// Milliseconds are enough for a reader. Where a log does not tell the time, its own stamp, as the log has
 /// it.
-pub(crate) fn time(time: Option<Timestamp>, monotonic_ns: Option<u64>) -> String {
+pub(crate) fn time(
+    time: Option<Timestamp>,
+    source: Option<TimeSource>,
+    monotonic_ns: Option<u64>,
+) -> String {
     let Some(time) = time else {
         return match monotonic_ns {
             Some(ns) => format!("[{:5}.{:06}]", ns / 1_000_000_000, ns / 1_000 % 1_000_000),
@@ -76,9 +83,14 @@ pub(crate) fn time(time: Option<Timestamp>, monotonic_ns: Option<u64>) -> String
         };
     };
     let text = time.to_string();
+    let assumed = if source == Some(TimeSource::Assumed) {
+        " (assumed)"
+    } else {
+        ""
+    };
     match (text.get(..10), text.get(11..23)) {
-        (Some(date), Some(clock)) => format!("{date} {clock}Z"),
-        _ => text,
+        (Some(date), Some(clock)) => format!("{date} {clock}Z{assumed}"),
+        _ => text + assumed,
     }
 }
 

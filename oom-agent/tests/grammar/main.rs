@@ -115,7 +115,7 @@ fn expected_report(facts: &Facts, form: &Form, scope: Scope) -> KmsgReport {
         system_memory: facts.system.then(|| system_memory(facts)),
         trigger_cpu: (form.cpu != "Pid: ").then_some(facts.cpu),
         kernel: Some(form.kernel.to_owned()),
-        call_trace: vec!["try_charge".to_owned(), "do_anonymous_page".to_owned()],
+        call_trace: ["try_charge", "do_anonymous_page"].into_iter().collect(),
         allocation: Some(Allocation::AnonPageFault),
         tasks: facts.tasks.iter().map(|task| row(task, form)).collect(),
         tasks_dropped: 0,

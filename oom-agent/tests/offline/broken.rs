@@ -42,6 +42,37 @@ fn input(bytes: Vec<u8>) -> Result<Input, InputError> {
 }
 
 #[test]
+fn a_line_that_two_loggers_wrote_is_read_once() {
+    let log = report();
+    let doubled: Vec<u8> = log
+        .split_inclusive(|&b| b == b'\n')
+        .flat_map(|line| [line, line].concat())
+        .collect();
+    let (events, summary) = read(&doubled[..], &options());
+    let (expected, _) = read(&log[..], &options());
+    assert_eq!(instances(&events).len(), instances(&expected).len());
+    assert_eq!(summary.doubled, summary.lines / 2);
+    assert_eq!((summary.kills, summary.unparsed), (1, 0));
+}
+
+#[test]
+fn the_end_of_somebody_elses_line_is_no_kill() {
+    for before in ["usb 1-1: Product: ", "input: Out of memory: "] {
+        let log = format!("[  123.456789] {before}{KILLED}\n");
+        let (_, summary) = read(log.as_bytes(), &options());
+        assert_eq!((summary.kills, summary.forged), (0, 1), "{before}");
+    }
+    for before in ["", "Some policy: "] {
+        let log = format!(
+            "[  123.456789] {before}{}\n",
+            &KILLED["Memory cgroup out of memory: ".len()..]
+        );
+        let (_, summary) = read(log.as_bytes(), &options());
+        assert_eq!((summary.kills, summary.forged), (1, 0), "{before}");
+    }
+}
+
+#[test]
 fn compressed_input_is_read_and_its_members_together() {
     let log = report();
     let (first, rest) = log.split_at(1000);
@@ -71,6 +102,8 @@ fn what_is_no_text_is_refused_with_what_to_do() {
         (b"\xfd7zXZ\0\0\x04", "xz -dc"),
         (b"\x28\xb5\x2f\xfd\x04\0\0\0", "zstd -dc"),
         (b"BZh91AY&SY", "bzip2 -dc"),
+        (b"\xff\xfe[\0 \0 \0", "iconv -f UTF-16"),
+        (b"\xfe\xff\0[\0 \0", "iconv -f UTF-16"),
         (b"LPKSHHRH\0\0\0\0", "journalctl"),
     ];
     for (bytes, hint) in cases {

@@ -114,8 +114,12 @@ impl Calendar {
             let mut at = (year..year + 9).find_map(|year| self.resolve(minute, year, zone))?;
             if at < self.last_s.saturating_sub(DISORDER_S) {
                 let next = year.checked_add(1)?;
-                self.year = Some(next);
-                at = (next..next + 9).find_map(|year| self.resolve(minute, year, zone))?;
+                let later = (next..next + 9).find_map(|year| self.resolve(minute, year, zone))?;
+                // Older logs may follow newer ones; none is of the future.
+                if later <= self.now_s + AHEAD_S {
+                    self.year = Some(next);
+                    at = later;
+                }
             }
             self.last_s = at;
             return Some(at);

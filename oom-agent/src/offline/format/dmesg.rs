@@ -26,8 +26,9 @@ pub(super) fn parse<'a>(
     }
     if let Some(ns) = stamp::kernel(&mut scan) {
         head.monotonic_ns = Some(ns);
-    } else if let Some(wall) = stamp::iso(&mut scan, calendar, b',') {
+    } else if let Some(wall) = iso(&mut scan, calendar) {
         head.wall = Some(wall);
+        head.monotonic_ns = wrapped(&mut scan);
     } else if let Some(wall) = ctime(&mut scan, calendar) {
         head.wall = Some(wall);
     } else {
@@ -35,6 +36,35 @@ pub(super) fn parse<'a>(
     }
     finish(line, scan, head);
     Some(())
+}
+
+/// `2026-11-21T04:32:40,808386+00:00` of `--time-format iso`; container runtimes and `kubectl logs
+/// --timestamps` write the same with a point.
+fn iso(scan: &mut Scan<'_>, calendar: &mut Calendar) -> Option<Wall> {
+    b",.".iter().find_map(|&point| {
+        let mut copy = *scan;
+        let wall = stamp::iso(&mut copy, calendar, point)?;
+        (copy.peek() == Some(b' ')).then(|| {
+            *scan = copy;
+            wall
+        })
+    })
+}
+
+/// The kernel's stamp behind that of whoever passed its log on: a container runtime puts the name of a
+/// stream and a flag before it (`stdout F `).
+fn wrapped(scan: &mut Scan<'_>) -> Option<u64> {
+    const STREAMS: [&[u8]; 4] = [b" stdout F", b" stdout P", b" stderr F", b" stderr P"];
+    for stream in STREAMS {
+        if let Some(rest) = scan.rest.strip_prefix(stream) {
+            scan.rest = rest;
+        }
+    }
+    let mut copy = *scan;
+    copy.byte(b' ')?;
+    let ns = stamp::kernel(&mut copy)?;
+    *scan = copy;
+    Some(ns)
 }
 
 /// A line with a stamp of the kernel's anywhere in it: on a console the kernel does not wait for a

@@ -31,15 +31,18 @@ fn undo(
     let Some(first) = memchr::memchr(sign, &text) else {
         return text;
     };
-    let mut raw = text[..first].to_vec();
-    let mut rest = &text[first..];
-    while let Some((&byte, tail)) = rest.split_first() {
-        let escaped = (byte == sign).then(|| read(tail)).flatten();
-        let escaped = escaped.filter(|(byte, _)| !matches!(byte, b' '..=b'~'));
-        let (byte, length) = escaped.unwrap_or((byte, 0));
+    let mut raw = Vec::with_capacity(text.len());
+    let (mut rest, mut next) = (&text[..], Some(first));
+    while let Some(at) = next {
+        let (plain, tail) = (&rest[..at], &rest[at + 1..]);
+        let escaped = read(tail).filter(|(byte, _)| !matches!(byte, b' '..=b'~'));
+        let (byte, length) = escaped.unwrap_or((sign, 0));
+        raw.extend_from_slice(plain);
         raw.push(byte);
         rest = &tail[length..];
+        next = memchr::memchr(sign, rest);
     }
+    raw.extend_from_slice(rest);
     Cow::Owned(raw)
 }
 

@@ -37,6 +37,7 @@ const fn wall(ns: i64, assumed: bool) -> Option<Wall> {
 const MONOTONIC: Option<u64> = Some(123_456_789_000);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn stamps_of_every_form() {
     use Format::{Console, Dmesg, Json, Kmsg, Syslog};
     type Case = (Format, &'static str, Option<u64>, Option<Wall>);
@@ -55,6 +56,18 @@ fn stamps_of_every_form() {
             Dmesg,
             "2026-11-21T05:21:42,500000+01:00 m",
             None,
+            wall(500_000_000, false),
+        ),
+        (
+            Dmesg,
+            "2026-11-21T04:21:42.500Z stdout F [  123.456789] m",
+            MONOTONIC,
+            wall(500_000_000, false),
+        ),
+        (
+            Dmesg,
+            "2026-11-21T04:21:42.500Z [  123.456789] m",
+            MONOTONIC,
             wall(500_000_000, false),
         ),
         (Dmesg, "[  +0.000001] m", None, None),

@@ -9,7 +9,7 @@ use regex::bytes::Regex;
 
 use super::{
     line::{Line, pattern},
-    scan::number,
+    scan::{number, signed},
 };
 use crate::{
     event::{Memory, Scope},
@@ -68,7 +68,7 @@ pub(super) fn killed(message: &[u8], page_size: u64) -> Option<Line<'_>> {
                 ..Memory::default()
             },
             uid: held.uid.and_then(number),
-            oom_score_adj: held.oom_score_adj.and_then(number),
+            oom_score_adj: held.oom_score_adj.and_then(signed),
         }))
     })
 }

@@ -15,7 +15,7 @@ use super::{
     cpu::Cpu,
     kill::{self, Killed},
     mem_info,
-    scan::{number, separator},
+    scan::{number, separator, signed},
     stats::{self, Counted},
     summary::{self, Summary},
     table::{self, Columns},
@@ -136,7 +136,7 @@ pub struct Header<'a> {
 /// all that an ordinary line of the log costs.
 static WORDS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        "(?-u)invoked oom-killer|Kill(?:ed)? process |is already exiting\\. Skip killing|no killable processes|panic_on_oom|deadlocked on memory|memory\\.oom\\.group",
+        "(?-u)invoked oom-killer|Kill(?:ed)? process |is already exiting\\. Skip killing|no killable processes|panic_on_oom is|deadlocked on memory|memory\\.oom\\.group set",
     )
 });
 
@@ -165,7 +165,7 @@ impl<'a> Line<'a> {
     pub fn parse(message: &'a [u8], page_size: u64) -> Self {
         // A header begins with a name, and a name may look like the beginning of any other line: so
         // the lines that are told by their words come first.
-        let has_words = WORDS.is_match(message);
+        let has_words = has_inner_space(message) && WORDS.is_match(message);
         let worded = if has_words {
             worded(message, page_size)
         } else {
@@ -195,6 +195,13 @@ impl<'a> Line<'a> {
                 | Self::TableRow(_)
         )
     }
+}
+
+/// Whether there is a space behind the first byte. All [`WORDS`] have one; the frames of a stack, which
+/// are most lines of a report, only begin with one.
+fn has_inner_space(message: &[u8]) -> bool {
+    let behind = message.get(1..).unwrap_or_default();
+    memchr::memchr(b' ', behind).is_some()
 }
 
 /// Lines that are known by words in them. The words may also stand in a name, so they do not tell
@@ -370,8 +377,8 @@ fn header(message: &[u8]) -> Option<Line<'_>> {
         comm: Comm::new(comm),
         gfp_mask: u32::from_str_radix(mask, 16).ok()?,
         gfp_flags,
-        order: number(order)?,
-        oom_score_adj: number(oom_score_adj)?,
+        order: signed(order)?,
+        oom_score_adj: signed(oom_score_adj)?,
     };
     rest.is_empty().then_some(Line::Header(header))
 }
@@ -427,7 +434,7 @@ fn ending(message: &[u8]) -> Option<Line<'_>> {
 
 /// A uid that the kernel prints with `%d`: past 2^31 it comes out negative.
 pub(super) fn signed_uid(digits: &[u8]) -> Option<u32> {
-    let uid: i64 = number(digits)?;
+    let uid: i64 = signed(digits)?;
     u32::try_from(uid)
         .ok()
         .or_else(|| Some(i32::try_from(uid).ok()?.cast_unsigned()))

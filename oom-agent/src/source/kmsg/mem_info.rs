@@ -200,19 +200,26 @@ fn kilobytes_after_equals(text: &[u8]) -> Option<u64> {
 }
 
 fn zone(node: u32, name: &str, pairs: &[u8]) -> Option<Zone> {
-    let value = |wanted: &[u8]| {
-        let mut pairs = words(pairs).filter_map(pair);
-        let (_, value) = pairs.find(|(name, _)| *name == wanted)?;
-        Some(leading_kilobytes(value)?.0)
-    };
+    let [mut free, mut min, mut low, mut high, mut managed] = [None; 5];
+    for (name, value) in words(pairs).filter_map(pair) {
+        let field = match name {
+            b"free" => &mut free,
+            b"min" => &mut min,
+            b"low" => &mut low,
+            b"high" => &mut high,
+            b"managed" => &mut managed,
+            _ => continue,
+        };
+        *field = field.or(leading_kilobytes(value).map(|(bytes, _)| bytes));
+    }
     Some(Zone {
         node,
         name: name.to_owned(),
-        free_bytes: value(b"free")?,
-        min_bytes: value(b"min")?,
-        low_bytes: value(b"low")?,
-        high_bytes: value(b"high")?,
-        managed_bytes: value(b"managed"),
+        free_bytes: free?,
+        min_bytes: min?,
+        low_bytes: low?,
+        high_bytes: high?,
+        managed_bytes: managed,
         largest_free_order: None,
     })
 }

@@ -86,8 +86,10 @@ impl Messages {
         let line = Line::parse(text, self.page_size);
         let forged = match line {
             Line::Other => return false,
+            Line::Killed(_) | Line::Choice { .. } if self.accept_forged => false,
+            Line::Killed(killed) if message.level.is_none() => is_anothers(killed.prefix),
             Line::Killed(_) | Line::Choice { .. } => {
-                !self.accept_forged && message.level.is_some_and(|level| level != KILL_LEVEL)
+                message.level.is_some_and(|level| level != KILL_LEVEL)
             }
             _ => false,
         };
@@ -127,6 +129,13 @@ impl Messages {
             });
         }
     }
+}
+
+/// Whether what stands before a kill is the beginning of somebody else's line, at whose end a user chose
+/// the text (`usb 1-1: Product: …`). Where the log tells no level, the words must do: the kernel's own, and
+/// those of any policy, are one clause.
+fn is_anothers(prefix: &[u8]) -> bool {
+    prefix.windows(2).filter(|pair| pair == b": ").count() > 1
 }
 
 fn is_whole(line: &Line<'_>) -> bool {

@@ -227,7 +227,7 @@ impl Open {
     }
 
     /// The report, now that its victim is known (or that there is none); `None` if it is two.
-    pub(super) fn finish(mut self, victim: Option<(u32, Comm)>) -> Option<KmsgReport> {
+    pub(super) fn finish(mut self: Box<Self>, victim: Option<(u32, Comm)>) -> Option<KmsgReport> {
         if self.mixed {
             return None;
         }
@@ -239,8 +239,8 @@ impl Open {
             self.names(&summary, Some(comm));
         }
         let mut report = self.report;
-        // Where nobody can be killed there is no summary.
-        if self.end == End::None {
+        // Where nobody can be killed there is no summary, and hostile names may hide the limit in it.
+        if !report.global {
             report.oom_memcg = report.oom_memcg.or(self.stats_of);
         }
         report.complete |= victim.is_none() && report.trigger_comm.is_some();
@@ -253,7 +253,7 @@ impl Open {
         report.limit_memory = self.stats.take();
         report.system_memory = self.mem_info.take();
         report.call_trace = self.trace.take();
-        report.allocation = allocation::of(report.call_trace.iter().map(String::as_str));
+        report.allocation = allocation::of(report.call_trace.iter());
         report.scope = report.scope.or(scope(&report));
         Some(report)
     }

@@ -52,7 +52,7 @@ pub struct Assembler {
 #[derive(Debug, Default)]
 struct Stream {
     /// From a header (or the first line of a truncated report) to the kill.
-    open: Option<Open>,
+    open: Option<Box<Open>>,
     /// From a `sacrifice child` line to the kill.
     choice: Option<Choice>,
     /// From a kill to the line after it: the kernel announces a group kill right there.
@@ -117,7 +117,7 @@ impl Assembler {
             let open = stream.open.take();
             *abandoned += u64::from(open.as_ref().is_some_and(|open| !open.names_victim()));
             *stream = Stream {
-                open: open.filter(Open::names_victim),
+                open: open.filter(|open| open.names_victim()),
                 ..Stream::default()
             };
             stream.open.is_some()
@@ -216,21 +216,23 @@ impl Assembler {
 
     /// The state of one caller, made if need be; the one unused for longest makes room.
     fn stream(&mut self, caller: Option<Caller>) -> &mut Stream {
-        let stream = match self.streams.iter().position(|(c, _)| *c == caller) {
-            Some(at) => self.streams.remove(at).1,
-            None => Stream::default(),
-        };
-        if self.streams.len() == MAX_STREAMS {
-            let (_, evicted) = self.streams.remove(0);
-            self.abandoned += u64::from(evicted.open.is_some());
+        if let Some(at) = self.streams.iter().position(|(c, _)| *c == caller) {
+            self.streams[at..].rotate_left(1);
+        } else {
+            if self.streams.len() == MAX_STREAMS {
+                let (_, evicted) = self.streams.remove(0);
+                self.abandoned += u64::from(evicted.open.is_some());
+            }
+            self.streams.push((caller, Stream::default()));
         }
-        &mut self.streams.push_mut((caller, stream)).1
+        let newest = self.streams.len() - 1;
+        &mut self.streams[newest].1
     }
 
     /// The open report of one caller.
     fn find(&mut self, caller: Option<Caller>) -> Option<&mut Open> {
         let (_, stream) = self.streams.iter_mut().find(|(c, _)| *c == caller)?;
-        stream.open.as_mut()
+        stream.open.as_deref_mut()
     }
 
     /// Opens a report, abandoning the one that is open.
@@ -238,7 +240,7 @@ impl Assembler {
         let stream = self.stream(meta.caller);
         let before = stream.open.take();
         let overtook = before.as_ref().is_some_and(|before| !before.has_ended());
-        let mut open = Open::new(meta.seq, meta.monotonic_ns, overtook);
+        let mut open = Box::new(Open::new(meta.seq, meta.monotonic_ns, overtook));
         fill(&mut open);
         *stream = Stream {
             open: Some(open),

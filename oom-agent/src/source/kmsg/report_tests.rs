@@ -339,7 +339,7 @@ fn another_task_s_stack_does_not_get_into_the_trace() {
         (
             report.trigger_tid,
             report.trigger_cpu,
-            report.call_trace.len(),
+            report.call_trace.iter().count(),
         )
     };
     let known = (Some(17), Some(1));

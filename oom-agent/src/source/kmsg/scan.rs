@@ -3,8 +3,22 @@
 //! Reads bytes; emits words and numbers. Refuses a number that does not fit.
 
 /// A decimal number that fills the whole field and fits.
-pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
+pub(super) fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
+    let mut number = 0_u64;
+    for byte in digits {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    (!digits.is_empty()).then(|| number.try_into().ok())?
+}
+
+/// The same, where it may be negative.
+pub(super) fn signed<T: TryFrom<i64>>(text: &[u8]) -> Option<T> {
+    let (sign, digits) = match text.strip_prefix(b"-") {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    (sign * number::<i64>(digits)?).try_into().ok()
 }
 
 /// The number that the text begins with, and what follows it.
@@ -49,6 +63,14 @@ mod tests {
 
     #[test]
     fn numbers_that_do_not_fit_are_refused() {
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        for text in ["", "-1", "+1", "1 ", "18446744073709551616"] {
+            assert_eq!(number::<u64>(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(number::<u8>(b"256"), None);
+        assert_eq!(signed(b"-1000"), Some(-1000_i16));
+        assert_eq!(signed::<i16>(b"--1"), None);
+        assert_eq!(signed::<i16>(b"40000"), None);
         assert_eq!(leading_number(b"12x"), Some((12, &b"x"[..])));
         assert_eq!(leading_number(b"x"), None);
         assert_eq!(leading_number(b"99999999999999999999"), None);

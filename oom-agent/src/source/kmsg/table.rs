@@ -4,7 +4,10 @@
 //! changed in 4.0, 4.15 and 6.8, and names are what stays. Emits [`TaskRow`] in bytes. Refuses a row
 //! that has fewer columns than its header, or a number that does not fit.
 
-use super::{line::signed_uid, scan::number};
+use super::{
+    line::signed_uid,
+    scan::{number, signed},
+};
 use crate::{event::TaskRow, text::Comm};
 
 /// More columns than any kernel prints; a header with more is no table.
@@ -98,7 +101,7 @@ impl Columns {
                 }
                 Column::PgtablesBytes => pgtables = Some(number(digits)?),
                 Column::Swapents => swap = Some(pages(digits)?),
-                Column::OomScoreAdj => oom_score_adj = Some(number(digits)?),
+                Column::OomScoreAdj => oom_score_adj = Some(signed(digits)?),
                 Column::Other => {}
             }
         }

@@ -5,7 +5,7 @@
 //! itself, which are the same in every report. Refuses a trace that another task's was mixed into.
 
 use super::scan::number;
-use crate::allocation::base_name;
+use crate::{allocation::base_name, call_trace::CallTrace, text::printable};
 
 /// Functions kept of one trace.
 const MAX_FRAMES: usize = 48;
@@ -82,7 +82,8 @@ pub fn is_begin(message: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     state: State,
-    functions: Vec<String>,
+    functions: CallTrace,
+    kept: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,11 +126,11 @@ impl Trace {
 
     pub(super) fn frame(&mut self, function: &[u8]) {
         let wanted = self.state == State::Running
-            && self.functions.len() < MAX_FRAMES
+            && self.kept < MAX_FRAMES
             && !MACHINERY.contains(&base_name(function));
         if wanted {
-            self.functions
-                .push(String::from_utf8_lossy(function).into_owned());
+            self.functions.push(&printable(function));
+            self.kept += 1;
         }
     }
 
@@ -141,10 +142,10 @@ impl Trace {
     }
 
     /// The functions, none if they cannot be told apart from another task's.
-    pub(super) fn take(&mut self) -> Vec<String> {
+    pub(super) fn take(&mut self) -> CallTrace {
         let functions = std::mem::take(&mut self.functions);
         if self.state == State::Mixed {
-            return Vec::new();
+            return CallTrace::default();
         }
         functions
     }
@@ -221,7 +222,7 @@ mod tests {
                 _ => trace.frame(b"f"),
             }
         }
-        trace.take().len()
+        trace.take().iter().count()
     }
 
     #[test]
