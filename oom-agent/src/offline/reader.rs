@@ -186,7 +186,10 @@ impl<'a, S: Sink> Reader<'a, S> {
             &mut self.summary,
             self.sink,
         )?;
-        self.attend(attend);
+        // A report that has come to its end is not waited for any more.
+        if let Some(lines) = attend {
+            self.attentive_to = self.summary.lines + lines;
+        }
         ControlFlow::Continue(())
     }
 

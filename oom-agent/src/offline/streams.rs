@@ -41,7 +41,8 @@ impl<'o> Streams<'o> {
     }
 
     /// Takes a line. `candidate` tells whether it has the words that begin something: else a host that
-    /// has not been seen stays unseen. Tells for how many lines from here on every line matters.
+    /// has not been seen stays unseen. Tells for how many lines from here on every line matters;
+    /// `None` if this one changes nothing about that.
     pub(super) fn push(
         &mut self,
         head: &Head<'_>,
@@ -49,7 +50,7 @@ impl<'o> Streams<'o> {
         candidate: impl FnOnce() -> bool,
         summary: &mut Summary,
         sink: &mut impl Sink,
-    ) -> ControlFlow<(), u64> {
+    ) -> ControlFlow<(), Option<u64>> {
         /// A report may be interrupted by so many lines that are none of its own.
         const OPEN: u64 = 4096;
         /// What the kernel prints behind a line that stands alone, and fragments of it.
@@ -66,16 +67,13 @@ impl<'o> Streams<'o> {
                 self.begin(head, line.number, summary, sink)?
             }
             None if candidate() => self.begin(head, line.number, summary, sink)?,
-            None => return ControlFlow::Continue(0),
+            None => return ControlFlow::Continue(None),
         };
         self.last = at;
         let stream = &mut self.open[at];
         let told = stream.push(head, line, sink)?;
-        ControlFlow::Continue(match (told, stream.is_open()) {
-            (false, _) => 0,
-            (true, true) => OPEN,
-            (true, false) => ALONE,
-        })
+        let open = self.open.iter().any(Stream::is_open);
+        ControlFlow::Continue(told.then_some(if open { OPEN } else { ALONE }))
     }
 
     /// A line of a record that is no message of its own.
