@@ -25,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod evidence;
 pub mod explain;
+pub mod hierarchy;
 pub mod host;
 pub mod hub;
 pub mod notify;

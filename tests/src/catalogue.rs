@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use oom_agent::trigger::hierarchy::CgroupVersion;
+use oom_agent::hierarchy::CgroupVersion;
 
 use crate::{
     machine::{self, Machine},

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oom_agent::trigger::hierarchy::Hierarchy;
+use oom_agent::hierarchy::Hierarchy;
 use rustix::fs::FlockOperation;
 
 /// The whole machine, for one scenario at a time.

@@ -23,9 +23,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
     clock::Now,
+    hierarchy::Hierarchy,
     trigger::{
         self, StormReport, TriggerOptions,
-        hierarchy::Hierarchy,
         scratch::{PREFIX, ScratchCgroup, Settings},
     },
 };

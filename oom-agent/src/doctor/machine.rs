@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 use super::{Check, State, setting};
 use crate::{
+    hierarchy::Hierarchy,
     host,
     source::audit::{OomKillCounter, VMSTAT},
-    trigger::hierarchy::Hierarchy,
 };
 
 /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the inode of the initial pid namespace.

@@ -15,9 +15,9 @@ use std::{
 use clap::Args;
 use thiserror::Error;
 
-use crate::trigger::{
-    hierarchy::{Hierarchy, memory_cgroup},
-    scratch::{ScratchError, maker},
+use crate::{
+    hierarchy::{Hierarchy, HierarchyError, memory_cgroup},
+    trigger::scratch::{ScratchError, maker},
 };
 
 /// The largest limit that the hog accepts.
@@ -46,6 +46,9 @@ pub struct HogArgs {
 /// Why the hog refused, or outlived its memory.
 #[derive(Debug, Error)]
 pub enum HogError {
+    /// There is no hierarchy of the memory controller.
+    #[error(transparent)]
+    Hierarchy(#[from] HierarchyError),
     /// The cgroup filesystem.
     #[error(transparent)]
     Cgroup(#[from] ScratchError),
@@ -190,7 +193,8 @@ mod tests {
         // No memory controller at all is as good a reason to refuse.
         assert!(matches!(
             confine(Path::new("/sys/fs/cgroup/memory/system.slice")),
-            Err(HogError::NotScratch { .. } | HogError::Cgroup(ScratchError::NoMemoryController))
+            Err(HogError::NotScratch { .. }
+                | HogError::Hierarchy(HierarchyError::NoMemoryController))
         ));
     }
 }

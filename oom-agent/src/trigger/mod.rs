@@ -4,7 +4,6 @@
 //! exceeds. Emits what an event about it must say: pid, name, cgroup, limit, times. Refuses to call
 //! anything a success but a death by SIGKILL that the cgroup's own counter confirms.
 
-pub mod hierarchy;
 pub mod hog;
 pub mod scratch;
 mod storm;
@@ -31,12 +30,12 @@ use rustix::{
 use serde::Serialize;
 use thiserror::Error;
 
+use self::scratch::{ScratchCgroup, ScratchError, Settings};
 pub use self::storm::{StormReport, storm};
-use self::{
-    hierarchy::Hierarchy,
-    scratch::{ScratchCgroup, ScratchError, Settings},
+use crate::{
+    hierarchy::{Hierarchy, HierarchyError},
+    text::Comm,
 };
-use crate::text::Comm;
 
 /// How the hog is started and how tight its memory is.
 #[derive(Clone, Debug)]
@@ -69,6 +68,9 @@ impl Default for TriggerOptions {
 /// Why there was no proper kill.
 #[derive(Debug, Error)]
 pub enum TriggerError {
+    /// There is no hierarchy of the memory controller.
+    #[error(transparent)]
+    Hierarchy(#[from] HierarchyError),
     /// The scratch cgroup.
     #[error(transparent)]
     Cgroup(#[from] ScratchError),

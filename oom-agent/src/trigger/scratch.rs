@@ -14,7 +14,7 @@ use std::{
 
 use thiserror::Error;
 
-use crate::trigger::hierarchy::{CgroupVersion, Hierarchy};
+use crate::hierarchy::{CgroupVersion, Hierarchy, HierarchyError};
 
 /// Every scratch cgroup's name begins with this, the pid of its maker follows.
 pub const PREFIX: &str = "oom-agent-trigger-";
@@ -25,11 +25,9 @@ const REMOVE_DEADLINE: Duration = Duration::from_secs(5);
 /// Why there is no scratch cgroup, and what to do about it.
 #[derive(Debug, Error)]
 pub enum ScratchError {
-    /// No memory controller is mounted.
-    #[error(
-        "no memory controller in /proc/self/mountinfo: mount cgroup v2, or boot without cgroup_disable=memory"
-    )]
-    NoMemoryController,
+    /// There is no hierarchy to make it in.
+    #[error(transparent)]
+    Hierarchy(#[from] HierarchyError),
     /// The cgroup filesystem said EPERM or EACCES.
     #[error("not allowed to {call} {}: run as root", path.display())]
     NotPermitted {

@@ -14,9 +14,9 @@ use std::{
 
 use serde::Serialize;
 
-use crate::trigger::{
-    TriggerError, TriggerOptions, TriggerReport, hierarchy::Hierarchy, kill_in, monotonic_ns,
-    scratch,
+use crate::{
+    hierarchy::Hierarchy,
+    trigger::{TriggerError, TriggerOptions, TriggerReport, kill_in, monotonic_ns, scratch},
 };
 
 /// Workers per CPU: most of a kill is waiting, for the kernel to move a process into a cgroup.

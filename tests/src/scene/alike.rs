@@ -3,9 +3,9 @@
 //! Emits one [`Truth`] for each. Refuses nothing.
 
 use anyhow::{Result, ensure};
-use oom_agent::trigger::{
+use oom_agent::{
     hierarchy::Hierarchy,
-    scratch::{ScratchCgroup, Settings},
+    trigger::scratch::{ScratchCgroup, Settings},
 };
 
 use super::{MIB, Truth, limit, scratch, suicide};

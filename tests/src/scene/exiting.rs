@@ -9,7 +9,7 @@ use nix::sys::{
     signal::{Signal, kill},
     wait::{WaitStatus, waitpid},
 };
-use oom_agent::trigger::hierarchy::Hierarchy;
+use oom_agent::hierarchy::Hierarchy;
 
 use super::{Actor, MIB, Marked, scratch};
 use crate::machine::vmstat_oom_kill;

@@ -5,7 +5,7 @@
 use std::{ffi::CStr, path::Path};
 
 use anyhow::{Context as _, Result};
-use oom_agent::trigger::{hierarchy::Hierarchy, scratch::ScratchCgroup};
+use oom_agent::{hierarchy::Hierarchy, trigger::scratch::ScratchCgroup};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 

@@ -5,7 +5,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use oom_agent::trigger::hierarchy::Hierarchy;
+use oom_agent::hierarchy::Hierarchy;
 
 use super::{
     Actor, Birth, MIB, NoVictim, Truth,

@@ -13,7 +13,7 @@ use nix::{
     },
     unistd::{Pid, mkfifo},
 };
-use oom_agent::trigger::hierarchy::Hierarchy;
+use oom_agent::hierarchy::Hierarchy;
 
 use super::{Actor, Birth, Limit, MIB, Process, Truth, scratch};
 use crate::klog::KernelLog;

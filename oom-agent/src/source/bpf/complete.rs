@@ -19,8 +19,8 @@ use crate::{
     clock::Now,
     event::{Memory, Role},
     evidence::{Decision, Level, Mark, Verdict},
+    hierarchy::{CgroupVersion, Hierarchy, memory_cgroup},
     text::Comm,
-    trigger::hierarchy::{CgroupVersion, Hierarchy, memory_cgroup},
 };
 
 /// Paths by id that are remembered at most.

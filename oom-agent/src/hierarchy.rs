@@ -10,7 +10,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::trigger::scratch::ScratchError;
+use thiserror::Error;
+
+/// Why the hierarchy of the memory controller cannot be used.
+#[derive(Debug, Error)]
+pub enum HierarchyError {
+    /// No memory controller is mounted.
+    #[error(
+        "no memory controller in /proc/self/mountinfo: mount cgroup v2, or boot without cgroup_disable=memory"
+    )]
+    NoMemoryController,
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
 
 /// `PROC_CGROUP_INIT_INO` (`include/linux/proc_ns.h`): the inode of the initial cgroup namespace.
 const INIT_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
@@ -60,7 +78,7 @@ pub struct Hierarchy {
 
 impl Hierarchy {
     /// Finds the hierarchy of the memory controller.
-    pub fn find() -> Result<Self, ScratchError> {
+    pub fn find() -> Result<Self, HierarchyError> {
         let mountinfo = read(Path::new("/proc/self/mountinfo"))?;
         let initial_namespace = match fs::read_link("/proc/self/ns/cgroup") {
             Ok(link) => link.as_os_str() == INIT_CGROUP_NAMESPACE,
@@ -80,7 +98,7 @@ impl Hierarchy {
                 root: mount.root,
                 initial_namespace,
             })
-            .ok_or(ScratchError::NoMemoryController)
+            .ok_or(HierarchyError::NoMemoryController)
     }
 
     /// The path of a directory below the mount as `/proc/<pid>/cgroup` shows it to this process.
@@ -107,7 +125,7 @@ impl Hierarchy {
     }
 
     /// The smallest memory limit from `dir` up to the mount; `None` where no level has one.
-    pub fn effective_limit(&self, dir: &Path) -> Result<Option<u64>, ScratchError> {
+    pub fn effective_limit(&self, dir: &Path) -> Result<Option<u64>, HierarchyError> {
         let mut smallest = None;
         for level in dir
             .ancestors()
@@ -118,7 +136,7 @@ impl Hierarchy {
                 Ok(text) => text,
                 // The root of a v2 hierarchy has no limit file, nor has a level without the controller.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(ScratchError::io("read", &file, source)),
+                Err(source) => return Err(HierarchyError::Read { path: file, source }),
             };
             if let Ok(limit) = text.trim().parse::<u64>() {
                 smallest = Some(smallest.map_or(limit, |least: u64| least.min(limit)));
@@ -191,8 +209,11 @@ fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
-fn read(path: &Path) -> Result<String, ScratchError> {
-    fs::read_to_string(path).map_err(|source| ScratchError::io("read", path, source))
+fn read(path: &Path) -> Result<String, HierarchyError> {
+    fs::read_to_string(path).map_err(|source| HierarchyError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
