@@ -9,8 +9,8 @@ use crate::{
     correlate::{Correlator, Timing},
     detect::{Core, Detector, Summary},
     error::chain,
-    event::{Event, Source},
-    evidence::Evidence,
+    event::Event,
+    evidence::{Evidence, Feed},
     host,
     hub::{Hub, Output},
     notify, realtime,
@@ -143,7 +143,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let mut correlator = Correlator::new(host, options.timing);
     let mut events = Vec::new();
     let now = crate::clock::Now::read();
-    let states = [(Source::Bpf, bpf.is_ok()), (Source::Kmsg, kmsg.is_ok())];
+    let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
     for (source, up) in states {
         correlator.observe(Evidence::SourceState { source, up }, now, &mut events);
     }

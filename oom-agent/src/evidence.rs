@@ -1,15 +1,16 @@
 //! Evidence: what one source saw, before anyone compares it with the other.
 //!
-//! Emitted by `source::{bpf,kmsg,audit}`, read by `correlate`. A source turns bytes into these
-//! values and knows nothing of other sources; what it could not read is `None`.
+//! Emitted by `source::{bpf,kmsg,audit,memory}` and read by `correlate`; by `source::cgroup` and read by
+//! `attribute`. A source turns bytes into these values and knows nothing of other sources; what it
+//! could not read is `None`.
 
 use std::sync::Arc;
 
 use crate::{
     call_trace::CallTrace,
     event::{
-        Allocation, Cgroup, CgroupMemory, Constraint, Memory, Reaper, Role, Scope, Source,
-        SystemMemory, TaskRow, Victim,
+        Allocation, Cgroup, CgroupMemory, CgroupState, Constraint, Memory, MemorySample,
+        MemoryTrend, Reaper, Role, Runtime, Scope, SystemMemory, TaskRow, TopCgroup, Victim,
     },
     text::Comm,
 };
@@ -36,10 +37,171 @@ pub enum Evidence {
     /// A source came up, went down or never was.
     SourceState {
         /// Which.
-        source: Source,
+        source: Feed,
         /// Whether it delivers now.
         up: bool,
     },
+    /// The tree of memory cgroups, and whose they are.
+    Cgroup(Box<CgroupEvidence>),
+    /// What the memory of a decision's cgroup did, and was right after it.
+    Memory(Box<MemoryEvidence>),
+}
+
+/// What reports wait for, as long as it is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// The eBPF programs.
+    Bpf,
+    /// The kernel log.
+    Kmsg,
+    /// The flight recorder.
+    Memory,
+}
+
+/// One thing that the watch of cgroups saw or found out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CgroupEvidence {
+    /// A cgroup is there, or was when it was looked at.
+    Known(KnownCgroup),
+    /// A cgroup was removed.
+    Removed {
+        /// Its path.
+        path: Arc<str>,
+        /// kernfs id.
+        id: Option<u64>,
+        /// `CLOCK_MONOTONIC`.
+        monotonic_ns: u64,
+        /// Of the container that it was, where its runtime leaves that on disk.
+        exit_code: Option<i32>,
+    },
+    /// A cgroup, with all below it, has another name (version 1 only).
+    Renamed {
+        /// Its path before.
+        from: Arc<str>,
+        /// Its path now.
+        path: Arc<str>,
+        /// kernfs id.
+        id: Option<u64>,
+        /// `CLOCK_MONOTONIC`.
+        monotonic_ns: u64,
+    },
+    /// A scan of the whole tree is complete: what it did not find was removed, if it was known before.
+    Scanned {
+        /// When the scan began, `CLOCK_MONOTONIC`.
+        began_ns: u64,
+    },
+    /// Events of the watch were lost; a scan follows.
+    Lost {
+        /// How many; `None` if that is not known either.
+        events: Option<u64>,
+    },
+}
+
+/// A cgroup of the memory controller's hierarchy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownCgroup {
+    /// Path from the root of the hierarchy, as the kernel prints it.
+    pub path: Arc<str>,
+    /// kernfs id; unknown only where somebody asked for a path that was gone.
+    pub id: Option<u64>,
+    /// Version of the hierarchy.
+    pub version: u8,
+    /// `CLOCK_MONOTONIC`: when it was made, or, if that was not seen, looked at.
+    pub monotonic_ns: u64,
+    /// How it came to be known.
+    pub found: Found,
+    /// What its runtime has left on disk about it.
+    pub lookup: Lookup,
+}
+
+/// How a cgroup came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Its creation was seen.
+    Created,
+    /// By the scan at the start.
+    AtStart,
+    /// By a scan after events had been lost.
+    Late,
+    /// It was known, or asked for, and looked up once more.
+    LookedUp,
+}
+
+/// What was found on disk about a cgroup's owner.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    /// Not looked for: the path says all.
+    NotNeeded,
+    /// Nothing there. It may come: some runtimes write only after they have made the cgroup.
+    Absent,
+    /// Something is there, and cannot be used.
+    Unreadable(Unreadable),
+    /// Found.
+    Found(Arc<Names>),
+}
+
+/// Why a runtime's file is not used. Each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unreadable {
+    /// Permission denied, or an error of the disk.
+    Refused,
+    /// Not a regular file, or reached through a link that leads out of its place.
+    NotAFile,
+    /// Larger than any runtime writes.
+    TooLarge,
+    /// Not JSON, not UTF-8, or not of the form that the runtime writes.
+    Malformed,
+    /// It speaks of another container or cgroup.
+    Mismatch,
+}
+
+/// What a runtime calls a container. What it does not say is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Its id, also where that cannot be told from the cgroup's path.
+    pub container_id: Option<String>,
+    /// The runtime.
+    pub runtime: Option<Runtime>,
+    /// Name of the container. `None` for a pod's sandbox.
+    pub container_name: Option<String>,
+    /// Image, as it was asked for.
+    pub image: Option<String>,
+    /// Its pod.
+    pub pod: Option<PodNames>,
+    /// It is the sandbox (the `pause` container) of its pod.
+    pub sandbox: bool,
+}
+
+/// What a runtime calls a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodNames {
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// Uid.
+    pub uid: Option<String>,
+}
+
+/// The answer to a wish ([`crate::correlate::Wish`]).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemoryEvidence {
+    /// Id of the instance that it was asked for.
+    pub instance: Arc<str>,
+    /// Readings of before the kill, oldest first, with what they say in short.
+    pub history: Option<(Vec<MemorySample>, MemoryTrend)>,
+    /// Of the limit's cgroup, or the victim's.
+    pub state: Option<CgroupState>,
+    /// What the limit's cgroup held.
+    pub limit_memory: Option<CgroupMemory>,
+    /// What the machine held; only if it ran out.
+    pub system_memory: Option<SystemMemory>,
+    /// Who held the most; only if the machine ran out.
+    pub top: Vec<TopCgroup>,
+    /// Processes of the cgroup (of the machine).
+    pub tasks: Vec<TaskRow>,
+    /// Of them not kept.
+    pub tasks_dropped: u32,
 }
 
 /// `oom:mark_victim`, as the kernel side read it at that instant.

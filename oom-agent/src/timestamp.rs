@@ -20,6 +20,12 @@ impl Timestamp {
         }))
     }
 
+    /// Nanoseconds since an earlier one; 0 if it is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        u64::try_from(self.as_unix_ns() - earlier.as_unix_ns()).unwrap_or(0)
+    }
+
     /// Nanoseconds since the Unix epoch.
     #[must_use]
     pub fn as_unix_ns(self) -> i128 {

@@ -29,6 +29,8 @@ pub struct Counts {
     pub possible_repeats: u64,
     /// Marks that were no kills.
     pub bare_marks: u64,
+    /// Reports whose cgroup's memory could not be told in time.
+    pub memory_missed: u64,
 }
 
 /// The counter at the start and now.

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use super::{Host, KillKey, kill::Kill, kill::compare, limit};
+use super::{Host, KillKey, kill::Kill, kill::compare, limit, memory};
 use crate::{
     call_trace::CallTrace,
     clock::Now,
     event::{
-        Constraint, Crosscheck, KmsgReportState, Limit, Mismatch, OomInstance, Outcome, SCHEMA,
-        Scope, TimeSource, Timestamp, Trigger,
+        Constraint, Crosscheck, FiguresSource, KmsgReportState, Limit, Mismatch, OomInstance,
+        Outcome, SCHEMA, Scope, TimeSource, Timestamp, Trigger,
     },
-    evidence::{Asker, Decision, KmsgReport, Mark},
+    evidence::{Asker, Decision, KmsgReport, Mark, MemoryEvidence},
 };
 
 /// A decision, open until its sources have spoken.
@@ -40,6 +40,9 @@ pub(super) struct Instance {
     /// A later decision has begun: `oom_lock` lets one run at a time, so this one is over.
     pub(super) followed: bool,
     pub(super) closed: bool,
+    /// The memory of its cgroup has been asked for, and is waited for until then.
+    pub(super) memory_until_ns: Option<u64>,
+    pub(super) memory: Option<Box<MemoryEvidence>>,
 }
 
 impl Instance {
@@ -60,6 +63,8 @@ impl Instance {
             ring_lost: 0,
             followed: false,
             closed: false,
+            memory_until_ns: None,
+            memory: None,
         }
     }
 
@@ -78,6 +83,12 @@ impl Instance {
         !kmsg_up && self.group_kill(kills) == Some(true)
     }
 
+    /// What BPF said of one of its kills, or of whom it marked and did not kill.
+    pub(super) fn any_mark<'a>(&'a self, kills: &[&'a Kill]) -> Option<&'a Mark> {
+        let of_kills = kills.iter().find_map(|kill| kill.mark.as_ref());
+        of_kills.or(self.bare_mark.as_ref())
+    }
+
     /// The report, as the evidence stands now.
     pub(super) fn event(
         &self,
@@ -86,10 +97,7 @@ impl Instance {
         (bpf_up, kmsg_up): (bool, bool),
         now: Now,
     ) -> OomInstance {
-        let mark = kills
-            .iter()
-            .find_map(|kill| kill.mark.as_ref())
-            .or(self.bare_mark.as_ref());
+        let mark = self.any_mark(kills);
         let count = |spoke: fn(&Kill) -> bool| {
             u32::try_from(kills.iter().filter(|kill| spoke(kill)).count()).unwrap_or(u32::MAX)
         };
@@ -100,7 +108,8 @@ impl Instance {
         let limit = self.limit(mark, kills, &mut mismatches);
         let trigger = self.trigger(mark, &mut mismatches);
         let report = self.report.as_deref();
-        OomInstance {
+        let from_log = |told: bool| told.then_some(FiguresSource::Kmsg);
+        let mut event = OomInstance {
             schema: SCHEMA,
             id: self.id.clone(),
             time: Some(self.time),
@@ -117,8 +126,15 @@ impl Instance {
             group_kill: self.group_kill(kills),
             kills: kills.iter().map(|kill| kill.event(host, self)).collect(),
             limit_memory: report.and_then(|report| report.limit_memory.clone()),
+            limit_memory_source: from_log(report.is_some_and(|it| it.limit_memory.is_some())),
             system_memory: report.and_then(|report| report.system_memory.clone()),
+            system_memory_source: from_log(report.is_some_and(|it| it.system_memory.is_some())),
+            memory_history: Vec::new(),
+            memory_trend: None,
+            limit_state: None,
+            top_cgroups: Vec::new(),
             tasks: report.map_or_else(Vec::new, |report| report.tasks.clone()),
+            tasks_source: from_log(report.is_some_and(|it| !it.tasks.is_empty())),
             tasks_dropped: report.map_or(0, |report| report.tasks_dropped),
             crosscheck: Crosscheck {
                 bpf_kills: (bpf_up || by_bpf > 0).then_some(by_bpf),
@@ -133,7 +149,11 @@ impl Instance {
                 mismatches,
             },
             open_for_ns: Some(now.monotonic_ns.saturating_sub(self.opened_ns)),
+        };
+        if let Some(answer) = &self.memory {
+            memory::add((**answer).clone(), &mut event);
         }
+        event
     }
 
     /// The kernel decided, killed nobody and marked nobody: the task was gone already. But where the
@@ -148,6 +168,7 @@ impl Instance {
         self.report = None;
         self.decision = None;
         self.bare_mark = None;
+        self.memory = None;
     }
 
     fn constraint(&self) -> Option<Constraint> {
@@ -160,7 +181,7 @@ impl Instance {
 
     /// From the constraint; where nobody said that, from the kernel's stack, else from the words of the
     /// log.
-    fn scope(&self, mark: Option<&Mark>, kills: &[&Kill]) -> Option<Scope> {
+    pub(super) fn scope(&self, mark: Option<&Mark>, kills: &[&Kill]) -> Option<Scope> {
         let order = self
             .decision
             .as_ref()
@@ -183,7 +204,7 @@ impl Instance {
         }
     }
 
-    fn limit(
+    pub(super) fn limit(
         &self,
         mark: Option<&Mark>,
         kills: &[&Kill],

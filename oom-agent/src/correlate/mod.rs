@@ -11,6 +11,7 @@ mod instance;
 mod kill;
 mod kmsg;
 mod limit;
+mod memory;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +26,8 @@ use kill::Kill;
 
 use crate::{
     clock::Now,
-    event::{Event, Outcome, Source},
-    evidence::{Evidence, KmsgKill, Mark},
+    event::{Event, Outcome},
+    evidence::{Evidence, Feed, KmsgKill, Mark},
 };
 
 /// How long to wait for what, in nanoseconds, and how much to keep.
@@ -41,6 +42,8 @@ pub struct Timing {
     pub decision_ns: u64,
     /// A group kill is complete when nothing has followed for this long.
     pub settle_ns: u64,
+    /// A report waits this long for the memory of its cgroup.
+    pub memory_answer_ns: u64,
     /// Kills are remembered this long after their instance closed, to know late lines and repeats.
     pub memory_ns: u64,
     /// Closed kills that are remembered at most, whatever their age.
@@ -54,10 +57,27 @@ impl Default for Timing {
             grace_ns: 250_000_000,
             decision_ns: 60_000_000_000,
             settle_ns: 250_000_000,
+            memory_answer_ns: 250_000_000,
             memory_ns: 60_000_000_000,
             memory_kills: 65_536,
         }
     }
+}
+
+/// What the correlator would like to know of a decision's cgroup while that is still there; the answer
+/// is [`Evidence::Memory`]. Where nobody grants wishes ([`Feed::Memory`] down) none are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Id of the instance.
+    pub instance: Arc<str>,
+    /// When it happened, `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// Path of the cgroup whose limit was hit, as far as is known; `None` too if the machine ran out.
+    pub limit: Option<String>,
+    /// Path of the victim's cgroup.
+    pub victim: Option<String>,
+    /// The machine ran out, or some of its nodes.
+    pub machine: bool,
 }
 
 /// Decisions of the log that are kept apart: their lines follow each other closely.
@@ -100,6 +120,7 @@ pub struct Correlator {
     /// Whether each source delivers now; one that is down is not waited for.
     bpf_up: bool,
     kmsg_up: bool,
+    memory_up: bool,
     next_key: u64,
     kills: HashMap<KillKey, Kill>,
     /// The newest kill that each thread or process id stands for.
@@ -123,6 +144,8 @@ pub struct Correlator {
     /// Marks of which it is not known yet whether they are kills.
     held_marks: Vec<(u64, Mark)>,
     audit: Audit,
+    /// What has not been asked for yet.
+    wishes: Vec<Wish>,
 }
 
 impl Correlator {
@@ -135,6 +158,8 @@ impl Correlator {
             timing,
             bpf_up: false,
             kmsg_up: false,
+            memory_up: false,
+            wishes: Vec::with_capacity(16),
             next_key: 0,
             kills: HashMap::with_capacity(room),
             by_tid: HashMap::with_capacity(2 * room),
@@ -167,9 +192,13 @@ impl Correlator {
                 }
             }
             Evidence::SourceState { source, up } => match source {
-                Source::Bpf => self.bpf_up = up,
-                Source::Kmsg => self.kmsg_up = up,
+                Feed::Bpf => self.bpf_up = up,
+                Feed::Kmsg => self.kmsg_up = up,
+                Feed::Memory => self.memory_up = up,
             },
+            // The way of the cgroups goes past here, to `attribute`.
+            Evidence::Cgroup(_) => {}
+            Evidence::Memory(memory) => self.memory(*memory),
         }
         let mut touched = std::mem::take(&mut self.touched);
         self.close_ready(&touched, now, out);
@@ -238,6 +267,19 @@ impl Correlator {
         }
     }
 
+    fn is_up(&self, feed: Feed) -> bool {
+        match feed {
+            Feed::Bpf => self.bpf_up,
+            Feed::Kmsg => self.kmsg_up,
+            Feed::Memory => self.memory_up,
+        }
+    }
+
+    fn kills_of(&self, instance: &Instance) -> Vec<&Kill> {
+        let kills = instance.kills.iter();
+        kills.filter_map(|kill| self.kills.get(kill)).collect()
+    }
+
     fn key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
@@ -270,6 +312,8 @@ impl Correlator {
         kill.latency_ns = Some(now.monotonic_ns.saturating_sub(kill.monotonic_ns()));
         let event = kill.event(&self.host, instance);
         out.push(Event::OomKill(Box::new(event)));
+        let key = kill.instance;
+        self.wish(key, now);
     }
 
     /// Closes those of `candidates` that are complete.
@@ -335,13 +379,15 @@ impl Correlator {
             .all(|kill| {
                 (kill.mark.is_some() || !self.bpf_up) && (kill.line.is_some() || !self.kmsg_up)
             });
-        if !spoken {
+        let complete = if !spoken {
             last
         } else if instance.followed || instance.single() {
             0
         } else {
             last.min(instance.active_ns + self.timing.settle_ns)
-        }
+        };
+        let memory = instance.memory_until_ns.filter(|_| self.memory_up);
+        complete.max(memory.unwrap_or(0)).min(last)
     }
 
     fn forget(&mut self, now: Now) {

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    event::{KmsgReportState, LimitLevel, LimitSource, Outcome, OwnerKind, Role, Scope},
-    evidence::{Asker, Charge, Decision, KmsgEnd, KmsgEvidence, KmsgReport, Level, Verdict},
+    event::{KmsgReportState, LimitLevel, LimitSource, Outcome, OwnerKind, Role, Scope, Source},
+    evidence::{Asker, Charge, Decision, Feed, KmsgEnd, KmsgEvidence, KmsgReport, Level, Verdict},
     text::Comm,
 };
 
@@ -26,7 +26,7 @@ impl Bench {
             correlator: Correlator::new(host, Timing::default()),
             out: Vec::new(),
         };
-        for (source, up) in [(Source::Bpf, bpf), (Source::Kmsg, kmsg)] {
+        for (source, up) in [(Feed::Bpf, bpf), (Feed::Kmsg, kmsg)] {
             bench.at(0, Evidence::SourceState { source, up });
         }
         bench.at(0, Evidence::Counter { oom_kill: 1000 });
@@ -49,7 +49,7 @@ impl Bench {
             .iter()
             .filter_map(|event| match event {
                 Event::OomKill(kill) => Some(&**kill),
-                Event::OomInstance(_) => None,
+                _ => None,
             })
             .collect()
     }
@@ -59,7 +59,7 @@ impl Bench {
             .iter()
             .filter_map(|event| match event {
                 Event::OomInstance(instance) => Some(&**instance),
-                Event::OomKill(_) => None,
+                _ => None,
             })
             .collect()
     }
@@ -75,6 +75,7 @@ impl Bench {
                     let outcome = instance.outcome.map(|outcome| format!("{outcome:?}"));
                     format!("I!{}", outcome.as_deref().unwrap_or("Unknown"))
                 }
+                Event::ContainerCreation(_) | Event::ContainerDeletion(_) => "C".to_owned(),
                 Event::OomInstance(instance) => {
                     let tids: Vec<String> = instance
                         .kills

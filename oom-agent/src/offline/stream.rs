@@ -14,8 +14,8 @@ use super::{
 use crate::{
     clock::Now,
     correlate::{Correlator, Host, Timing},
-    event::{Event, OomInstance, OomKill, Source, TimeSource, Timestamp},
-    evidence::{Evidence, KmsgEvidence},
+    event::{Event, OomInstance, OomKill, TimeSource, Timestamp},
+    evidence::{Evidence, Feed, KmsgEvidence},
     source::kmsg::{
         messages::{Message, Messages},
         report::Meta,
@@ -105,7 +105,7 @@ impl Stream {
             events: Vec::new(),
         };
         let up = Evidence::SourceState {
-            source: Source::Kmsg,
+            source: Feed::Kmsg,
             up: true,
         };
         let now = Now::default();
@@ -253,6 +253,8 @@ impl Stream {
             match &mut event {
                 Event::OomKill(kill) => self.dress_kill(kill),
                 Event::OomInstance(instance) => self.dress(instance),
+                // A log does not tell of containers, only the watch of cgroups does.
+                Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
             }
             sink.event(event)?;
         }

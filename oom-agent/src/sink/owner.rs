@@ -114,6 +114,7 @@ fn program(runtime: Runtime) -> &'static str {
         Runtime::Crio => "CRI-O",
         Runtime::Docker => "docker",
         Runtime::Podman => "podman",
+        Runtime::Runc => "runc",
         Runtime::Kata => "Kata",
         Runtime::Lxc => "LXC",
         Runtime::Nspawn => "systemd-nspawn",

@@ -18,7 +18,10 @@ use std::{
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::text::{self, TextStyle};
+use super::{
+    container,
+    text::{self, TextStyle},
+};
 use crate::{
     event::Event,
     hub::{Output, Pushed, Queue, Queued, queue},
@@ -204,6 +207,12 @@ impl Renderer {
                 match event {
                     Event::OomKill(kill) => text::kill(kill, self.style, &mut text),
                     Event::OomInstance(report) => text::instance(report, self.style, &mut text),
+                    Event::ContainerCreation(created) => {
+                        container::created(created, self.style, &mut text)
+                    }
+                    Event::ContainerDeletion(deleted) => {
+                        container::deleted(deleted, self.style, &mut text)
+                    }
                 }
                 line.extend_from_slice(text.as_bytes());
             }

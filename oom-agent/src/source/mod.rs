@@ -3,4 +3,6 @@
 
 pub mod audit;
 pub mod bpf;
+pub mod cgroup;
 pub mod kmsg;
+pub mod memory;

@@ -9,8 +9,8 @@ use std::{
 use oom_agent::{
     clock::Now,
     correlate::{Correlator, Host, Timing},
-    event::{Event, Source},
-    evidence::{Evidence, KmsgEvidence},
+    event::Event,
+    evidence::{Evidence, Feed, KmsgEvidence},
     source::kmsg::Decoder,
 };
 
@@ -73,7 +73,7 @@ pub(crate) fn events(bpf: Vec<Evidence>, log: Vec<KmsgEvidence>) -> Vec<Event> {
         boot_offset_ns: 0,
     };
     let mut out = Vec::new();
-    let sources = [(Source::Bpf, !bpf.is_empty()), (Source::Kmsg, true)];
+    let sources = [(Feed::Bpf, !bpf.is_empty()), (Feed::Kmsg, true)];
     let states = sources.map(|(source, up)| Evidence::SourceState { source, up });
     let log = log.into_iter().map(Evidence::Kmsg);
     for evidence in states.into_iter().chain(bpf).chain(log) {

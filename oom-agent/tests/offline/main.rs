@@ -42,7 +42,7 @@ fn read(input: impl Read, options: &Options) -> (Vec<Event>, Summary) {
 fn instances(events: &[Event]) -> Vec<OomInstance> {
     let instance = |event: &Event| match event {
         Event::OomInstance(instance) => Some(OomInstance::clone(instance)),
-        Event::OomKill(_) => None,
+        _ => None,
     };
     events.iter().filter_map(instance).collect()
 }
@@ -188,10 +188,10 @@ fn records_of_a_known_boot_have_the_agents_own_ids() {
             .map(|record| record.seq);
         let known: Vec<u64> = known.collect();
         for event in &events {
-            let (Event::OomKill(_) | Event::OomInstance(_)) = event;
             let id = match event {
                 Event::OomKill(kill) => &kill.id,
                 Event::OomInstance(instance) => &instance.id,
+                other => panic!("a log does not tell of {other:?}"),
             };
             let seq = id
                 .trim_start_matches("oom-")

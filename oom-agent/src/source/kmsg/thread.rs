@@ -13,10 +13,7 @@ use std::{
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::reader::KmsgReader;
-use crate::{
-    event::Source,
-    evidence::{Evidence, KmsgEvidence},
-};
+use crate::evidence::{Evidence, Feed, KmsgEvidence};
 
 /// Path of the kernel log.
 pub const KMSG: &str = "/dev/kmsg";
@@ -59,7 +56,7 @@ impl KmsgThread {
 
 fn read(mut reader: KmsgReader, shutdown: &OwnedFd, submit: impl Fn(Vec<Evidence>)) {
     let state = |up| Evidence::SourceState {
-        source: Source::Kmsg,
+        source: Feed::Kmsg,
         up,
     };
     let mut abandoned = 0;

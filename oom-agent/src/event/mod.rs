@@ -1,15 +1,28 @@
-//! The public events: `OomKill` (the alert) and `OomInstance` (the report), schema version 1.
+//! The public events: `OomKill` (the alert), `OomInstance` (the report), and containers that came and
+//! went; schema version 1.
 //!
 //! Reads nothing; these types *are* the contract. Serialised as `snake_case` JSON, one object per
 //! line. Sizes are bytes, durations nanoseconds, times RFC 3339 UTC. A value that is not known is
 //! `null`, never 0 or a guess; a value that was inferred says so. Within a schema version fields are
 //! only added.
 
+mod container;
+mod memory;
+mod owner;
+
 use std::{fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use self::{
+    container::{ContainerCreation, ContainerDeletion},
+    memory::{
+        CgroupMemory, CgroupState, Counter, FiguresSource, Memory, MemoryEvents, MemorySample,
+        MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup, Zone,
+    },
+    owner::{LimitLevel, Owner, OwnerKind, Pod, Qos, Runtime},
+};
 pub use crate::timestamp::Timestamp;
 use crate::{call_trace::CallTrace, text::Comm};
 
@@ -24,6 +37,10 @@ pub enum Event {
     OomKill(Box<OomKill>),
     /// One decision of the kernel, closed and cross-checked.
     OomInstance(Box<OomInstance>),
+    /// A container came.
+    ContainerCreation(Box<ContainerCreation>),
+    /// A container went.
+    ContainerDeletion(Box<ContainerDeletion>),
 }
 
 /// The alert: one per killed process.
@@ -120,34 +137,6 @@ pub struct Victim {
     pub cmdline: Option<String>,
 }
 
-/// What a process held at the moment of its death.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Memory {
-    /// Mapped address space.
-    pub total_vm_bytes: Option<u64>,
-    /// Resident anonymous memory.
-    pub anon_bytes: Option<u64>,
-    /// Resident file pages.
-    pub file_bytes: Option<u64>,
-    /// Resident shared memory (tmpfs, shm).
-    pub shmem_bytes: Option<u64>,
-    /// Swapped out.
-    pub swap_bytes: Option<u64>,
-    /// Page tables.
-    pub pgtables_bytes: Option<u64>,
-    /// High-water mark of resident memory, as far as the kernel had recorded it.
-    pub peak_rss_bytes: Option<u64>,
-}
-
-impl Memory {
-    /// Resident memory, if every part is known and their sum is a number of bytes.
-    #[must_use]
-    pub fn rss_bytes(&self) -> Option<u64> {
-        let parts = [self.anon_bytes?, self.file_bytes?, self.shmem_bytes?];
-        parts.into_iter().try_fold(0, u64::checked_add)
-    }
-}
-
 /// A memory cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Cgroup {
@@ -157,120 +146,6 @@ pub struct Cgroup {
     pub id: Option<u64>,
     /// Hierarchy version, 1 or 2.
     pub version: Option<u8>,
-}
-
-/// Whose a cgroup is. What its path does not tell is null.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Owner {
-    /// What kind of owner.
-    pub kind: OwnerKind,
-    /// What made the cgroup. Null where the path does not tell: a container of the kubelet's cgroupfs
-    /// driver, for one.
-    pub runtime: Option<Runtime>,
-    /// 64 hexadecimal digits.
-    pub container_id: Option<String>,
-    /// Name of the container.
-    pub container_name: Option<String>,
-    /// Its image.
-    pub image: Option<String>,
-    /// The pod, also that of a container.
-    pub pod: Option<Pod>,
-    /// systemd unit, as systemd writes it (`\x2d` for a dash within a name).
-    pub unit: Option<String>,
-    /// Name of the machine: LXC, systemd-nspawn, libvirt.
-    pub machine: Option<String>,
-    /// The user in whose slice it is, or whose job it is.
-    pub uid: Option<u32>,
-    /// Number of the job (Slurm).
-    pub job: Option<u32>,
-}
-
-impl Owner {
-    /// Of a kind, and no more known.
-    #[must_use]
-    pub const fn of(kind: OwnerKind) -> Self {
-        Self {
-            kind,
-            runtime: None,
-            container_id: None,
-            container_name: None,
-            image: None,
-            pod: None,
-            unit: None,
-            machine: None,
-            uid: None,
-            job: None,
-        }
-    }
-}
-
-/// Kinds of owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OwnerKind {
-    /// A container, in a pod or not.
-    Container,
-    /// A pod, but none of its containers.
-    Pod,
-    /// A systemd unit.
-    Unit,
-    /// A user: a session, or what the user's own manager runs outside of its units.
-    User,
-    /// A container with a system of its own (LXC, systemd-nspawn), or a virtual machine.
-    Machine,
-    /// A job of a workload manager (Slurm).
-    Job,
-    /// The system itself, or nobody who can be told by the path; that is in `cgroup.path`.
-    System,
-}
-
-/// What makes cgroups for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Runtime {
-    /// containerd: of Kubernetes, or of nerdctl.
-    Containerd,
-    /// CRI-O.
-    Crio,
-    /// Docker.
-    Docker,
-    /// Podman.
-    Podman,
-    /// Kata Containers; what is known to contain its virtual machine.
-    Kata,
-    /// LXC, Incus, LXD.
-    Lxc,
-    /// systemd-nspawn.
-    Nspawn,
-    /// libvirt.
-    Libvirt,
-    /// Slurm.
-    Slurm,
-}
-
-/// A pod of Kubernetes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Pod {
-    /// Its namespace.
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: Option<String>,
-    /// Its uid; a static pod has the hash of its configuration.
-    pub uid: String,
-    /// Its class of service.
-    pub qos: Option<Qos>,
-}
-
-/// Classes of service of pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Qos {
-    /// Limits equal to requests.
-    Guaranteed,
-    /// Some requests.
-    Burstable,
-    /// None.
-    BestEffort,
 }
 
 /// Why a process died.
@@ -338,11 +213,28 @@ pub struct OomInstance {
     pub kills: Vec<OomKill>,
     /// What the cgroup whose limit was hit held, with all below it. Null if nobody told.
     pub limit_memory: Option<CgroupMemory>,
+    /// Where `limit_memory` is from; null with it.
+    pub limit_memory_source: Option<FiguresSource>,
     /// What the whole machine held. Null if nobody told; the kernel prints it when the machine, or
     /// some of its nodes, ran out.
     pub system_memory: Option<SystemMemory>,
-    /// The process table that the kernel printed, if it did.
+    /// Where `system_memory` is from; null with it.
+    pub system_memory_source: Option<FiguresSource>,
+    /// What the memory of the limit's cgroup (of the victim's, if that was not recorded) did before the
+    /// kill, oldest first; empty where it was not recorded.
+    pub memory_history: Vec<MemorySample>,
+    /// What that history says in short; null with an empty one.
+    pub memory_trend: Option<MemoryTrend>,
+    /// Counters and pressure of the limit's cgroup. Null if the cgroup was gone, or could not be read in
+    /// time.
+    pub limit_state: Option<CgroupState>,
+    /// Where the machine ran out: the cgroups that held the most, the largest first.
+    pub top_cgroups: Vec<TopCgroup>,
+    /// The processes of the limit's cgroup (of the machine): the table that the kernel printed, or what
+    /// was left of them right after the kill.
     pub tasks: Vec<TaskRow>,
+    /// Where `tasks` is from; null if it is empty.
+    pub tasks_source: Option<FiguresSource>,
     /// Rows of that table that are not in `tasks`: too many, or not understood.
     pub tasks_dropped: u32,
     /// What each source said, and where they differ.
@@ -462,188 +354,6 @@ pub struct Limit {
     pub source: LimitSource,
 }
 
-/// What a cgroup is a level of, and so whose limit its limit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitLevel {
-    /// The container's own.
-    Container,
-    /// The pod's.
-    Pod,
-    /// All pods of a class of service.
-    Qos,
-    /// All pods of the node: what it has to allocate.
-    Pods,
-    /// A service's, a scope's, a session's.
-    Unit,
-    /// A slice's: of all units in it.
-    Slice,
-    /// All that is a user's.
-    User,
-    /// The machine's: LXC, systemd-nspawn, libvirt.
-    Machine,
-    /// The job's.
-    Job,
-    /// A cgroup that an owner has made within its own.
-    Nested,
-    /// The whole node: the root of the hierarchy.
-    Node,
-    /// Any other cgroup.
-    Cgroup,
-}
-
-/// What a memory cgroup held, with all below it, and against which limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct CgroupMemory {
-    /// Memory (`memory.max`, v1 `memory.limit_in_bytes`).
-    pub memory: Option<Counter>,
-    /// Swap (v2).
-    pub swap: Option<Counter>,
-    /// Memory and swap together (v1).
-    pub memsw: Option<Counter>,
-    /// Kernel memory (v1).
-    pub kmem: Option<Counter>,
-    /// What it was made of.
-    pub stat: MemoryStat,
-}
-
-impl CgroupMemory {
-    /// All kernel memory: where the kernel gives no sum, that of the parts it gives.
-    #[must_use]
-    pub fn kernel_bytes(&self) -> Option<u64> {
-        let stat = &self.stat;
-        let parts = [
-            stat.kernel_stack_bytes,
-            stat.pagetables_bytes,
-            stat.slab_reclaimable_bytes,
-            stat.slab_unreclaimable_bytes,
-        ];
-        stat.kernel_bytes
-            .or(self.kmem.map(|kmem| kmem.usage_bytes))
-            .or_else(|| parts.into_iter().flatten().reduce(u64::saturating_add))
-    }
-}
-
-/// A `page_counter` as the log prints it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Counter {
-    /// Charged.
-    pub usage_bytes: u64,
-    /// Limit; null where there is none.
-    pub limit_bytes: Option<u64>,
-    /// Times the limit was hit.
-    pub failcnt: Option<u64>,
-}
-
-/// What the memory of a cgroup was made of: `memory.stat`, under the names of cgroup v2. What a
-/// hierarchy of version 1 calls `cache`, `rss`, `mapped_file` is `file`, `anon`, `file_mapped` here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct MemoryStat {
-    /// Anonymous memory.
-    pub anon_bytes: Option<u64>,
-    /// Page cache, tmpfs and shared memory included.
-    pub file_bytes: Option<u64>,
-    /// tmpfs and shared memory.
-    pub shmem_bytes: Option<u64>,
-    /// Page cache that is mapped.
-    pub file_mapped_bytes: Option<u64>,
-    /// Page cache not yet written to disk.
-    pub file_dirty_bytes: Option<u64>,
-    /// Page cache being written to disk.
-    pub file_writeback_bytes: Option<u64>,
-    /// Swapped out.
-    pub swap_bytes: Option<u64>,
-    /// Anonymous memory in transparent huge pages.
-    pub anon_thp_bytes: Option<u64>,
-    /// All kernel memory (5.18+).
-    pub kernel_bytes: Option<u64>,
-    /// Kernel stacks.
-    pub kernel_stack_bytes: Option<u64>,
-    /// Page tables.
-    pub pagetables_bytes: Option<u64>,
-    /// Socket buffers.
-    pub sock_bytes: Option<u64>,
-    /// Kernel objects that can be given back.
-    pub slab_reclaimable_bytes: Option<u64>,
-    /// Kernel objects that cannot.
-    pub slab_unreclaimable_bytes: Option<u64>,
-    /// Anonymous memory on the active list.
-    pub active_anon_bytes: Option<u64>,
-    /// Anonymous memory on the inactive list.
-    pub inactive_anon_bytes: Option<u64>,
-    /// Page cache on the active list.
-    pub active_file_bytes: Option<u64>,
-    /// Page cache on the inactive list.
-    pub inactive_file_bytes: Option<u64>,
-    /// Memory that cannot be reclaimed (`mlock`).
-    pub unevictable_bytes: Option<u64>,
-}
-
-/// What the whole machine held: the `Mem-Info` of the kernel's report (`show_free_areas`,
-/// `mm/show_mem.c`, before 6.3 `mm/page_alloc.c`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct SystemMemory {
-    /// RAM that the kernel manages or has reserved.
-    pub ram_bytes: Option<u64>,
-    /// Of it reserved.
-    pub reserved_bytes: Option<u64>,
-    /// Free.
-    pub free_bytes: Option<u64>,
-    /// Anonymous memory on the active list.
-    pub active_anon_bytes: Option<u64>,
-    /// Anonymous memory on the inactive list.
-    pub inactive_anon_bytes: Option<u64>,
-    /// Page cache on the active list.
-    pub active_file_bytes: Option<u64>,
-    /// Page cache on the inactive list.
-    pub inactive_file_bytes: Option<u64>,
-    /// Memory that cannot be reclaimed.
-    pub unevictable_bytes: Option<u64>,
-    /// Page cache not yet written to disk.
-    pub dirty_bytes: Option<u64>,
-    /// Page cache being written to disk.
-    pub writeback_bytes: Option<u64>,
-    /// Kernel objects that can be given back.
-    pub slab_reclaimable_bytes: Option<u64>,
-    /// Kernel objects that cannot.
-    pub slab_unreclaimable_bytes: Option<u64>,
-    /// Mapped files.
-    pub mapped_bytes: Option<u64>,
-    /// tmpfs and shared memory.
-    pub shmem_bytes: Option<u64>,
-    /// Page tables.
-    pub pagetables_bytes: Option<u64>,
-    /// Swap.
-    pub swap_total_bytes: Option<u64>,
-    /// Of it free.
-    pub swap_free_bytes: Option<u64>,
-    /// Huge pages set aside (`hugetlb`), used or not.
-    pub hugepages_bytes: Option<u64>,
-    /// The zones of memory, in the order of the report.
-    pub zones: Vec<Zone>,
-}
-
-/// One zone of memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Zone {
-    /// NUMA node.
-    pub node: u32,
-    /// `DMA`, `DMA32`, `Normal`, `Movable` …
-    pub name: String,
-    /// Free.
-    pub free_bytes: u64,
-    /// Below this only the kernel's emergencies may take from it.
-    pub min_bytes: u64,
-    /// Below this the kernel starts to reclaim.
-    pub low_bytes: u64,
-    /// Above this it stops.
-    pub high_bytes: u64,
-    /// All that the kernel manages of it.
-    pub managed_bytes: Option<u64>,
-    /// The largest order of which a block was free; null if nobody told, or nothing was free.
-    pub largest_free_order: Option<u32>,
-}
-
 /// How the limit is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -668,29 +378,6 @@ pub enum Outcome {
     NoVictim,
     /// The kernel panicked (`vm.panic_on_oom`).
     Panic,
-}
-
-/// A row of the kernel's process table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct TaskRow {
-    /// Thread that the kernel lists.
-    pub pid: u32,
-    /// Its process.
-    pub tgid: u32,
-    /// User id.
-    pub uid: u32,
-    /// Process name.
-    pub comm: Comm,
-    /// Mapped address space.
-    pub total_vm_bytes: u64,
-    /// Resident memory.
-    pub rss_bytes: u64,
-    /// Page tables.
-    pub pgtables_bytes: Option<u64>,
-    /// Swapped out.
-    pub swap_bytes: Option<u64>,
-    /// `oom_score_adj`.
-    pub oom_score_adj: i16,
 }
 
 /// What each source said.
@@ -760,8 +447,15 @@ impl OomInstance {
             group_kill: None,
             kills,
             limit_memory: None,
+            limit_memory_source: None,
             system_memory: None,
+            system_memory_source: None,
+            memory_history: Vec::new(),
+            memory_trend: None,
+            limit_state: None,
+            top_cgroups: Vec::new(),
             tasks: Vec::new(),
+            tasks_source: None,
             tasks_dropped: 0,
             crosscheck: Crosscheck {
                 bpf_kills: None,
@@ -797,26 +491,5 @@ impl OomKill {
             detection_latency_ns: None,
             reaper: None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Memory;
-
-    #[test]
-    fn resident_memory_is_known_if_its_parts_and_their_sum_are() {
-        let rss = |anon_bytes, file_bytes, shmem_bytes| {
-            let memory = Memory {
-                anon_bytes,
-                file_bytes,
-                shmem_bytes,
-                ..Memory::default()
-            };
-            memory.rss_bytes()
-        };
-        assert_eq!(rss(Some(1), Some(2), Some(4)), Some(7));
-        assert_eq!(rss(Some(1), None, Some(4)), None);
-        assert_eq!(rss(Some(u64::MAX), Some(1), Some(0)), None);
     }
 }

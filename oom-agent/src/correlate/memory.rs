@@ -1,0 +1,122 @@
+//! Wishes, and what comes of them: what a decision's cgroup did before, and was right after.
+//!
+//! A wish is made at the first alert of an instance, for the cgroup may be gone a moment later. The
+//! instance waits for the answer, but not for long; an answer that comes too late is dropped, and
+//! counted. Refuses to put a reading of the agent's in the place of what the kernel itself reported.
+
+use super::{Correlator, InstanceKey, Wish, instance::Instance, kill::Kill};
+use crate::{
+    clock::Now,
+    event::{FiguresSource, MemorySample, OomInstance},
+    evidence::{Feed, MemoryEvidence},
+};
+
+impl Correlator {
+    /// What has been wished for since this was asked last.
+    pub fn wishes(&mut self) -> impl Iterator<Item = Wish> {
+        self.wishes.drain(..)
+    }
+
+    /// A wish that nobody took: the instance waits no longer.
+    pub fn refuse(&mut self, wish: &Wish) {
+        self.audit.counts.memory_missed += 1;
+        self.answer(MemoryEvidence {
+            instance: wish.instance.clone(),
+            ..MemoryEvidence::default()
+        });
+    }
+
+    /// Asks for the memory of an instance's cgroup, once.
+    pub(super) fn wish(&mut self, key: InstanceKey, now: Now) {
+        if !self.is_up(Feed::Memory) {
+            return;
+        }
+        let Some(instance) = self.instances.get(&key) else {
+            return;
+        };
+        if instance.closed || instance.memory_until_ns.is_some() {
+            return;
+        }
+        let kills: Vec<&Kill> = self.kills_of(instance);
+        let wish = instance.wish(&kills);
+        self.wishes.push(wish);
+        let until = now.monotonic_ns + self.timing.memory_answer_ns;
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.memory_until_ns = Some(until);
+        }
+    }
+
+    /// Takes an answer.
+    pub(super) fn memory(&mut self, memory: MemoryEvidence) {
+        if !self.answer(memory) {
+            self.audit.counts.memory_missed += 1;
+        }
+    }
+
+    fn answer(&mut self, memory: MemoryEvidence) -> bool {
+        let Some(&key) = self.open.iter().find(|key| {
+            let instance = self.instances.get(*key);
+            instance.is_some_and(|instance| instance.id == memory.instance)
+        }) else {
+            return false;
+        };
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.memory_until_ns = Some(0);
+            instance.memory = Some(Box::new(memory));
+        }
+        self.touched.push(key);
+        true
+    }
+}
+
+/// Puts the answer into the report.
+pub(super) fn add(memory: MemoryEvidence, event: &mut OomInstance) {
+    if let Some((mut samples, trend)) = memory.history {
+        samples.extend(at_the_kill(event, trend.cgroup.path.as_deref()));
+        event.memory_history = samples;
+        event.memory_trend = Some(trend);
+    }
+    event.limit_state = memory.state;
+    event.top_cgroups = memory.top;
+    let read = Some(FiguresSource::Read);
+    if event.limit_memory.is_none() && memory.limit_memory.is_some() {
+        (event.limit_memory, event.limit_memory_source) = (memory.limit_memory, read);
+    }
+    if event.system_memory.is_none() && memory.system_memory.is_some() {
+        (event.system_memory, event.system_memory_source) = (memory.system_memory, read);
+    }
+    if event.tasks.is_empty() && !memory.tasks.is_empty() {
+        (event.tasks, event.tasks_source) = (memory.tasks, read);
+        event.tasks_dropped = memory.tasks_dropped;
+    }
+}
+
+/// The last point of the history is the kernel's own: what stood at the limit when it decided.
+fn at_the_kill(event: &OomInstance, recorded: Option<&str>) -> Option<MemorySample> {
+    let limit = event.limit.as_ref()?;
+    if limit.cgroup.path.as_deref() != recorded {
+        return None;
+    }
+    Some(MemorySample {
+        limit_bytes: limit.limit_bytes,
+        ..MemorySample::of(0, limit.usage_bytes?)
+    })
+}
+
+impl Instance {
+    fn wish(&self, kills: &[&Kill]) -> Wish {
+        let mark = self.any_mark(kills);
+        let limit = self.limit(mark, kills, &mut Vec::new());
+        let scope = self.scope(mark, kills);
+        Wish {
+            instance: self.id.clone(),
+            monotonic_ns: self.monotonic_ns,
+            limit: limit.and_then(|limit| limit.cgroup.path),
+            victim: kills
+                .iter()
+                .find_map(|kill| kill.cgroup())
+                .and_then(|cgroup| cgroup.path),
+            machine: scope.is_some_and(|scope| scope != crate::event::Scope::Memcg),
+        }
+    }
+}

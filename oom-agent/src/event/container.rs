@@ -1,0 +1,62 @@
+//! `ContainerCreation` and `ContainerDeletion`: what the watch of cgroups saw.
+//!
+//! Reads nothing: a part of the contract.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Cgroup, Owner, SCHEMA, Timestamp};
+
+/// A container's cgroup appeared; that of anything else only if all were asked for.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ContainerCreation {
+    /// Version of this contract.
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: u32,
+    /// Deterministic: boot id, kernfs id and path of the cgroup.
+    pub id: Arc<str>,
+    /// Wall clock when it was made; if that was not seen, when it was found.
+    pub time: Timestamp,
+    /// The same moment on `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: Option<Arc<str>>,
+    /// Node name.
+    pub node: Option<Arc<str>>,
+    /// The cgroup.
+    pub cgroup: Cgroup,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The watch had lost events, and a scan found it: it may be older than `time`.
+    pub late: bool,
+}
+
+/// A container's cgroup was removed; that of anything else only if all were asked for.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ContainerDeletion {
+    /// Version of this contract.
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: u32,
+    /// Deterministic: boot id, kernfs id and path of the cgroup.
+    pub id: Arc<str>,
+    /// Wall clock when it was removed; if that was not seen, when it was missed.
+    pub time: Timestamp,
+    /// The same moment on `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: Option<Arc<str>>,
+    /// Node name.
+    pub node: Option<Arc<str>>,
+    /// The cgroup.
+    pub cgroup: Cgroup,
+    /// Whose it was.
+    pub owner: Owner,
+    /// When it was made. Null if it is older than the agent.
+    pub created: Option<Timestamp>,
+    /// Exit code of the container, where its runtime leaves it on disk; else -1, as cAdvisor says it.
+    pub exit_code: i32,
+    /// The watch had lost events, and a scan missed it: it may have been removed before `time`.
+    pub late: bool,
+}

@@ -1,0 +1,3 @@
+//! The tree of memory cgroups: which come and go, and what their runtimes call them.
+
+pub mod names;

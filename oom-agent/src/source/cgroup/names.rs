@@ -1,0 +1,1 @@
+//! What runtimes leave on disk about a container.

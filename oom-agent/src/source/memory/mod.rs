@@ -1,0 +1,1 @@
+//! The flight recorder, and readings right after a kill.
