@@ -6,6 +6,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::{
+    attribute::{ContainerEvents, Desk},
     correlate::{Correlator, Timing},
     detect::{Core, Detector, Summary},
     error::chain,
@@ -67,6 +68,8 @@ pub struct Options {
     pub bpf_hook: WantedHook,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
+    /// Of which cgroups to tell that they came and went.
+    pub container_events: ContainerEvents,
     /// Node name instead of the host's.
     pub node: Option<String>,
     /// How long to wait for what.
@@ -140,6 +143,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
+    let desk = Desk::new(host.clone(), options.container_events);
     let mut correlator = Correlator::new(host, options.timing);
     let mut events = Vec::new();
     let now = crate::clock::Now::read();
@@ -150,7 +154,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     if let Some(base) = base {
         correlator.observe(base, now, &mut events);
     }
-    let core = Core::new(correlator, bpf.ok(), counter, hub);
+    let core = Core::new(correlator, bpf.ok(), counter, desk, hub);
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes.into_iter().chain(realtime::lock_memory().err()) {
         tracing::info!("slower than it could be: {note}");

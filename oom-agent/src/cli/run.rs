@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{EXIT_NO_BPF, EXIT_NO_SOURCE, fail};
 use crate::{
+    attribute::ContainerEvents,
     correlate::Timing,
     daemon::{self, Options, RunError, Sources},
     sink::stdout::Format,
@@ -33,6 +34,9 @@ pub(super) struct RunArgs {
     /// Size of the ring buffer in bytes; rounded up to a power of two of at least a page.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 19, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     ring_bytes: u32,
+    /// Of which cgroups to tell that they came and went.
+    #[arg(long, value_enum, default_value = "containers")]
+    container_events: ContainerEvents,
     /// Name of this node in the events, instead of the host's name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: Option<String>,
@@ -66,6 +70,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         bpf_by_format: args.bpf_by_format,
         bpf_hook: args.bpf_hook,
         accept_forged: args.accept_forged_kmsg,
+        container_events: args.container_events,
         node: args.node,
         timing: Timing {
             window_ns,

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::{
+    attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
-    correlate::{Correlator, Counts},
+    correlate::{Correlator, Counts, Wish},
     event::Event,
     evidence::Evidence,
     hub::Hub,
@@ -25,14 +26,28 @@ pub struct Core {
     correlator: Correlator,
     bpf: Option<BpfSource>,
     counter: Option<OomKillCounter>,
+    desk: Desk,
+    helpers: Helpers,
     hub: Hub,
     evidence: Vec<Evidence>,
+    /// As the correlator makes them, and as the desk passes them on.
     events: Vec<Event>,
+    named: Vec<Event>,
     /// When the counter is compared next, `CLOCK_MONOTONIC`.
     audit_at_ns: u64,
     /// What the last comparison left over, and what of it has been said.
     unexplained: i64,
     warned: i64,
+}
+
+/// Who finds out what the detection threads must not wait for. Each takes a question at once or says that
+/// it cannot; answers come as evidence.
+#[derive(Default)]
+pub struct Helpers {
+    /// Names of a cgroup's owner.
+    pub names: Option<Box<dyn FnMut(&Ask) -> bool + Send>>,
+    /// Memory of a cgroup.
+    pub memory: Option<Box<dyn FnMut(Wish) -> bool + Send>>,
 }
 
 impl fmt::Debug for Core {
@@ -48,6 +63,8 @@ impl fmt::Debug for Core {
 pub struct Summary {
     /// Counted by the correlator.
     pub counts: Counts,
+    /// Counted where owners are named.
+    pub desk: DeskCounts,
     /// Counted by the kernel side.
     pub kernel: KernelStats,
     /// The audit's verdict; `None` where the kernel has no counter.
@@ -85,6 +102,11 @@ impl fmt::Display for Summary {
             ("abandoned_reports", counts.abandoned_reports),
             ("possible_repeats", counts.possible_repeats),
             ("failed_reads", self.kernel.read_failed),
+            ("memory_missed", counts.memory_missed),
+            ("unattributed", self.desk.unattributed),
+            ("names_late", self.desk.names_late),
+            ("unreadable_bundles", self.desk.unreadable),
+            ("cgroup_events_lost", self.desk.watch_lost),
             ("unwritten", self.unwritten),
         ] {
             if value > 0 {
@@ -102,19 +124,29 @@ impl Core {
         correlator: Correlator,
         bpf: Option<BpfSource>,
         counter: Option<OomKillCounter>,
+        desk: Desk,
         hub: Hub,
     ) -> Self {
         Self {
             correlator,
             bpf,
             counter,
+            desk,
+            helpers: Helpers::default(),
             hub,
             evidence: Vec::with_capacity(256),
             events: Vec::with_capacity(256),
+            named: Vec::with_capacity(256),
             audit_at_ns: 0,
             unexplained: 0,
             warned: 0,
         }
+    }
+
+    /// From now on questions are answered.
+    pub(super) fn help(&mut self, helpers: Helpers) {
+        self.desk.answered(helpers.names.is_some());
+        self.helpers = helpers;
     }
 
     /// The ring, to wait on.
@@ -129,7 +161,7 @@ impl Core {
     /// Whether nothing is pending.
     pub(super) fn is_quiet(&mut self) -> bool {
         self.drain_ring();
-        self.correlator.is_quiet()
+        self.correlator.is_quiet() && self.desk.is_quiet()
     }
 
     /// Takes evidence of other sources. The ring is looked at before each: a mark precedes its log
@@ -157,12 +189,16 @@ impl Core {
     }
 
     fn observe(&mut self, evidence: Evidence) {
-        self.correlator
-            .observe(evidence, Now::read(), &mut self.events);
-        if self.correlator.wants_counter() {
-            self.audit();
+        let now = Now::read();
+        if let Evidence::Cgroup(cgroup) = evidence {
+            self.desk.observe(*cgroup, now, &mut self.named);
+        } else {
+            self.correlator.observe(evidence, now, &mut self.events);
+            if self.correlator.wants_counter() {
+                self.audit();
+            }
         }
-        self.publish();
+        self.publish(now);
     }
 
     /// Lets time pass; gives the next moment at which it matters, on `CLOCK_MONOTONIC`.
@@ -172,14 +208,16 @@ impl Core {
         if self.correlator.wants_counter() {
             self.audit();
         }
-        self.publish();
+        self.desk.tick(now, &mut self.named);
+        self.publish(now);
         if now.monotonic_ns >= self.audit_at_ns && self.correlator.is_quiet() {
             self.audit();
-            self.publish();
+            self.publish(now);
             self.audit_at_ns = now.monotonic_ns + self.judge();
         }
         let slow = now.monotonic_ns + SLOW_TURN_NS;
-        let deadline = self.correlator.next_deadline().unwrap_or(slow);
+        let deadlines = [self.correlator.next_deadline(), self.desk.next_deadline()];
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(slow);
         // An audit that is overdue waits for quiet, which comes with a deadline or with evidence.
         let audit = Some(self.audit_at_ns).filter(|&at| at > now.monotonic_ns);
         deadline.min(audit.unwrap_or(slow)).min(slow)
@@ -220,8 +258,25 @@ impl Core {
         }
     }
 
-    fn publish(&mut self) {
+    /// Asks what is to be asked, first what is soonest gone; then hands over what is ready.
+    fn publish(&mut self, now: Now) {
+        let wishes: Vec<Wish> = self.correlator.wishes().collect();
+        for wish in wishes {
+            let grant = self.helpers.memory.as_mut();
+            if !grant.is_some_and(|grant| grant(wish.clone())) {
+                self.correlator.refuse(&wish);
+            }
+        }
         for event in self.events.drain(..) {
+            self.desk.take(event, now, &mut self.named);
+        }
+        for ask in self.desk.asks() {
+            // One that is not taken is not answered: what waits for it does so for its time, and no more.
+            if let Some(names) = &mut self.helpers.names {
+                names(&ask);
+            }
+        }
+        for event in self.named.drain(..) {
             self.hub.publish(event);
         }
     }
@@ -237,11 +292,15 @@ impl Core {
             self.observe(loss);
         }
         self.audit();
-        self.correlator.finish(Now::read(), &mut self.events);
-        self.publish();
+        let now = Now::read();
+        self.correlator.finish(now, &mut self.events);
+        self.publish(now);
+        self.desk.finish(now, &mut self.named);
+        self.publish(now);
         self.hub = Hub::default();
         Summary {
             counts: self.correlator.counts(),
+            desk: self.desk.counts(),
             kernel: self
                 .bpf
                 .as_ref()

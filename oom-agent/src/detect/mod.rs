@@ -23,7 +23,7 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 
-pub use core::{Core, Summary};
+pub use core::{Core, Helpers, Summary};
 
 use crate::{evidence::Evidence, realtime};
 
@@ -100,6 +100,11 @@ impl Detector {
         }
         notes.dedup();
         Ok((detector, notes))
+    }
+
+    /// Who answers what the detection threads must not wait for.
+    pub fn help(&self, helpers: Helpers) {
+        self.core().help(helpers);
     }
 
     /// Where other sources put their evidence.

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    names,
+    path::{Place, attribute},
+};
+use crate::event::{LimitLevel, OwnerKind};
 
 const ID: &str = "4f1d0b7f4c1de9116b1f0c2e7d3a4f559a610b7f4c1de9114f1d0b7f4c1de911";
 const OTHER: &str = "99aa0b7f4c1de9116b1f0c2e7d3a4f559a610b7f4c1de9114f1d0b7f4c1de911";

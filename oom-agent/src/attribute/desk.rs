@@ -1,0 +1,529 @@
+//! The last stop of an event: whose it was, by name.
+//!
+//! Reads the correlator's events and the evidence of the cgroup watch; emits the same events with names
+//! in them, and those of containers that came and went. Pure: time is passed in, and what it wants to
+//! have looked up it says as an [`Ask`]. An event whose container is not known yet is held until the
+//! answer comes, at most [`NAMES_NS`]; nothing else waits for it but its own report. Refuses to
+//! change what the path says.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{Roster, attribute, roster::Life};
+use crate::{
+    clock::Now,
+    correlate::Host,
+    event::{
+        Cgroup, ContainerCreation, ContainerDeletion, Event, LimitLevel, OomInstance, OomKill,
+        Owner, OwnerKind, SCHEMA,
+    },
+    evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Names},
+};
+
+/// An alert waits this long at most for the names of a container that nobody has seen before.
+pub const NAMES_NS: u64 = 20_000_000;
+
+/// What could not be found is not asked for again within this time.
+pub(super) const AGAIN_NS: u64 = 1_000_000_000;
+
+/// Questions that may be open at once; a kill beyond them is told without names.
+const MAX_ASKED: usize = 256;
+
+/// What has to be looked up now, for a kill happened there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Path of the cgroup.
+    pub path: Arc<str>,
+    /// Its kernfs id.
+    pub id: Option<u64>,
+}
+
+/// Of which cgroups events tell that they came and went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ContainerEvents {
+    /// Of containers.
+    #[default]
+    Containers,
+    /// Of all cgroups.
+    All,
+    /// Of none.
+    None,
+}
+
+/// What was counted here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeskCounts {
+    /// Kills whose owner could not be told in full: no cgroup, or a container without its names.
+    pub unattributed: u64,
+    /// Alerts that were told without names because the answer took too long.
+    pub names_late: u64,
+    /// Files of runtimes that could not be used.
+    pub unreadable: u64,
+    /// Events of the cgroup watch that were lost; a scan made up for them.
+    pub watch_lost: u64,
+}
+
+/// An event that waits.
+#[derive(Debug)]
+struct Held {
+    event: Event,
+    until_ns: u64,
+}
+
+/// Where events are completed.
+#[derive(Debug)]
+pub struct Desk {
+    host: Host,
+    which: ContainerEvents,
+    /// Whether somebody answers.
+    answers: bool,
+    roster: Roster,
+    asks: Vec<Ask>,
+    asked: VecDeque<Arc<str>>,
+    held: VecDeque<Held>,
+    counts: DeskCounts,
+}
+
+impl Desk {
+    /// Nothing known yet, and nobody who answers.
+    #[must_use]
+    pub fn new(host: Host, which: ContainerEvents) -> Self {
+        Self {
+            host,
+            which,
+            answers: false,
+            roster: Roster::default(),
+            asks: Vec::with_capacity(16),
+            asked: VecDeque::with_capacity(16),
+            held: VecDeque::with_capacity(16),
+            counts: DeskCounts::default(),
+        }
+    }
+
+    /// Whether somebody answers from now on.
+    pub fn answered(&mut self, answers: bool) {
+        self.answers = answers;
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counts(&self) -> DeskCounts {
+        self.counts
+    }
+
+    /// What is to be looked up.
+    pub fn asks(&mut self) -> impl Iterator<Item = Ask> {
+        self.asks.drain(..)
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// When [`Desk::tick`] has something to do next, on `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.held.iter().map(|held| held.until_ns).min()
+    }
+
+    /// Takes what the watch saw.
+    pub fn observe(&mut self, evidence: CgroupEvidence, now: Now, out: &mut Vec<Event>) {
+        match evidence {
+            CgroupEvidence::Known(known) => self.know(&known, now, out),
+            CgroupEvidence::Removed {
+                path,
+                id,
+                monotonic_ns,
+                exit_code,
+            } => {
+                let life = self.roster.remove(&path, id, monotonic_ns).cloned();
+                if let Some(life) = life {
+                    self.tell_removed(&path, &life, exit_code, false, now, out);
+                }
+            }
+            CgroupEvidence::Renamed { from, path, .. } => self.roster.rename(&from, &path),
+            CgroupEvidence::Scanned { began_ns } => {
+                for (path, life) in self.roster.sweep(began_ns) {
+                    self.tell_removed(&path, &life, None, true, now, out);
+                }
+            }
+            CgroupEvidence::Lost { events } => self.counts.watch_lost += events.unwrap_or(1),
+        }
+    }
+
+    fn know(&mut self, known: &KnownCgroup, now: Now, out: &mut Vec<Event>) {
+        self.counts.unreadable += u64::from(matches!(known.lookup, Lookup::Unreadable(_)));
+        let (life, ended) = self.roster.know(known);
+        let untold = life.filter(|life| {
+            let tell = is_told(self.which, &known.path, life.names.as_deref());
+            tell && !life.told && life.born_ns.is_some() && life.died_ns.is_none()
+        });
+        let untold = untold.map(|life| {
+            life.told = true;
+            life.clone()
+        });
+        if let Some(life) = ended {
+            self.tell_removed(&known.path, &life, None, true, now, out);
+        }
+        if let Some(life) = untold {
+            let late = known.found == Found::Late;
+            self.tell_created(&known.path, &life, late, now, out);
+        }
+        if known.found == Found::LookedUp {
+            self.asked.retain(|path| *path != known.path);
+            self.release(now, out);
+        }
+    }
+
+    fn tell_created(
+        &self,
+        path: &Arc<str>,
+        life: &Life,
+        late: bool,
+        now: Now,
+        out: &mut Vec<Event>,
+    ) {
+        let Some(born_ns) = life.born_ns else {
+            return;
+        };
+        let (id, cgroup) = self.host.name("created", path, life);
+        out.push(Event::ContainerCreation(Box::new(ContainerCreation {
+            schema: SCHEMA,
+            id,
+            time: now.wall(born_ns),
+            monotonic_ns: born_ns,
+            boot_id: self.host.boot_id.clone(),
+            node: self.host.node.clone(),
+            cgroup,
+            owner: owner_of(path, life.names.as_deref()),
+            late,
+        })));
+    }
+
+    fn tell_removed(
+        &self,
+        path: &Arc<str>,
+        life: &Life,
+        exit_code: Option<i32>,
+        late: bool,
+        now: Now,
+        out: &mut Vec<Event>,
+    ) {
+        if !is_told(self.which, path, life.names.as_deref()) {
+            return;
+        }
+        let Some(died_ns) = life.died_ns else {
+            return;
+        };
+        let (id, cgroup) = self.host.name("removed", path, life);
+        out.push(Event::ContainerDeletion(Box::new(ContainerDeletion {
+            schema: SCHEMA,
+            id,
+            time: now.wall(died_ns),
+            monotonic_ns: died_ns,
+            boot_id: self.host.boot_id.clone(),
+            node: self.host.node.clone(),
+            cgroup,
+            owner: owner_of(path, life.names.as_deref()),
+            created: life.born_ns.map(|born| now.wall(born)),
+            exit_code: exit_code.unwrap_or(-1),
+            late,
+        })));
+    }
+
+    /// Takes an event of the correlator: passes it on with its names, or holds it.
+    pub fn take(&mut self, mut event: Event, now: Now, out: &mut Vec<Event>) {
+        let waits = self.answers && self.ask_for(&mut event, now.monotonic_ns);
+        if waits || self.is_behind(&event) {
+            self.held.push_back(Held {
+                event,
+                until_ns: now.monotonic_ns + NAMES_NS,
+            });
+        } else {
+            self.pass(event, None, out);
+        }
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) {
+        self.roster.tick(now.monotonic_ns);
+        self.release(now, out);
+    }
+
+    /// Lets go of all that is held, at shutdown.
+    pub fn finish(&mut self, now: Now, out: &mut Vec<Event>) {
+        self.asked.clear();
+        self.release(now, out);
+    }
+
+    /// Asks for what is not known of the cgroups in the event; whether there is anything to wait for.
+    fn ask_for(&mut self, event: &mut Event, now_ns: u64) -> bool {
+        let mut waits = false;
+        let is_report = matches!(event, Event::OomInstance(_));
+        for (at_ns, cgroup) in cgroups_of(event) {
+            self.complete(cgroup);
+            let Some(path) = cgroup.path.as_deref() else {
+                continue;
+            };
+            if self.knows(path, cgroup.id, at_ns, now_ns) {
+                continue;
+            }
+            // An alert waits only where the path tells of a container; a report may wait.
+            let waits_for = is_report || attribute(path).owner.container_id.is_some();
+            let known = self.asked.iter().any(|asked| &**asked == path);
+            if !known && self.asked.len() < MAX_ASKED {
+                let path: Arc<str> = path.into();
+                self.asks.push(Ask {
+                    path: path.clone(),
+                    id: cgroup.id,
+                });
+                self.asked.push_back(path);
+                waits |= waits_for;
+            } else {
+                waits |= known && waits_for;
+            }
+        }
+        waits
+    }
+
+    /// Whether the roster can say who it is, or nobody could: it has been there when it was looked up.
+    fn knows(&self, path: &str, id: Option<u64>, at_ns: u64, now_ns: u64) -> bool {
+        let place = attribute(path).owner;
+        match place.container_id {
+            Some(_) => {
+                let life = self.roster.life(path, id, at_ns);
+                let looked_up = life.and_then(|life| life.looked_up_ns);
+                let lately = looked_up.is_some_and(|at| now_ns < at + AGAIN_NS);
+                lately || self.names(path, id, at_ns).is_some()
+            }
+            None if place.kind == OwnerKind::System && path != "/" => {
+                self.roster.life(path, id, at_ns).is_some()
+            }
+            None => true,
+        }
+    }
+
+    /// A path that could not be read whole, by the id.
+    fn complete(&self, cgroup: &mut Cgroup) {
+        if let (None, Some(id)) = (&cgroup.path, cgroup.id) {
+            cgroup.path = self.roster.path_of(id).map(|path| path.to_string());
+        }
+    }
+
+    /// Whether an event of the same instance is held: it must come first.
+    fn is_behind(&self, event: &Event) -> bool {
+        let instance = instance_of(event);
+        let held = self.held.iter().map(|held| instance_of(&held.event));
+        instance.is_some() && held.into_iter().any(|of| of == instance)
+    }
+
+    /// Passes on what waits for nothing any more, in order.
+    fn release(&mut self, now: Now, out: &mut Vec<Event>) {
+        let mut waiting = std::mem::take(&mut self.held);
+        while let Some(mut held) = waiting.pop_front() {
+            let asked = |cgroup: &Cgroup| {
+                let path = cgroup.path.as_deref();
+                self.asked.iter().any(|asked| Some(&**asked) == path)
+            };
+            let waits = cgroups_of(&mut held.event).any(|(_, cgroup)| asked(cgroup));
+            let late = held.until_ns <= now.monotonic_ns;
+            if (waits && !late) || self.is_behind(&held.event) {
+                self.held.push_back(held);
+                continue;
+            }
+            if waits {
+                self.counts.names_late += 1;
+                let paths: Vec<_> = cgroups_of(&mut held.event)
+                    .filter_map(|(_, cgroup)| cgroup.path.clone())
+                    .collect();
+                self.asked
+                    .retain(|asked| !paths.iter().any(|path| **path == **asked));
+            }
+            self.pass(held.event, Some(now), out);
+        }
+    }
+
+    /// Adds the names and lets it go; `held_until` if it was held, for then its latency is longer.
+    fn pass(&mut self, mut event: Event, held_until: Option<Now>, out: &mut Vec<Event>) {
+        match &mut event {
+            Event::OomKill(kill) => {
+                if let (Some(now), Some(at_ns)) = (held_until, kill.monotonic_ns) {
+                    kill.detection_latency_ns = Some(now.monotonic_ns.saturating_sub(at_ns));
+                }
+                self.name_kill(kill);
+                self.counts.unattributed += u64::from(!is_attributed(kill));
+            }
+            Event::OomInstance(instance) => self.name_instance(instance),
+            Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+        }
+        out.push(event);
+    }
+
+    fn name_kill(&self, kill: &mut OomKill) {
+        let at_ns = kill.monotonic_ns.unwrap_or(u64::MAX);
+        let Some(cgroup) = &mut kill.cgroup else {
+            return;
+        };
+        self.complete(cgroup);
+        kill.owner = self.owner(cgroup, at_ns).or(kill.owner.take());
+    }
+
+    fn name_instance(&self, instance: &mut OomInstance) {
+        let at_ns = instance.monotonic_ns.unwrap_or(u64::MAX);
+        for kill in &mut instance.kills {
+            self.name_kill(kill);
+        }
+        if let Some(limit) = &mut instance.limit {
+            self.complete(&mut limit.cgroup);
+            limit.level = self.level(&limit.cgroup, at_ns).or(limit.level);
+        }
+        for top in &mut instance.top_cgroups {
+            top.owner = self.owner(&top.cgroup, at_ns).or(top.owner.take());
+        }
+    }
+
+    /// Whose a cgroup is, by its path and by name.
+    fn owner(&self, cgroup: &Cgroup, at_ns: u64) -> Option<Owner> {
+        let path = cgroup.path.as_deref()?;
+        let names = self.names(path, cgroup.id, at_ns).map(|(_, names)| names);
+        let mut owner = owner_of(path, names);
+        if let Some(pod) = &mut owner.pod
+            && let Some(known) = self.roster.pod(&pod.uid)
+        {
+            pod.namespace = pod.namespace.take().or_else(|| known.namespace.clone());
+            pod.name = pod.name.take().or_else(|| known.name.clone());
+        }
+        Some(owner)
+    }
+
+    /// What a limit there is a limit of: what the path says, or the container that claims it.
+    fn level(&self, cgroup: &Cgroup, at_ns: u64) -> Option<LimitLevel> {
+        let path = cgroup.path.as_deref()?;
+        let place = attribute(path);
+        if !may_be_claimed(&place.owner) {
+            return Some(place.level);
+        }
+        Some(match self.names(path, cgroup.id, at_ns) {
+            Some((depth, names)) if names.container_id.is_some() && depth == path.len() => {
+                LimitLevel::Container
+            }
+            Some((_, names)) if names.container_id.is_some() => LimitLevel::Nested,
+            _ => place.level,
+        })
+    }
+
+    /// The names of the innermost cgroup on the path that has any, and the length of its path.
+    fn names(&self, path: &str, id: Option<u64>, at_ns: u64) -> Option<(usize, &Names)> {
+        let mut end = path.len();
+        loop {
+            let id = id.filter(|_| end == path.len());
+            let life = self.roster.life(&path[..end], id, at_ns);
+            if let Some(names) = life.and_then(|life| life.names.as_deref()) {
+                return Some((end, names));
+            }
+            end = path[..end].rfind('/').filter(|&end| end > 0)?;
+        }
+    }
+}
+
+/// What the path says, with the names that a runtime's own file adds to it.
+fn owner_of(path: &str, names: Option<&Names>) -> Owner {
+    let mut owner = attribute(path).owner;
+    let Some(names) = names else {
+        return owner;
+    };
+    match (&owner.container_id, &names.container_id) {
+        (Some(told), Some(found)) if told != found => return owner,
+        (None, Some(found)) if may_be_claimed(&owner) => {
+            owner.kind = OwnerKind::Container;
+            owner.container_id = Some(found.clone());
+        }
+        (None, _) => return owner,
+        (Some(_), _) => {}
+    }
+    owner.runtime = owner.runtime.or(names.runtime);
+    owner.container_name.clone_from(&names.container_name);
+    owner.image.clone_from(&names.image);
+    if let (Some(pod), Some(known)) = (&mut owner.pod, &names.pod) {
+        pod.namespace.clone_from(&known.namespace);
+        pod.name.clone_from(&known.name);
+    }
+    owner
+}
+
+/// Whether a runtime may say that a cgroup is a container's where the path does not: `ctr` and `runc`
+/// give them any names, and a scope of runc's looks like any other.
+fn may_be_claimed(owner: &Owner) -> bool {
+    matches!(owner.kind, OwnerKind::System | OwnerKind::Unit)
+}
+
+/// Whether events tell of it.
+fn is_told(which: ContainerEvents, path: &str, names: Option<&Names>) -> bool {
+    match which {
+        ContainerEvents::None => false,
+        ContainerEvents::All => true,
+        ContainerEvents::Containers => {
+            let place = attribute(path);
+            let by_path = place.level == LimitLevel::Container;
+            let by_claim = may_be_claimed(&place.owner)
+                && names.is_some_and(|names| names.container_id.is_some());
+            by_path || by_claim
+        }
+    }
+}
+
+/// Whether all that an owner of this kind has is known.
+fn is_attributed(kill: &OomKill) -> bool {
+    let Some(owner) = &kill.owner else {
+        return false;
+    };
+    let pod = owner.pod.as_ref().is_none_or(|pod| pod.name.is_some());
+    // The sandbox of a pod has no name of its own.
+    let named = owner.container_name.is_some() || owner.pod.is_some();
+    pod && (owner.container_id.is_none() || named)
+}
+
+fn instance_of(event: &Event) -> Option<&Arc<str>> {
+    match event {
+        Event::OomKill(kill) => Some(&kill.instance_id),
+        Event::OomInstance(instance) => Some(&instance.id),
+        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => None,
+    }
+}
+
+/// The cgroups of victims and limits in an event, each with the moment of which it tells.
+fn cgroups_of(event: &mut Event) -> impl Iterator<Item = (u64, &mut Cgroup)> {
+    let (alert, report) = match event {
+        Event::OomKill(kill) => (Some(&mut **kill), None),
+        Event::OomInstance(instance) => (None, Some(&mut **instance)),
+        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => (None, None),
+    };
+    let (kills, limit) = report.map_or((&mut [][..], None), |report| {
+        let at_ns = report.monotonic_ns.unwrap_or(u64::MAX);
+        let limit = report
+            .limit
+            .as_mut()
+            .map(|limit| (at_ns, &mut limit.cgroup));
+        (&mut report.kills[..], limit)
+    });
+    let kills = alert.into_iter().chain(kills).filter_map(|kill| {
+        let at_ns = kill.monotonic_ns.unwrap_or(u64::MAX);
+        Some((at_ns, kill.cgroup.as_mut()?))
+    });
+    kills.chain(limit)
+}
+
+impl Host {
+    /// Id of an event of a cgroup, and the cgroup as events say it.
+    fn name(&self, what: &str, path: &Arc<str>, life: &Life) -> (Arc<str>, Cgroup) {
+        let kernfs = life.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        let id = format!("{what}-{}-{kernfs}-{path}", self.boot);
+        let cgroup = Cgroup {
+            path: Some(path.to_string()),
+            id: life.id,
+            version: Some(life.version),
+        };
+        (id.into(), cgroup)
+    }
+}

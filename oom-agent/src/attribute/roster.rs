@@ -1,0 +1,327 @@
+//! What was known of a cgroup before the kill: its names, and when it lived.
+//!
+//! Fed with the evidence of the watch; asked by path and time. A cgroup that was removed is kept for
+//! [`RETENTION_NS`], so that a kill in a container that is gone a moment later still has its names. A
+//! path may have had several lives, and an id several paths: each life is told apart by its id and by
+//! when it began and ended. Bounded: beyond [`MAX_LIVES`] those longest gone are forgotten first, and
+//! what finds no room is counted.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::attribute;
+use crate::evidence::{Found, KnownCgroup, Lookup, Names, PodNames};
+
+/// How long a removed cgroup is remembered.
+pub(super) const RETENTION_NS: u64 = 300_000_000_000;
+
+/// Cgroups that are remembered, those removed included.
+pub(super) const MAX_LIVES: usize = 32_768;
+
+/// Lives of one path that are told apart; a path that is made over and over keeps its latest.
+const MAX_LIVES_OF_PATH: usize = 8;
+
+/// One cgroup, from its creation to its removal.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// kernfs id.
+    pub id: Option<u64>,
+    /// Version of its hierarchy.
+    pub version: u8,
+    /// When it was made, `CLOCK_MONOTONIC`. `None` if it is older than the watch.
+    pub born_ns: Option<u64>,
+    /// When it was removed.
+    pub died_ns: Option<u64>,
+    /// What its runtime calls it.
+    pub names: Option<Arc<Names>>,
+    /// Its creation has been told.
+    pub(super) told: bool,
+    /// When it was last looked up for a kill.
+    pub(super) looked_up_ns: Option<u64>,
+    /// When it was last known to be there.
+    seen_ns: u64,
+}
+
+/// All cgroups that are, and those that were.
+#[derive(Debug, Default)]
+pub struct Roster {
+    by_path: HashMap<Arc<str>, VecDeque<Life>>,
+    /// The path that an id was last known to have.
+    by_id: HashMap<u64, Arc<str>>,
+    /// Names of pods by the uid in the path, and how many lives tell them.
+    pods: HashMap<String, (PodNames, usize)>,
+    /// Removed ones, longest gone first.
+    gone: VecDeque<(u64, Arc<str>)>,
+    lives: usize,
+    untracked: u64,
+}
+
+impl Roster {
+    /// Cgroups that found no room.
+    #[must_use]
+    pub fn untracked(&self) -> u64 {
+        self.untracked
+    }
+
+    /// How many lives are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lives
+    }
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lives == 0
+    }
+
+    /// Takes what is known of a cgroup; gives its present life, if there was room for it, and the one
+    /// before if that turns out to have ended unseen.
+    pub fn know(&mut self, known: &KnownCgroup) -> (Option<&mut Life>, Option<Life>) {
+        let path = &known.path;
+        let last = self.by_path.get(path).and_then(VecDeque::back);
+        let lives = last.is_some_and(|life| life.died_ns.is_none());
+        let same = last.is_some_and(|life| same_id(life.id, known.id));
+        let mut ended = None;
+        // What was looked up when it was gone names the life that there was.
+        let of_last = same && (lives || known.found == Found::LookedUp);
+        if !of_last {
+            if lives {
+                self.bury(path, known.monotonic_ns);
+                ended = self.last(path).cloned();
+            }
+            if self.admit(known).is_none() {
+                return (None, ended);
+            }
+            if known.id.is_none() {
+                // Never seen alive: remembered as gone, for the report that follows.
+                self.bury(path, known.monotonic_ns);
+            }
+        }
+        if let Some(life) = self.last(path) {
+            life.seen_ns = life.seen_ns.max(known.monotonic_ns);
+            life.id = life.id.or(known.id);
+            if known.found == Found::LookedUp {
+                life.looked_up_ns = Some(known.monotonic_ns);
+            }
+        }
+        self.name(known);
+        (self.last(path), ended)
+    }
+
+    fn last(&mut self, path: &str) -> Option<&mut Life> {
+        self.by_path.get_mut(path)?.back_mut()
+    }
+
+    fn admit(&mut self, known: &KnownCgroup) -> Option<()> {
+        while self.lives >= MAX_LIVES {
+            if !self.forget_one() {
+                self.untracked += 1;
+                return None;
+            }
+        }
+        let born = matches!(known.found, Found::Created | Found::Late);
+        let lives = self.by_path.entry(known.path.clone()).or_default();
+        lives.push_back(Life {
+            id: known.id,
+            version: known.version,
+            born_ns: born.then_some(known.monotonic_ns),
+            died_ns: None,
+            names: None,
+            told: false,
+            looked_up_ns: None,
+            seen_ns: known.monotonic_ns,
+        });
+        self.lives += 1;
+        let surplus = (lives.len() > MAX_LIVES_OF_PATH).then(|| lives.pop_front());
+        if let Some(oldest) = surplus.flatten() {
+            self.let_go(&known.path, &oldest);
+        }
+        if let Some(id) = known.id {
+            self.by_id.insert(id, known.path.clone());
+        }
+        Some(())
+    }
+
+    /// Gives the newest life of a path its names, once.
+    fn name(&mut self, known: &KnownCgroup) {
+        let Lookup::Found(names) = &known.lookup else {
+            return;
+        };
+        let Some(life) = self.last(&known.path) else {
+            return;
+        };
+        if life
+            .names
+            .as_ref()
+            .is_some_and(|before| before.pod.is_some())
+        {
+            return;
+        }
+        life.names = Some(names.clone());
+        if let Some(pod) = &names.pod
+            && let Some(uid) = pod_uid(&known.path)
+        {
+            let entry = self.pods.entry(uid).or_default();
+            entry.0.namespace = entry.0.namespace.take().or_else(|| pod.namespace.clone());
+            entry.0.name = entry.0.name.take().or_else(|| pod.name.clone());
+            entry.1 += 1;
+        }
+    }
+
+    /// A cgroup was removed; gives the life that ended.
+    pub fn remove(&mut self, path: &Arc<str>, id: Option<u64>, at_ns: u64) -> Option<&Life> {
+        let life = self.by_path.get(path)?.back()?;
+        if life.died_ns.is_some() || !same_id(life.id, id) {
+            return None;
+        }
+        self.bury(path, at_ns);
+        self.by_path.get(path)?.back()
+    }
+
+    fn bury(&mut self, path: &Arc<str>, at_ns: u64) {
+        if let Some(life) = self.last(path) {
+            life.died_ns = Some(at_ns);
+            self.gone.push_back((at_ns, path.clone()));
+        }
+    }
+
+    /// A cgroup, and all below it, has another path (version 1 only).
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let below = format!("{from}/");
+        let moved: Vec<Arc<str>> = self
+            .by_path
+            .keys()
+            .filter(|path| &***path == from || path.starts_with(&below))
+            .cloned()
+            .collect();
+        for path in moved {
+            let new: Arc<str> = format!("{to}{}", &path[from.len()..]).into();
+            let lives = self.by_path.get_mut(&path);
+            let live = |life: &mut Life| life.died_ns.is_none();
+            let Some(life) = lives.and_then(|lives| lives.pop_back_if(live)) else {
+                continue;
+            };
+            if self.by_path.get(&path).is_some_and(VecDeque::is_empty) {
+                self.by_path.remove(&path);
+            }
+            if let Some(id) = life.id {
+                self.by_id.insert(id, new.clone());
+            }
+            // The kernel renames nothing onto what is there: the removal of that was not seen.
+            let there = self.last(&new).is_some_and(|there| there.died_ns.is_none());
+            if there {
+                self.bury(&new, life.seen_ns);
+            }
+            self.by_path.entry(new).or_default().push_back(life);
+        }
+    }
+
+    /// A scan is complete: gives those that it did not find any more, as removed when it began.
+    pub fn sweep(&mut self, began_ns: u64) -> Vec<(Arc<str>, Life)> {
+        let missing: Vec<Arc<str>> = self
+            .by_path
+            .iter()
+            .filter(|(_, lives)| {
+                let last = lives.back();
+                last.is_some_and(|life| life.died_ns.is_none() && life.seen_ns < began_ns)
+            })
+            .map(|(path, _)| path.clone())
+            .collect();
+        missing
+            .into_iter()
+            .filter_map(|path| {
+                self.bury(&path, began_ns);
+                let life = self.by_path.get(&path)?.back()?.clone();
+                Some((path, life))
+            })
+            .collect()
+    }
+
+    /// Forgets what was removed long ago.
+    pub fn tick(&mut self, now_ns: u64) {
+        while let Some(&(at, _)) = self.gone.front()
+            && now_ns.saturating_sub(at) > RETENTION_NS
+        {
+            self.forget_one();
+        }
+    }
+
+    fn forget_one(&mut self) -> bool {
+        let Some((at, path)) = self.gone.pop_front() else {
+            return false;
+        };
+        let Some(lives) = self.by_path.get_mut(&path) else {
+            return true;
+        };
+        if let Some(place) = lives.iter().position(|life| life.died_ns == Some(at))
+            && let Some(life) = lives.remove(place)
+        {
+            if lives.is_empty() {
+                self.by_path.remove(&path);
+            }
+            self.let_go(&path, &life);
+        }
+        true
+    }
+
+    fn let_go(&mut self, path: &Arc<str>, life: &Life) {
+        self.lives -= 1;
+        if let Some(id) = life.id
+            && self.by_id.get(&id) == Some(path)
+            && !self.has_id(path, id)
+        {
+            self.by_id.remove(&id);
+        }
+        let pod = life.names.as_ref().and_then(|names| names.pod.as_ref());
+        if let Some(uid) = pod.and_then(|_| pod_uid(path))
+            && let Some(entry) = self.pods.get_mut(&uid)
+        {
+            entry.1 -= 1;
+            if entry.1 == 0 {
+                self.pods.remove(&uid);
+            }
+        }
+    }
+
+    fn has_id(&self, path: &str, id: u64) -> bool {
+        let lives = self.by_path.get(path);
+        lives.is_some_and(|lives| lives.iter().any(|life| life.id == Some(id)))
+    }
+
+    /// The path that a cgroup of this id had last.
+    #[must_use]
+    pub fn path_of(&self, id: u64) -> Option<&Arc<str>> {
+        self.by_id.get(&id)
+    }
+
+    /// The life of a path at a moment; of the right id, where both are known.
+    #[must_use]
+    pub fn life(&self, path: &str, id: Option<u64>, at_ns: u64) -> Option<&Life> {
+        let lives = self.by_path.get(path)?;
+        let fits = |life: &&Life| same_id(life.id, id);
+        let there = |life: &&Life| {
+            life.born_ns.is_none_or(|born| born <= at_ns)
+                && life.died_ns.is_none_or(|died| died >= at_ns)
+        };
+        let newest = || lives.iter().rev().filter(fits);
+        // Times of a late find are later than what they tell of: then the nearest life has to do.
+        newest().find(there).or_else(|| newest().next())
+    }
+
+    /// Names of a pod, by the uid in the paths of its cgroups.
+    #[must_use]
+    pub fn pod(&self, uid: &str) -> Option<&PodNames> {
+        self.pods.get(uid).map(|(names, _)| names)
+    }
+}
+
+fn same_id(a: Option<u64>, b: Option<u64>) -> bool {
+    a.is_none() || b.is_none() || a == b
+}
+
+fn pod_uid(path: &str) -> Option<String> {
+    attribute(path).owner.pod.map(|pod| pod.uid)
+}
