@@ -13,6 +13,8 @@ mod kmsg;
 mod limit;
 mod memory;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -11,16 +11,16 @@ use crate::{
     text::Comm,
 };
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 
 /// Feeds steps to a correlator and tells what came out.
-struct Bench {
-    correlator: Correlator,
+pub(super) struct Bench {
+    pub(super) correlator: Correlator,
     out: Vec<Event>,
 }
 
 impl Bench {
-    fn new(bpf: bool, kmsg: bool) -> Self {
+    pub(super) fn new(bpf: bool, kmsg: bool) -> Self {
         let host = Host::new("b007-1d", "node");
         let mut bench = Self {
             correlator: Correlator::new(host, Timing::default()),
@@ -33,13 +33,13 @@ impl Bench {
         bench
     }
 
-    fn at(&mut self, ms: u64, evidence: Evidence) -> &mut Self {
+    pub(super) fn at(&mut self, ms: u64, evidence: Evidence) -> &mut Self {
         self.pass(ms);
         self.correlator.observe(evidence, now(ms), &mut self.out);
         self
     }
 
-    fn pass(&mut self, ms: u64) -> &mut Self {
+    pub(super) fn pass(&mut self, ms: u64) -> &mut Self {
         self.correlator.tick(now(ms), &mut self.out);
         self
     }
@@ -54,7 +54,7 @@ impl Bench {
             .collect()
     }
 
-    fn instances(&self) -> Vec<&crate::event::OomInstance> {
+    pub(super) fn instances(&self) -> Vec<&crate::event::OomInstance> {
         self.out
             .iter()
             .filter_map(|event| match event {
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     /// `K<tid>` for a kill, `I[<tids>]` for a report with kills, `I!<outcome>` for one without.
-    fn story(&self) -> String {
+    pub(super) fn story(&self) -> String {
         let words: Vec<String> = self
             .out
             .iter()
@@ -100,7 +100,7 @@ fn now(ms: u64) -> Now {
     }
 }
 
-fn mark(ms: u64, tid: u32) -> Mark {
+pub(super) fn mark(ms: u64, tid: u32) -> Mark {
     let charge = |limit| Charge {
         usage_bytes: 4 << 20,
         limit_bytes: limit,
@@ -169,11 +169,11 @@ fn with(verdict: Verdict, mut mark: Mark) -> Evidence {
     Evidence::Mark(Box::new(mark))
 }
 
-fn bpf(mark: Mark) -> Evidence {
+pub(super) fn bpf(mark: Mark) -> Evidence {
     Evidence::Mark(Box::new(mark))
 }
 
-fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
+pub(super) fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
     KmsgKill {
         decision: 5000 + u64::from(tid),
         seq: 5000 + u64::from(tid),
@@ -192,11 +192,11 @@ fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
     }
 }
 
-fn killed(kill: KmsgKill) -> Evidence {
+pub(super) fn killed(kill: KmsgKill) -> Evidence {
     Evidence::Kmsg(KmsgEvidence::Killed(Box::new(kill)))
 }
 
-fn log(ms: u64, tid: u32) -> Evidence {
+pub(super) fn log(ms: u64, tid: u32) -> Evidence {
     killed(kmsg_kill(ms, tid))
 }
 
@@ -238,7 +238,7 @@ fn group_notice(ms: u64) -> Evidence {
     })
 }
 
-fn report(tid: u32) -> Arc<KmsgReport> {
+pub(super) fn report(tid: u32) -> Arc<KmsgReport> {
     Arc::new(KmsgReport {
         complete: true,
         trigger_comm: Some(Comm::new(b"asker")),
