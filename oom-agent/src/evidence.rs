@@ -219,6 +219,8 @@ pub struct Mark {
     pub memory: Memory,
     /// The victim's cgroups, its own first, the root last.
     pub levels: Vec<Level>,
+    /// The tree is deeper than `levels`: what is above them is not known.
+    pub levels_cut: bool,
     /// Version of the hierarchy that `levels` is from.
     pub cgroup_version: Option<u8>,
     /// The task in whose context the kernel did it.

@@ -13,7 +13,7 @@ use std::sync::{
 use crate::event::Event;
 
 /// Events that an output may lag behind: some storms' worth.
-const QUEUE: usize = 16 * 1024;
+pub(crate) const QUEUE: usize = 16 * 1024;
 
 /// Where events go. Called on the detection threads: an implementation must never wait.
 pub trait Output: Send {

@@ -1,20 +1,51 @@
 //! The `oom-agent` binary: log to stderr, parse the command line, do it.
+//!
+//! The log is written by a thread of its own: a stderr that nobody reads must not hold up detection. Lines
+//! that find no room are counted. A panic on any thread ends the process: a watch that has lost a
+//! thread and goes on would be trusted for nothing.
 
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use oom_agent::cli;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::EnvFilter;
 
+/// Lines of the log that may wait for a reader.
+const LINES: usize = 1024;
+
 fn main() -> ExitCode {
+    abort_on_panic();
+    let (writer, flush) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES)
+        .thread_name("stderr")
+        .finish(std::io::stderr());
+    let lost = writer.error_counter();
     let filter =
         EnvFilter::try_from_env("OOM_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .without_time()
         .init();
-    cli::main(cli::Cli::parse())
+    let code = cli::main(cli::Cli::parse());
+    drop(flush);
+    if lost.dropped_lines() > 0 {
+        eprintln!(
+            "{} lines of this log were lost: nobody read them",
+            lost.dropped_lines()
+        );
+    }
+    code
+}
+
+fn abort_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::abort();
+    }));
 }

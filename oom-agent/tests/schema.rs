@@ -133,6 +133,7 @@ fn mark(tid: u32, monotonic_ns: u64) -> Mark {
             memcg: true,
             charge: Some(charge),
         }],
+        levels_cut: false,
         cgroup_version: Some(2),
         asker: Asker {
             pid: tid,

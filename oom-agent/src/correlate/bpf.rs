@@ -248,22 +248,16 @@ fn may_be_chosen(decision: &Decision, mark: &Mark) -> bool {
     }
 }
 
-/// Whether a level of the victim has `memory.oom.group` set; `None` if one could not be read.
+/// Whether a level of the victim has `memory.oom.group` set; `None` if none is known to have it, and one
+/// could not be read.
 fn group_possible(mark: &Mark) -> Option<bool> {
-    let charges: Vec<_> = mark
-        .levels
-        .iter()
-        .filter_map(|level| level.charge)
+    let memory = mark.levels.iter().filter(|level| level.memcg);
+    let groups: Vec<Option<bool>> = memory
+        .map(|level| level.charge.and_then(|charge| charge.oom_group))
         .collect();
-    if charges.is_empty() {
-        return None;
+    if groups.contains(&Some(true)) {
+        return Some(true);
     }
-    let groups: Option<Vec<bool>> = charges.iter().map(|charge| charge.oom_group).collect();
-    match groups {
-        Some(groups) => Some(groups.contains(&true)),
-        None => charges
-            .iter()
-            .any(|charge| charge.oom_group == Some(true))
-            .then_some(true),
-    }
+    let all_known = !mark.levels_cut && !groups.is_empty() && !groups.contains(&None);
+    all_known.then_some(false)
 }

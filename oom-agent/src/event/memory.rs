@@ -218,19 +218,33 @@ pub struct MemorySample {
     pub t_ns: i64,
     /// Charged (`memory.current`, v1 `memory.usage_in_bytes`).
     pub usage_bytes: u64,
-    /// Limit (`memory.max`, v1 `memory.limit_in_bytes`); null where there is none, or it was not read.
+    /// Limit (`memory.max`, v1 `memory.limit_in_bytes`); absent where there is none, or it was not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
     pub limit_bytes: Option<u64>,
-    /// Anonymous memory. This and what follows is null where only the usage was read.
+    /// Anonymous memory. This and what follows is absent where only the usage was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
     pub anon_bytes: Option<u64>,
     /// Page cache, tmpfs and shared memory included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
     pub file_bytes: Option<u64>,
     /// Kernel memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
     pub kernel_bytes: Option<u64>,
     /// Swapped out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
     pub swap_bytes: Option<u64>,
     /// Share of the last 10 s in which some task waited for memory (`memory.pressure`, `some avg10`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
     pub pressure_some_percent: Option<f32>,
     /// The same for all tasks at once (`full avg10`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
     pub pressure_full_percent: Option<f32>,
 }
 

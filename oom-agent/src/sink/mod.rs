@@ -1,5 +1,6 @@
 //! The outputs. Each writes what an event says and refuses to change it.
 
+pub(crate) mod before;
 pub(crate) mod container;
 pub(crate) mod escape;
 pub(crate) mod flow;

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 
 use super::{
+    before,
     escape::{name, quoted},
     flow::{Line, Lines, Tone},
     held, owner,
@@ -14,8 +15,8 @@ use super::{
     words::{self, Level},
 };
 use crate::event::{
-    Crosscheck, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill, Outcome, Reaper,
-    Role, Scope, TaskRow, Trigger,
+    Crosscheck, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill,
+    Outcome, Reaper, Role, Scope, TaskRow, Trigger,
 };
 
 /// Rows of the process table that are shown, beside the victims.
@@ -32,12 +33,17 @@ pub(crate) fn lines(event: &OomInstance) -> Lines {
     }
     asker(&mut lines, event);
     limit(&mut lines, event, victim);
+    before::history(&mut lines, event);
     if let Some(memory) = &event.limit_memory {
         held::cgroup(&mut lines, memory);
+    }
+    if let Some(state) = &event.limit_state {
+        before::state(&mut lines, state);
     }
     if let Some(memory) = &event.system_memory {
         held::machine(&mut lines, memory);
     }
+    before::top(&mut lines, &event.top_cgroups);
     group(&mut lines, event, victim);
     tasks(&mut lines, event);
     checked(&mut lines, event);
@@ -385,6 +391,11 @@ fn tasks(lines: &mut Lines, event: &OomInstance) {
         "pid", "resident", "in swap", "adj"
     );
     lines.label("tasks").solid(Tone::Faint, &header);
+    if event.tasks_source == Some(FiguresSource::Read) {
+        lines
+            .more()
+            .say_in(Tone::Faint, "as they were right after the kill:");
+    }
     let mut shown = 0;
     for (rank, row) in rows.iter().enumerate() {
         let dead = killed(row);

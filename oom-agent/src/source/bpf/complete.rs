@@ -175,6 +175,7 @@ fn merge(mark: &mut Mark, from: Mark) {
     }
     if mark.levels.is_empty() {
         mark.levels = from.levels;
+        mark.levels_cut = from.levels_cut;
         mark.cgroup_version = from.cgroup_version;
     }
 }

@@ -192,6 +192,7 @@ impl Wire<'_> {
             start_boottime_ns: start,
             memory: self.memory(),
             levels: self.levels(),
+            levels_cut: self.has(flags::LEVELS_CUT),
             cgroup_version: known.then(|| if self.has(flags::CGROUP_V2) { 2 } else { 1 }),
             asker: self.asker(),
             ..Mark::default()

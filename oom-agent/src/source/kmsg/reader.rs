@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags},
     io::Errno,
 };
@@ -30,6 +30,9 @@ const MAX_EVIDENCE: usize = 256;
 
 /// Records in one batch: bounds the time until a shutdown is seen while the log is flooded.
 const MAX_RECORDS: usize = 4096;
+
+/// Batches that are still read after a shutdown, if there are so many.
+const LAST_TURNS: usize = 64;
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,9 +126,15 @@ impl KmsgReader {
         mut deliver: impl FnMut(&mut Batch),
     ) -> Result<(), KmsgError> {
         let mut batch = Batch::default();
-        let mut go_on = true;
-        while go_on {
-            go_on = self.wait(&shutdown)?;
+        let mut last_turns = LAST_TURNS;
+        while last_turns > 0 {
+            if !self.wait(&shutdown)? {
+                last_turns = if self.is_readable() {
+                    last_turns - 1
+                } else {
+                    0
+                };
+            }
             batch.evidence.clear();
             let result = self.drain(&mut batch);
             if !batch.evidence.is_empty() {
@@ -134,6 +143,12 @@ impl KmsgReader {
             result?;
         }
         Ok(())
+    }
+
+    /// Whether a record can be read now.
+    fn is_readable(&self) -> bool {
+        let mut fds = [PollFd::new(&self.source, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
     }
 
     /// Waits for records; false if it is time to stop.
