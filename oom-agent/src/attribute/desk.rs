@@ -307,7 +307,7 @@ impl Desk {
     /// A path that could not be read whole, by the id.
     fn complete(&self, cgroup: &mut Cgroup) {
         if let (None, Some(id)) = (&cgroup.path, cgroup.id) {
-            cgroup.path = self.roster.path_of(id).map(|path| path.to_string());
+            cgroup.path = self.roster.path_of(id).map(ToString::to_string);
         }
     }
 

@@ -200,8 +200,8 @@ impl Roster {
         for path in moved {
             let new: Arc<str> = format!("{to}{}", &path[from.len()..]).into();
             let lives = self.by_path.get_mut(&path);
-            let live = |life: &mut Life| life.died_ns.is_none();
-            let Some(life) = lives.and_then(|lives| lives.pop_back_if(live)) else {
+            let not_gone = |life: &mut Life| life.died_ns.is_none();
+            let Some(life) = lives.and_then(|lives| lives.pop_back_if(not_gone)) else {
                 continue;
             };
             if self.by_path.get(&path).is_some_and(VecDeque::is_empty) {

@@ -45,10 +45,13 @@ pub struct Core {
 #[derive(Default)]
 pub struct Helpers {
     /// Names of a cgroup's owner.
-    pub names: Option<Box<dyn FnMut(&Ask) -> bool + Send>>,
+    pub names: Option<Helper<Ask>>,
     /// Memory of a cgroup.
-    pub memory: Option<Box<dyn FnMut(Wish) -> bool + Send>>,
+    pub memory: Option<Helper<Wish>>,
 }
+
+/// Takes a question, or says that it cannot.
+pub type Helper<Question> = Box<dyn FnMut(&Question) -> bool + Send>;
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -263,7 +266,7 @@ impl Core {
         let wishes: Vec<Wish> = self.correlator.wishes().collect();
         for wish in wishes {
             let grant = self.helpers.memory.as_mut();
-            if !grant.is_some_and(|grant| grant(wish.clone())) {
+            if !grant.is_some_and(|grant| grant(&wish)) {
                 self.correlator.refuse(&wish);
             }
         }

@@ -23,7 +23,7 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 
-pub use core::{Core, Helpers, Summary};
+pub use core::{Core, Helper, Helpers, Summary};
 
 use crate::{evidence::Evidence, realtime};
 

@@ -224,10 +224,10 @@ impl Renderer {
                     Event::OomKill(kill) => text::kill(kill, self.style, &mut text),
                     Event::OomInstance(report) => text::instance(report, self.style, &mut text),
                     Event::ContainerCreation(created) => {
-                        container::created(created, self.style, &mut text)
+                        container::created(created, self.style, &mut text);
                     }
                     Event::ContainerDeletion(deleted) => {
-                        container::deleted(deleted, self.style, &mut text)
+                        container::deleted(deleted, self.style, &mut text);
                     }
                 }
                 line.extend_from_slice(text.as_bytes());
