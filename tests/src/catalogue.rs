@@ -10,7 +10,7 @@ use oom_agent::hierarchy::CgroupVersion;
 
 use crate::{
     machine::{self, Machine},
-    scene::{self, GroupTruth, Marked, NoVictim, StormTruth, Truth},
+    scene::{self, GroupTruth, Marked, NoVictim, Owned, StormTruth, Truth},
 };
 
 /// What a scenario provoked: what the agent must tell, and nothing besides.
@@ -18,6 +18,8 @@ use crate::{
 pub enum Expected {
     /// One process died for each of these decisions.
     Deaths(Vec<Truth>),
+    /// One process died for each of these decisions, and it is told whose it was.
+    Owned(Vec<Owned>),
     /// A cgroup died as one.
     Group(GroupTruth),
     /// Nobody died.
@@ -190,6 +192,18 @@ pub const SCENARIOS: &[Scenario] = &[
                 &machine.hierarchy,
             )?))
         },
+    },
+    Scenario {
+        name: "owners",
+        about: "cgroups as runtimes lay them out, gone right after the kill: whose was it",
+        needs: &[Need::Guest],
+        play: |machine| Ok(Expected::Owned(scene::owners(&machine.hierarchy)?)),
+    },
+    Scenario {
+        name: "churn",
+        about: "kills in containers of a pod while a thousand others come and go",
+        needs: &[Need::Guest],
+        play: |machine| Ok(Expected::Owned(scene::churn(&machine.hierarchy)?)),
     },
     Scenario {
         name: "sysrq",

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     agent::{Tier, is_kill},
-    scene::{GroupTruth, Place, StormTruth, Truth},
+    scene::{GroupTruth, Owned, Place, StormTruth, Truth},
 };
 
 /// How much the evidence lets the agent know.
@@ -58,6 +58,33 @@ pub fn death(kill: &Value, instance: &Value, truth: &Truth, known: Known) -> Res
         return Ok(());
     }
     bail!("{differences}\nkill: {kill:#}\ninstance: {instance:#}\ntruth: {truth:#?}")
+}
+
+/// Whose it was, in the alert and in the report; who does not know the cgroup cannot know the owner.
+pub fn owner(kill: &Value, instance: &Value, owned: &Owned, known: Known) -> Result<()> {
+    let last = &instance["kills"][0];
+    for (what, event) in [("alert", kill), ("report", last)] {
+        if known == Known::WhatTheLogHolds && event["cgroup"].is_null() {
+            continue;
+        }
+        let found = &event["owner"];
+        let fields = owned.owner.as_object().context("owner")?;
+        for (field, truth) in fields {
+            ensure!(
+                found[field] == *truth,
+                "owner.{field} of the {what}: found {}, truth {truth}\n{event:#}",
+                found[field]
+            );
+        }
+    }
+    let level = &instance["limit"]["level"];
+    let may_be_null = known != Known::Everything && instance["limit"].is_null();
+    ensure!(
+        *level == owned.level || may_be_null,
+        "limit.level: found {level}, truth {}\n{instance:#}",
+        owned.level
+    );
+    Ok(())
 }
 
 /// Every member of a group was told once, with its role, in one report.

@@ -8,6 +8,7 @@ mod actor;
 mod alike;
 mod exiting;
 mod files;
+mod laid_out;
 mod machine_wide;
 mod shared;
 
@@ -35,6 +36,7 @@ pub use self::{
     alike::cgroups_named_alike,
     exiting::already_exiting,
     files::{no_killable_process, page_cache, tmpfs},
+    laid_out::{Owned, churn, owners},
     machine_wide::{
         cpuset, kill_allocating_task, memory_policy, slow_console, some_kills, sysrq,
         sysrq_without_victim, system,

@@ -108,6 +108,14 @@ impl Watcher {
                 }
                 truths.iter().map(|truth| truth.tid).collect()
             }
+            Expected::Owned(all) => {
+                for owned in all {
+                    let (kill, instance) = self.agent.wait_for_death(owned.death.tid)?;
+                    check::death(&kill, &instance, &owned.death, self.tier.known)?;
+                    check::owner(&kill, &instance, owned, self.tier.known)?;
+                }
+                all.iter().map(|owned| owned.death.tid).collect()
+            }
             Expected::Group(truth) => {
                 let (_, instance) = self.agent.wait_for_death(truth.chosen.pid)?;
                 let events = self.agent.events()?;

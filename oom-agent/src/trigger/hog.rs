@@ -146,7 +146,7 @@ fn confine(dir: &Path) -> Result<u64, HogError> {
 }
 
 /// Takes the name and the score, and asks to die with the process that started it.
-fn prepare(args: &HogArgs) -> Result<(), HogError> {
+pub fn prepare(args: &HogArgs) -> Result<(), HogError> {
     let failed = |what| {
         move |error: &dyn std::fmt::Display| HogError::Prepare {
             what,

@@ -23,7 +23,11 @@ use nix::{
     sys::stat::Mode,
     unistd::Pid,
 };
-use oom_agent::trigger::hog::{self, HogArgs};
+use oom_agent::{
+    hierarchy::Hierarchy,
+    trigger::hog::{self, HogArgs},
+};
+use oom_tests::machine;
 use rustix::thread::{CapabilitySet, SecureComputingMode};
 
 /// A part to play.
@@ -44,6 +48,8 @@ enum Actor {
     /// Starts a child that shares its memory and waits at a FIFO, says `child N`, takes memory until
     /// killed.
     Sharer(Sharer),
+    /// Takes memory until killed, in any cgroup with a limit: in a guest only.
+    Anywhere(HogArgs),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -85,6 +91,7 @@ fn main() -> Result<()> {
         Actor::Writer(args) => write(&args),
         Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
         Actor::Sharer(args) => share(&args).map(|never| match never {}),
+        Actor::Anywhere(args) => anywhere(&args).map(|never| match never {}),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -161,6 +168,17 @@ fn share(args: &Sharer) -> Result<Infallible> {
     };
     say(&format!("child {child}"))?;
     Ok(hog::take(limit)?)
+}
+
+fn anywhere(args: &HogArgs) -> Result<Infallible> {
+    machine::only_in_a_guest()?;
+    fs::write(
+        args.cgroup.join("cgroup.procs"),
+        std::process::id().to_string(),
+    )?;
+    hog::prepare(args)?;
+    let limit = Hierarchy::find()?.effective_limit(&args.cgroup)?;
+    Ok(hog::take(limit.context("no limit")?)?)
 }
 
 fn leaderless(args: &HogArgs) -> Result<Infallible> {

@@ -6,6 +6,7 @@ use std::{
     ffi::OsStr,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
+    path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
 };
 
@@ -30,10 +31,29 @@ impl Actor {
         home: &ScratchCgroup,
         rest: &[&str],
     ) -> Result<Self> {
+        Self::start_at(
+            part,
+            comm,
+            oom_score_adj,
+            home.dir(),
+            Place::of(home)?,
+            rest,
+        )
+    }
+
+    /// The same in a cgroup that is no scratch one.
+    pub(super) fn start_at(
+        part: &str,
+        comm: &[u8],
+        oom_score_adj: i16,
+        dir: &Path,
+        cgroup: Place,
+        rest: &[&str],
+    ) -> Result<Self> {
         let mut child = Command::new(scenario()?)
             .arg(part)
             .arg("--cgroup")
-            .arg(home.dir())
+            .arg(dir)
             .arg("--comm")
             .arg(OsStr::from_bytes(comm))
             .arg(format!("--oom-score-adj={oom_score_adj}"))
@@ -49,7 +69,7 @@ impl Actor {
             parent: std::process::id(),
             comm: comm.to_owned(),
             oom_score_adj,
-            cgroup: Place::of(home)?,
+            cgroup,
         };
         Ok(Self {
             child,
