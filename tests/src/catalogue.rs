@@ -10,7 +10,7 @@ use oom_agent::hierarchy::CgroupVersion;
 
 use crate::{
     machine::{self, Machine},
-    scene::{self, GroupTruth, Marked, NoVictim, Owned, StormTruth, Truth},
+    scene::{self, GroupTruth, Leaked, Marked, NoVictim, Owned, StormTruth, Truth},
 };
 
 /// What a scenario provoked: what the agent must tell, and nothing besides.
@@ -20,6 +20,8 @@ pub enum Expected {
     Deaths(Vec<Truth>),
     /// One process died for each of these decisions, and it is told whose it was.
     Owned(Vec<Owned>),
+    /// One process died after a steady growth, and it is told how it came to that.
+    Leaked(Leaked),
     /// A cgroup died as one.
     Group(GroupTruth),
     /// Nobody died.
@@ -204,6 +206,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "kills in containers of a pod while a thousand others come and go",
         needs: &[Need::Guest],
         play: |machine| Ok(Expected::Owned(scene::churn(&machine.hierarchy)?)),
+    },
+    Scenario {
+        name: "leak",
+        about: "a process grows steadily for seconds: what memory did before the kill",
+        needs: &[],
+        play: |machine| Ok(Expected::Leaked(scene::leak(&machine.hierarchy)?)),
     },
     Scenario {
         name: "sysrq",

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     agent::{Tier, is_kill},
-    scene::{GroupTruth, Owned, Place, StormTruth, Truth},
+    scene::{GroupTruth, Leaked, Owned, Place, StormTruth, Truth},
 };
 
 /// How much the evidence lets the agent know.
@@ -84,6 +84,38 @@ pub fn owner(kill: &Value, instance: &Value, owned: &Owned, known: Known) -> Res
         "limit.level: found {level}, truth {}\n{instance:#}",
         owned.level
     );
+    Ok(())
+}
+
+/// The report shows how memory grew up to the kill, and what its cgroup counted.
+pub fn history(instance: &Value, leaked: &Leaked) -> Result<()> {
+    let samples = instance["memory_history"].as_array().context("history")?;
+    let numbers = |field: &str| -> Vec<i64> {
+        let number = |sample: &Value| sample[field].as_i64();
+        samples.iter().filter_map(number).collect()
+    };
+    let (times, usage) = (numbers("t_ns"), numbers("usage_bytes"));
+    ensure!(
+        times.len() == samples.len() && times.len() >= 3,
+        "too few readings: {samples:#?}"
+    );
+    ensure!(times.is_sorted() && times.last() <= Some(&0), "{times:?}");
+    ensure!(usage.is_sorted(), "it never shrank: {usage:?}");
+    let trend = &instance["memory_trend"];
+    let place = &leaked.death.victim.cgroup.path;
+    ensure!(trend["cgroup"]["path"] == *place, "{trend:#}");
+    // Steps are taken one after the other, and a busy machine is late: slower than asked for, not faster.
+    let rate = trend["growth_bytes_per_s"].as_u64().unwrap_or(0);
+    let range = leaked.bytes_per_s / 4..=leaked.bytes_per_s * 2;
+    ensure!(
+        range.contains(&rate),
+        "grew by {rate}, truth {leaked:?}: {trend:#}"
+    );
+    ensure!(trend["since_80_percent_ns"].is_u64(), "{trend:#}");
+    let state = &instance["limit_state"];
+    ensure!(state["events"]["oom_kill"] == 1, "{state:#}");
+    ensure!(!instance["limit_memory_source"].is_null(), "{instance:#}");
+    ensure!(!instance["tasks_source"].is_null(), "{instance:#}");
     Ok(())
 }
 

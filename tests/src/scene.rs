@@ -9,6 +9,7 @@ mod alike;
 mod exiting;
 mod files;
 mod laid_out;
+mod leak;
 mod machine_wide;
 mod shared;
 
@@ -37,6 +38,7 @@ pub use self::{
     exiting::already_exiting,
     files::{no_killable_process, page_cache, tmpfs},
     laid_out::{Owned, churn, owners},
+    leak::{Leaked, leak},
     machine_wide::{
         cpuset, kill_allocating_task, memory_policy, slow_console, some_kills, sysrq,
         sysrq_without_victim, system,

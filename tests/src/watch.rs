@@ -116,6 +116,13 @@ impl Watcher {
                 }
                 all.iter().map(|owned| owned.death.tid).collect()
             }
+            Expected::Leaked(leaked) => {
+                let truth = &leaked.death;
+                let (kill, instance) = self.agent.wait_for_death(truth.tid)?;
+                check::death(&kill, &instance, truth, self.tier.known)?;
+                check::history(&instance, leaked)?;
+                HashSet::from([truth.tid])
+            }
             Expected::Group(truth) => {
                 let (_, instance) = self.agent.wait_for_death(truth.chosen.pid)?;
                 let events = self.agent.events()?;

@@ -59,7 +59,7 @@ impl Default for Timing {
             grace_ns: 250_000_000,
             decision_ns: 60_000_000_000,
             settle_ns: 250_000_000,
-            memory_answer_ns: 250_000_000,
+            memory_answer_ns: 1_000_000_000,
             memory_ns: 60_000_000_000,
             memory_kills: 65_536,
         }

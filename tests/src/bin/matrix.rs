@@ -5,7 +5,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, thread,
+    fs,
+    io::{self, Write},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -83,11 +85,11 @@ struct Matrix {
 fn main() -> Result<()> {
     let args = Args::parse();
     if args.list {
-        for Scenario { name, about, .. } in SCENARIOS {
-            println!("  {name:22} {about}");
-        }
-        println!("  {STARTED_IN_STORM:22} agents are started while the kernel kills");
-        return Ok(());
+        return match list(&mut io::stdout().lock()) {
+            // Who looks for one line closes the pipe behind it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            listed => Ok(listed?),
+        };
     }
     for name in &args.scenario {
         let known = Scenario::named(name).is_some() || name == STARTED_IN_STORM;
@@ -130,6 +132,16 @@ fn main() -> Result<()> {
         return Err(anyhow!("not everything was told as it was"));
     }
     Ok(())
+}
+
+fn list(out: &mut impl Write) -> io::Result<()> {
+    for Scenario { name, about, .. } in SCENARIOS {
+        writeln!(out, "  {name:22} {about}")?;
+    }
+    writeln!(
+        out,
+        "  {STARTED_IN_STORM:22} agents are started while the kernel kills"
+    )
 }
 
 /// All at once.

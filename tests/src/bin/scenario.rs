@@ -13,9 +13,10 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser};
 use nix::{
     fcntl::OFlag,
@@ -50,6 +51,8 @@ enum Actor {
     Sharer(Sharer),
     /// Takes memory until killed, in any cgroup with a limit: in a guest only.
     Anywhere(HogArgs),
+    /// Takes memory little by little, at its limit after so many seconds, and on until killed.
+    Grower(Grower),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -61,6 +64,15 @@ struct Holder {
     /// How much.
     #[arg(long)]
     bytes: usize,
+}
+
+#[derive(Args)]
+struct Grower {
+    #[command(flatten)]
+    place: HogArgs,
+    /// How long.
+    #[arg(long)]
+    seconds: u64,
 }
 
 #[derive(Args)]
@@ -92,6 +104,7 @@ fn main() -> Result<()> {
         Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
         Actor::Sharer(args) => share(&args).map(|never| match never {}),
         Actor::Anywhere(args) => anywhere(&args).map(|never| match never {}),
+        Actor::Grower(args) => grow(&args),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -168,6 +181,20 @@ fn share(args: &Sharer) -> Result<Infallible> {
     };
     say(&format!("child {child}"))?;
     Ok(hog::take(limit)?)
+}
+
+/// A leak: as slow as asked for.
+fn grow(args: &Grower) -> Result<()> {
+    const STEPS_PER_SECOND: u64 = 20;
+    let limit = hog::enter(&args.place)?;
+    let steps = args.seconds * STEPS_PER_SECOND;
+    let step = usize::try_from(limit / steps)?;
+    let mut held = Vec::new();
+    for _ in 0..2 * steps {
+        held.push(hog::hold(step)?);
+        thread::sleep(Duration::from_secs(1) / u32::try_from(STEPS_PER_SECOND)?);
+    }
+    bail!("survived {} bytes", held.len() * step)
 }
 
 fn anywhere(args: &HogArgs) -> Result<Infallible> {
