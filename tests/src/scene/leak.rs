@@ -5,7 +5,7 @@
 use anyhow::Result;
 use oom_agent::hierarchy::Hierarchy;
 
-use super::{Birth, Limit, MIB, Truth, actor::Actor, limit, scratch};
+use super::{Birth, Limit, MIB, Truth, actor::Actor, scratch};
 
 /// A death after a steady growth.
 #[derive(Debug)]
