@@ -1,1 +1,0 @@
-//! What runtimes leave on disk about a container.

@@ -1,0 +1,100 @@
+//! containerd: the bundle of each task, for Kubernetes, `ctr`, nerdctl and docker.
+//!
+//! Reads `<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json` (containerd
+//! `docs/ops.md`; before 2.0 also `runtime.v1.linux`), written before the cgroup is made. Emits names.
+//! Refuses a bundle that names another cgroup where the path alone does not tell the id, and a pod's
+//! names outside of the namespace of the CRI plugin.
+
+use serde::Deserialize;
+
+use super::{
+    disk::{Disk, MOST_BYTES, first},
+    files::{Dir, Miss},
+    spec::{Spec, is_cgroup},
+    wanted::Wanted,
+};
+use crate::{event::Runtime, evidence::Names};
+
+/// State directories: containerd's own; k3s and RKE2; docker's where it starts containerd itself;
+/// k0s; MicroK8s.
+const STATES: [&str; 5] = [
+    "run/containerd",
+    "run/k3s/containerd",
+    "run/docker/containerd/daemon",
+    "run/k0s/containerd",
+    "var/snap/microk8s/common/run/containerd",
+];
+const TASKS: [&str; 2] = [
+    "io.containerd.runtime.v2.task",
+    "io.containerd.runtime.v1.linux",
+];
+/// Namespace of the CRI plugin.
+const KUBERNETES: &str = "k8s.io";
+
+/// Where this machine's containerd keeps its state.
+#[derive(Debug)]
+pub(super) struct Containerd {
+    /// From its configuration, if that says so.
+    configured: Option<String>,
+}
+
+/// `/etc/containerd/config.toml`.
+#[derive(Deserialize)]
+struct Config {
+    state: Option<String>,
+}
+
+impl Containerd {
+    pub(super) fn new(disk: &mut Disk) -> Self {
+        let configured = disk
+            .toml::<Config>("etc/containerd", "config.toml")
+            .and_then(|config| config.state)
+            .filter(|state| !STATES.contains(&state.trim_matches('/')));
+        Self { configured }
+    }
+
+    /// The container, by its bundle.
+    pub(super) fn ask(&self, disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
+        let places = self.configured.as_deref().into_iter().chain(STATES);
+        first(places.map(|state| {
+            let dir = disk.root.dir(state)?;
+            let ask = |tasks: &&str| in_tasks(disk, &dir, tasks, wanted);
+            first(TASKS.iter().map(ask))
+        }))
+    }
+}
+
+fn in_tasks(disk: &mut Disk, dir: &Dir, tasks: &str, wanted: &Wanted) -> Result<Names, Miss> {
+    let in_pod = wanted.certain && wanted.pod_uid.is_some();
+    if in_pod {
+        return in_namespace(disk, dir, tasks, KUBERNETES, wanted);
+    }
+    let namespaces = disk.namespaces(dir, tasks)?;
+    let ask = |namespace: &String| in_namespace(disk, dir, tasks, namespace, wanted);
+    first(namespaces.iter().map(ask))
+}
+
+fn in_namespace(
+    disk: &mut Disk,
+    dir: &Dir,
+    tasks: &str,
+    namespace: &str,
+    wanted: &Wanted,
+) -> Result<Names, Miss> {
+    let id = &wanted.id;
+    let path = format!("{tasks}/{namespace}/{id}/config.json");
+    let spec: Spec = disk.json(dir, &path, MOST_BYTES)?;
+    let (annotations, cgroup) = spec.parts();
+    if !wanted.certain && !cgroup.is_some_and(|cgroup| is_cgroup(&cgroup, &wanted.path)) {
+        return Err(Miss::Absent);
+    }
+    let names = match namespace {
+        KUBERNETES => annotations.of_cri()?,
+        "moby" => Names {
+            runtime: Some(Runtime::Docker),
+            ..Names::default()
+        },
+        _ => annotations.of_containerd(id)?,
+    };
+    Ok(names)
+}

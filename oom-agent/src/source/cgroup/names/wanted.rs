@@ -1,0 +1,75 @@
+//! Which container a cgroup may be, and how sure that is.
+//!
+//! Reads a path; emits the id to look for. Refuses, without asking anybody, paths of what cannot be a
+//! container, and cgroups within one: those have its id in their path.
+
+use super::text::{is_name, is_random};
+use crate::{
+    attribute::attribute,
+    event::{LimitLevel, OwnerKind, Runtime},
+};
+
+/// A container to look for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The cgroup.
+    pub(super) path: String,
+    /// Its id: a name that can be a part of a path.
+    pub(super) id: String,
+    /// The path alone says that it is this container. If not, what is found must name the cgroup.
+    pub(super) certain: bool,
+    /// Runtime, as far as the path tells.
+    pub(super) runtime: Option<Runtime>,
+    /// Uid of the pod that it is in by its path.
+    pub(super) pod_uid: Option<String>,
+    /// The user whose own container it is.
+    pub(super) user: Option<u32>,
+}
+
+/// The container that a cgroup may be.
+pub(super) fn wanted(path: &str) -> Option<Wanted> {
+    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    let place = attribute(path);
+    let owner = place.owner;
+    let last = path.rsplit('/').next()?;
+    let (id, certain) = match (owner.kind, place.level) {
+        (OwnerKind::Container, LimitLevel::Container) => (owner.container_id?, true),
+        (OwnerKind::System, LimitLevel::Cgroup)
+        | (OwnerKind::Unit | OwnerKind::User, LimitLevel::Nested) => {
+            (id_in(last).to_owned(), false)
+        }
+        (OwnerKind::Unit, LimitLevel::Unit) => (id_of_scope(last)?.to_owned(), false),
+        _ => return None,
+    };
+    is_name(&id).then(|| Wanted {
+        path: path.to_owned(),
+        id,
+        certain,
+        runtime: owner.runtime.filter(|_| certain),
+        pod_uid: owner.pod.filter(|_| certain).map(|pod| pod.uid),
+        user: owner.uid.filter(|_| certain),
+    })
+}
+
+/// The id in a name that a runtime may have made of it.
+fn id_in(name: &str) -> &str {
+    if let Some(id) = id_of_scope(name) {
+        return id;
+    }
+    if let Some((_, id)) = name.rsplit_once(':') {
+        return id;
+    }
+    match name.rsplit_once('-') {
+        Some((_, id)) if is_random(id) => id,
+        _ => name,
+    }
+}
+
+/// The name in `prefix-name.scope`, as runtimes write scopes for systemd.
+fn id_of_scope(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(".scope")?;
+    match stem.rsplit_once('-') {
+        Some((_, id)) if is_random(id) => Some(id),
+        _ => stem.split_once('-').map(|(_, id)| id),
+    }
+}
