@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -44,6 +45,11 @@ enum Actor {
     /// Starts a child that shares its memory and waits at a FIFO, says `child N`, takes memory until
     /// killed.
     Sharer(Sharer),
+    /// Takes memory at a steady rate until killed.
+    Grower(Grower),
+    /// Says `swinging`, then takes so much memory and gives most of it back, ten times in three seconds,
+    /// until stdin closes.
+    Swinger(Holder),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -55,6 +61,15 @@ struct Holder {
     /// How much.
     #[arg(long)]
     bytes: usize,
+}
+
+#[derive(Args)]
+struct Grower {
+    #[command(flatten)]
+    place: HogArgs,
+    /// How much in a second.
+    #[arg(long)]
+    bytes_per_s: usize,
 }
 
 #[derive(Args)]
@@ -85,6 +100,8 @@ fn main() -> Result<()> {
         Actor::Writer(args) => write(&args),
         Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
         Actor::Sharer(args) => share(&args).map(|never| match never {}),
+        Actor::Grower(grower) => grow(&grower).map(|never| match never {}),
+        Actor::Swinger(swinger) => swing(&swinger),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -95,6 +112,40 @@ fn hold(holder: &Holder) -> Result<()> {
     say("held")?;
     io::stdin().read_to_end(&mut Vec::new())?;
     hint::black_box(memory);
+    Ok(())
+}
+
+fn grow(grower: &Grower) -> Result<Infallible> {
+    const STEP: Duration = Duration::from_millis(10);
+    let limit = hog::enter(&grower.place)?;
+    let most = usize::try_from(limit)?.saturating_mul(2);
+    let began = Instant::now();
+    let mut memory: Vec<Vec<u8>> = Vec::new();
+    let mut held = 0;
+    loop {
+        let due = usize::try_from(began.elapsed().as_millis())? * grower.bytes_per_s / 1000;
+        ensure!(due < most, "took {held} bytes and was not killed");
+        memory.push(hog::hold(due - held)?);
+        held = due;
+        hint::black_box(&memory);
+        thread::sleep(STEP);
+    }
+}
+
+fn swing(swinger: &Holder) -> Result<()> {
+    const STEP: Duration = Duration::from_millis(300);
+    hog::enter(&swinger.place)?;
+    say("swinging")?;
+    let closed = thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()));
+    let mut kept = hog::hold(swinger.bytes / 4 * 3)?;
+    while !closed.is_finished() {
+        hint::black_box(hog::hold(swinger.bytes / 4)?);
+        thread::sleep(STEP);
+        kept.truncate(swinger.bytes / 2);
+        kept.shrink_to_fit();
+        thread::sleep(STEP);
+        kept = hog::hold(swinger.bytes / 4 * 3)?;
+    }
     Ok(())
 }
 
