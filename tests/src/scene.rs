@@ -4,7 +4,7 @@
 //! and the cgroup filesystem, never from the agent. Refuses to go on if the kernel did not kill whom
 //! the scene meant to be killed.
 
-mod actor;
+pub mod actor;
 mod alike;
 mod exiting;
 mod files;

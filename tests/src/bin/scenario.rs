@@ -13,10 +13,10 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser};
 use nix::{
     fcntl::OFlag,
@@ -51,8 +51,11 @@ enum Actor {
     Sharer(Sharer),
     /// Takes memory until killed, in any cgroup with a limit: in a guest only.
     Anywhere(HogArgs),
-    /// Takes memory little by little, at its limit after so many seconds, and on until killed.
+    /// Takes memory at a steady rate until killed.
     Grower(Grower),
+    /// Says `swinging`, then takes so much memory and gives most of it back, ten times in three seconds,
+    /// until stdin closes.
+    Swinger(Holder),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -70,9 +73,9 @@ struct Holder {
 struct Grower {
     #[command(flatten)]
     place: HogArgs,
-    /// How long.
+    /// How much in a second.
     #[arg(long)]
-    seconds: u64,
+    bytes_per_s: usize,
 }
 
 #[derive(Args)]
@@ -104,7 +107,8 @@ fn main() -> Result<()> {
         Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
         Actor::Sharer(args) => share(&args).map(|never| match never {}),
         Actor::Anywhere(args) => anywhere(&args).map(|never| match never {}),
-        Actor::Grower(args) => grow(&args),
+        Actor::Grower(grower) => grow(&grower).map(|never| match never {}),
+        Actor::Swinger(swinger) => swing(&swinger),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -115,6 +119,40 @@ fn hold(holder: &Holder) -> Result<()> {
     say("held")?;
     io::stdin().read_to_end(&mut Vec::new())?;
     hint::black_box(memory);
+    Ok(())
+}
+
+fn grow(grower: &Grower) -> Result<Infallible> {
+    const STEP: Duration = Duration::from_millis(10);
+    let limit = hog::enter(&grower.place)?;
+    let most = usize::try_from(limit)?.saturating_mul(2);
+    let began = Instant::now();
+    let mut memory: Vec<Vec<u8>> = Vec::new();
+    let mut held = 0;
+    loop {
+        let due = usize::try_from(began.elapsed().as_millis())? * grower.bytes_per_s / 1000;
+        ensure!(due < most, "took {held} bytes and was not killed");
+        memory.push(hog::hold(due - held)?);
+        held = due;
+        hint::black_box(&memory);
+        thread::sleep(STEP);
+    }
+}
+
+fn swing(swinger: &Holder) -> Result<()> {
+    const STEP: Duration = Duration::from_millis(300);
+    hog::enter(&swinger.place)?;
+    say("swinging")?;
+    let closed = thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()));
+    let mut kept = hog::hold(swinger.bytes / 4 * 3)?;
+    while !closed.is_finished() {
+        hint::black_box(hog::hold(swinger.bytes / 4)?);
+        thread::sleep(STEP);
+        kept.truncate(swinger.bytes / 2);
+        kept.shrink_to_fit();
+        thread::sleep(STEP);
+        kept = hog::hold(swinger.bytes / 4 * 3)?;
+    }
     Ok(())
 }
 
@@ -181,20 +219,6 @@ fn share(args: &Sharer) -> Result<Infallible> {
     };
     say(&format!("child {child}"))?;
     Ok(hog::take(limit)?)
-}
-
-/// A leak: as slow as asked for.
-fn grow(args: &Grower) -> Result<()> {
-    const STEPS_PER_SECOND: u64 = 20;
-    let limit = hog::enter(&args.place)?;
-    let steps = args.seconds * STEPS_PER_SECOND;
-    let step = usize::try_from(limit / steps)?;
-    let mut held = Vec::new();
-    for _ in 0..2 * steps {
-        held.push(hog::hold(step)?);
-        thread::sleep(Duration::from_secs(1) / u32::try_from(STEPS_PER_SECOND)?);
-    }
-    bail!("survived {} bytes", held.len() * step)
 }
 
 fn anywhere(args: &HogArgs) -> Result<Infallible> {

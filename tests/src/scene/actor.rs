@@ -17,14 +17,16 @@ use rustix::process::Signal;
 use super::{Place, Process, scenario};
 
 /// A running actor; killed and reaped when dropped.
-pub(super) struct Actor {
+pub struct Actor {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    pub(super) process: Process,
+    /// Who it is.
+    pub process: Process,
 }
 
 impl Actor {
-    pub(super) fn start(
+    /// Starts this part in a cgroup.
+    pub fn start(
         part: &str,
         comm: &[u8],
         oom_score_adj: i16,
@@ -79,14 +81,14 @@ impl Actor {
     }
 
     /// Its next line; empty if it ended instead.
-    pub(super) fn says(&mut self) -> Result<String> {
+    pub fn says(&mut self) -> Result<String> {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
     }
 
     /// Its next line must be this.
-    pub(super) fn must_say(&mut self, line: &str) -> Result<()> {
+    pub fn must_say(&mut self, line: &str) -> Result<()> {
         let said = self.says()?;
         if said == line {
             return Ok(());
@@ -114,7 +116,7 @@ impl Actor {
     }
 
     /// Waits for it to be killed; no other end will do.
-    pub(super) fn killed(&mut self) -> Result<()> {
+    pub fn killed(&mut self) -> Result<()> {
         let (status, stderr) = self.end()?;
         ensure!(
             status.signal() == Some(Signal::KILL.as_raw()),

@@ -22,8 +22,8 @@ pub fn leak(hierarchy: &Hierarchy) -> Result<Leaked> {
     const LIMIT: u64 = 48 * MIB;
     let cgroup = scratch(hierarchy, "", Some(LIMIT))?;
     let born = Birth::now();
-    let seconds = SECONDS.to_string();
-    let mut actor = Actor::start("grower", b"leak", 1000, &cgroup, &["--seconds", &seconds])?;
+    let rate = (LIMIT / SECONDS).to_string();
+    let mut actor = Actor::start("grower", b"leak", 1000, &cgroup, &["--bytes-per-s", &rate])?;
     actor.killed()?;
     Ok(Leaked {
         death: Truth {

@@ -21,7 +21,7 @@ mod open;
 pub mod reader;
 pub mod record;
 pub mod report;
-mod scan;
+pub(super) mod scan;
 pub mod stats;
 pub mod summary;
 pub mod table;

@@ -3,7 +3,7 @@
 //! Reads bytes; emits words and numbers. Refuses a number that does not fit.
 
 /// A decimal number that fills the whole field and fits.
-pub(super) fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
+pub(in crate::source) fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
     let mut number = 0_u64;
     for byte in digits {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
@@ -13,7 +13,7 @@ pub(super) fn number<T: TryFrom<u64>>(digits: &[u8]) -> Option<T> {
 }
 
 /// The same, where it may be negative.
-pub(super) fn signed<T: TryFrom<i64>>(text: &[u8]) -> Option<T> {
+pub(in crate::source) fn signed<T: TryFrom<i64>>(text: &[u8]) -> Option<T> {
     let (sign, digits) = match text.strip_prefix(b"-") {
         Some(digits) => (-1, digits),
         None => (1, text),

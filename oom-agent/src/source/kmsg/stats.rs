@@ -71,7 +71,8 @@ pub fn is_counter(message: &[u8]) -> bool {
 
 /// Whether a number of kB is a limit, rather than none: `PAGE_COUNTER_MAX`
 /// (`include/linux/page_counter.h`).
-fn is_limit(kilobytes: u64) -> bool {
+#[must_use]
+pub fn is_limit(kilobytes: u64) -> bool {
     /// With 64 KiB pages, its smallest value on 64 bits; with 4 KiB pages it is 9007199254740988.
     /// `RESOURCE_MAX` before 3.19 is larger.
     const NONE_KB: u64 = 9_007_199_254_740_928;
@@ -174,17 +175,7 @@ impl Stats {
             _ => text,
         };
         for line in whole.split(|&b| b == b'\n') {
-            let Some(space) = line.iter().position(|&b| b == b' ') else {
-                continue;
-            };
-            let (name, value) = (&line[..space], number(&line[space + 1..]));
-            if let Some(name) = name.strip_prefix(b"total_") {
-                if let Some(field) = field(&mut self.memory.stat, name) {
-                    *field = value;
-                }
-            } else if let Some(field) = field(&mut self.memory.stat, name) {
-                *field = field.or(value);
-            }
+            list(&mut self.memory.stat, line);
         }
     }
 
@@ -203,6 +194,31 @@ impl Stats {
             }
         }
         Some(memory)
+    }
+}
+
+/// What `memory.stat`, of either version, says.
+#[must_use]
+pub fn memory_stat(text: &[u8]) -> MemoryStat {
+    let mut stat = MemoryStat::default();
+    for line in text.split(|&b| b == b'\n') {
+        list(&mut stat, line);
+    }
+    stat
+}
+
+/// One line of `memory.stat`.
+fn list(stat: &mut MemoryStat, line: &[u8]) {
+    let Some(space) = line.iter().position(|&b| b == b' ') else {
+        return;
+    };
+    let (name, value) = (&line[..space], number(&line[space + 1..]));
+    if let Some(name) = name.strip_prefix(b"total_") {
+        if let Some(field) = field(stat, name) {
+            *field = value;
+        }
+    } else if let Some(field) = field(stat, name) {
+        *field = field.or(value);
     }
 }
 

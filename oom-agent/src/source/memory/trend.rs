@@ -1,0 +1,296 @@
+//! What a history says in short.
+//!
+//! Reads samples, oldest first; emits a [`MemoryTrend`]. Pure. Refuses to tell a growth from fewer than
+//! three samples.
+//!
+//! **The last way up** is what follows the last fall that counts. Going back from the newest sample, a
+//! fall counts if it is more than half of what the usage has risen since (a garbage collector takes back
+//! less) and more than 1/32 of the most in the history (noise). Of what follows, the way up begins at
+//! the last sample that is within 1/16 of the rise from its lowest: what was flat before is left out.
+//! Fewer than three samples: the last three are taken, and the growth may be negative. The growth is the
+//! slope of the line of least squares through these samples.
+//!
+//! **Past 80 %** the usage is taken to have gone in a straight line between two samples. If it was below
+//! at the last sample, it rose in between: of a limit that was hit it is known to have stood at the
+//! limit when the kernel decided.
+
+use crate::event::{Cgroup, MemorySample, MemoryTrend};
+
+/// Fewer samples say nothing of a growth.
+const MIN_SAMPLES: usize = 3;
+
+/// The cgroup that was recorded.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Which.
+    pub cgroup: Cgroup,
+    /// Its limit, as it was read last.
+    pub limit_bytes: Option<u64>,
+    /// It is the one whose limit was hit.
+    pub hit: bool,
+}
+
+/// The trend of these samples; `None` if there are none.
+#[must_use]
+pub fn trend(samples: &[MemorySample], of: Recorded) -> Option<MemoryTrend> {
+    let peak_bytes = samples.iter().map(|sample| sample.usage_bytes).max()?;
+    let way_up = last_way_up(samples, peak_bytes);
+    let over = way_up.first().zip(way_up.last());
+    Some(MemoryTrend {
+        peak_bytes,
+        growth_bytes_per_s: slope(way_up),
+        growth_over_ns: over
+            .filter(|_| way_up.len() >= MIN_SAMPLES)
+            .map(|(first, last)| last.t_ns.abs_diff(first.t_ns)),
+        since_80_percent_ns: of
+            .limit_bytes
+            .and_then(|limit| since_80_percent(samples, limit, of.hit)),
+        cgroup: of.cgroup,
+    })
+}
+
+fn last_way_up(samples: &[MemorySample], peak: u64) -> &[MemorySample] {
+    let Some((last, earlier)) = samples.split_last() else {
+        return samples;
+    };
+    let noise = peak / 32;
+    let (mut start, mut lowest, mut highest) = (earlier.len(), last.usage_bytes, last.usage_bytes);
+    for (index, sample) in earlier.iter().enumerate().rev() {
+        let usage = sample.usage_bytes;
+        let fall = usage.saturating_sub(lowest);
+        if fall > noise && fall > (highest - lowest) / 2 {
+            break;
+        }
+        start = index;
+        lowest = lowest.min(usage);
+        highest = highest.max(usage);
+    }
+    let tail = &samples[start..];
+    let flat = lowest + (highest - lowest) / 16;
+    let from = tail.iter().rposition(|sample| sample.usage_bytes <= flat);
+    let tail = &tail[from.unwrap_or(0)..];
+    if tail.len() < MIN_SAMPLES {
+        &samples[samples.len().saturating_sub(MIN_SAMPLES)..]
+    } else {
+        tail
+    }
+}
+
+/// Least squares, in bytes per second.
+fn slope(samples: &[MemorySample]) -> Option<i64> {
+    if samples.len() < MIN_SAMPLES {
+        return None;
+    }
+    let first = samples.first()?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a growth need not be exact to the byte"
+    )]
+    let points = || {
+        samples.iter().map(|sample| {
+            let seconds = (sample.t_ns - first.t_ns) as f64 / 1e9;
+            (seconds, sample.usage_bytes as f64)
+        })
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a few samples")]
+    let count = samples.len() as f64;
+    let (sum_x, sum_y) = points().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
+    let (mean_x, mean_y) = (sum_x / count, sum_y / count);
+    let (over, under) = points().fold((0.0, 0.0), |(over, under), (x, y)| {
+        let x = x - mean_x;
+        (over + x * (y - mean_y), under + x * x)
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+    (under > 0.0).then(|| (over / under).round() as i64)
+}
+
+fn since_80_percent(samples: &[MemorySample], limit: u64, hit: bool) -> Option<u64> {
+    let mark = u64::try_from(u128::from(limit) * 4 / 5).ok()?;
+    // At the kill itself; it may have been sampled in the same instant.
+    let kill = hit.then_some((0, limit));
+    let known = samples
+        .iter()
+        .map(|sample| (sample.t_ns, sample.usage_bytes));
+    let mut points: Vec<(i64, u64)> = known.chain(kill).collect();
+    let below = points.iter().rposition(|&(_, usage)| usage < mark)?;
+    points.drain(..below);
+    let (&(t0, low), &(t1, high)) = (points.first()?, points.get(1)?);
+    let rise = u128::from(high - low);
+    let part = u128::from(mark - low) * u128::from(t1.abs_diff(t0)) / rise.max(1);
+    let crossed = t0.saturating_add(i64::try_from(part).ok()?);
+    Some(crossed.min(0).unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What it is, its samples in MiB, growth in MiB a second and over how many.
+    type Shape = (&'static str, &'static [u64], Option<(i64, u64)>);
+    /// Samples and limit in MiB, whether it was hit, and since when above.
+    type Past = (&'static [u64], Option<u64>, bool, Option<u64>);
+
+    const MIB: u64 = 1 << 20;
+    const S: i64 = 1_000_000_000;
+
+    /// One sample a second, the last one a second before the kill.
+    fn history(mib: &[u64]) -> Vec<MemorySample> {
+        let count = i64::try_from(mib.len()).unwrap();
+        let at = |i: usize| (i64::try_from(i).unwrap() - count) * S;
+        let samples = mib.iter().enumerate();
+        samples
+            .map(|(i, &mib)| MemorySample::of(at(i), mib * MIB))
+            .collect()
+    }
+
+    fn of(samples: &[MemorySample], limit_mib: Option<u64>, hit: bool) -> MemoryTrend {
+        let recorded = Recorded {
+            cgroup: Cgroup {
+                path: Some("/a".into()),
+                id: None,
+                version: Some(2),
+            },
+            limit_bytes: limit_mib.map(|mib| mib * MIB),
+            hit,
+        };
+        trend(samples, recorded).unwrap()
+    }
+
+    /// Growth in MiB a second, and over how many seconds.
+    fn growth(mib: &[u64]) -> Option<(i64, u64)> {
+        let trend = of(&history(mib), None, false);
+        let growth = trend.growth_bytes_per_s?;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "test"
+        )]
+        let mib = (growth as f64 / MIB as f64).round() as i64;
+        Some((mib, trend.growth_over_ns.unwrap() / 1_000_000_000))
+    }
+
+    #[test]
+    fn shapes() {
+        let cases: &[Shape] = &[
+            ("a leak", &[10, 20, 30, 40, 50, 60], Some((10, 5))),
+            ("flat", &[50, 50, 50, 50], Some((0, 2))),
+            (
+                "flat, then a leak",
+                &[9, 10, 10, 10, 10, 20, 30, 40],
+                Some((10, 3)),
+            ),
+            ("a step at the end", &[10, 10, 10, 90], Some((40, 2))),
+            ("a step, then flat", &[10, 10, 90, 90, 90], Some((24, 3))),
+            (
+                "a sawtooth",
+                &[10, 30, 50, 70, 10, 30, 50, 70],
+                Some((20, 3)),
+            ),
+            (
+                "a leak under a garbage collector",
+                &[20, 30, 26, 36, 32, 42, 38, 48],
+                Some((3, 7)),
+            ),
+            ("a fall", &[90, 70, 50, 30], Some((-20, 2))),
+            (
+                "a dip at the end",
+                &[10, 20, 30, 40, 50, 60, 59],
+                Some((9, 6)),
+            ),
+            ("two samples", &[10, 20], None),
+        ];
+        for (name, mib, expected) in cases {
+            let told = growth(mib);
+            assert_eq!(told, *expected, "{name}");
+        }
+        assert!(
+            trend(
+                &[],
+                Recorded {
+                    cgroup: Cgroup {
+                        path: None,
+                        id: None,
+                        version: None
+                    },
+                    limit_bytes: None,
+                    hit: false
+                }
+            )
+            .is_none()
+        );
+    }
+
+    #[test]
+    fn past_80_percent() {
+        let since = |mib: &[u64], limit, hit| of(&history(mib), limit, hit).since_80_percent_ns;
+        let cases: &[Past] = &[
+            // 80 is passed in the middle of the second between -3 s and -2 s.
+            (&[60, 75, 85, 95], Some(100), true, Some(2_500_000_000)),
+            (&[60, 75, 85, 95], Some(100), false, Some(2_500_000_000)),
+            // The last time counts.
+            (&[90, 70, 90, 95], Some(100), true, Some(2_500_000_000)),
+            // Passed after the last sample, on the way to the limit.
+            (&[10, 60], Some(100), true, Some(500_000_000)),
+            (&[10, 60], Some(100), false, None),
+            (&[85, 90], Some(100), true, None),
+            (&[10, 90], None, true, None),
+            (&[10, 90], Some(0), true, None),
+        ];
+        for (mib, limit, hit, expected) in cases {
+            assert_eq!(since(mib, *limit, *hit), *expected, "{mib:?} {hit}");
+        }
+    }
+
+    #[test]
+    fn the_peak_is_of_the_whole_history() {
+        assert_eq!(
+            of(&history(&[10, 90, 20]), None, false).peak_bytes,
+            90 * MIB
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_history_has_a_trend(
+            points in prop::collection::vec((1_i64..100 * S, any::<u64>()), 1..121),
+            limit: Option<u64>,
+            hit: bool,
+        ) {
+            let mut t_ns = -121 * 100 * S;
+            let samples: Vec<MemorySample> = points
+                .iter()
+                .map(|&(step, usage)| {
+                    t_ns += step;
+                    MemorySample::of(t_ns, usage)
+                })
+                .collect();
+            let recorded = Recorded {
+                cgroup: Cgroup { path: None, id: None, version: None },
+                limit_bytes: limit,
+                hit,
+            };
+            let told = trend(&samples, recorded).unwrap();
+            prop_assert_eq!(told.growth_bytes_per_s.is_some(), samples.len() >= 3);
+            prop_assert_eq!(told.growth_over_ns.is_some(), samples.len() >= 3);
+            prop_assert!(told.since_80_percent_ns.unwrap_or(0) <= samples[0].t_ns.unsigned_abs());
+        }
+
+        #[test]
+        fn a_steady_leak_is_measured(
+            from in 0_u64..1 << 30,
+            per_s in (1_u64 << 16)..(1 << 30),
+            count in 3_usize..120,
+        ) {
+            let samples: Vec<MemorySample> = (0..count)
+                .map(|i| {
+                    let i = u64::try_from(i).unwrap();
+                    MemorySample::of(i64::try_from(i).unwrap() * S - 120 * S, from + i * per_s)
+                })
+                .collect();
+            let told = of(&samples, None, false).growth_bytes_per_s.unwrap();
+            prop_assert!(told.abs_diff(i64::try_from(per_s).unwrap()) <= 1);
+        }
+    }
+}
