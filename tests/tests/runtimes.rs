@@ -212,7 +212,7 @@ fn cri_the_limit_is_the_pods() -> Result<()> {
         let mut running = pod.run("app", Dies::Main.args(), 0)?;
         let limit = Limit::set(hierarchy, pod.path(), LimitLevel::Pod, LIMIT)?;
         let container = running.container().clone();
-        let death = play::die(&container, limit)?;
+        let death = play::die(hierarchy, &container, Some(limit))?;
         running.remove()?;
         pod.remove()?;
         Ok(vec![Story {
@@ -240,8 +240,7 @@ fn kills_in_the_middle_of_churn() -> Result<()> {
         churn.turn()?;
         let mut running = pod.run(&format!("app-{number}"), Dies::Main.args(), LIMIT)?;
         let container = running.container().clone();
-        let limit = Limit::own(&container, hierarchy)?;
-        let death = play::die(&container, limit)?;
+        let death = play::die(hierarchy, &container, None)?;
         running.remove()?;
         stories.push(Story {
             deaths: vec![death],

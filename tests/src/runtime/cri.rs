@@ -125,6 +125,7 @@ impl<'a> Cri<'a> {
             path,
             config,
             owner,
+            removed: false,
         })
     }
 }
@@ -137,6 +138,7 @@ pub struct Pod<'a> {
     path: String,
     config: PodConfig,
     owner: PodOwner,
+    removed: bool,
 }
 
 impl Pod<'_> {
@@ -198,7 +200,8 @@ impl Pod<'_> {
     }
 
     /// Takes it away, with all its containers.
-    pub fn remove(self) -> Result<()> {
+    pub fn remove(mut self) -> Result<()> {
+        self.removed = true;
         self.remove_now()
     }
 
@@ -210,11 +213,13 @@ impl Pod<'_> {
 
 impl Drop for Pod<'_> {
     fn drop(&mut self) {
+        if self.removed {
+            return;
+        }
         let hierarchy = &self.cri.daemon.stage().machine.hierarchy;
         if let Some(dir) = hierarchy.dir_of(&self.path) {
             traces::end_all(&dir);
         }
-        // Removing what is gone is no error.
         if let Err(error) = self.remove_now() {
             eprintln!("left behind: pod {}: {error:#}", self.path);
         }

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::{agent::Finished, scene::Place};
 
+/// What watches over podman's containers is no container, though its cgroup is beside theirs.
+const CONMON: &str = "/libpod_parent/conmon";
+
 /// The agent's whole life against the stories that it saw, and its own sums.
 pub fn told(finished: &Finished, stories: &[Story]) -> Result<()> {
     let mut differences = Differences::default();
@@ -25,7 +28,8 @@ pub fn told(finished: &Finished, stories: &[Story]) -> Result<()> {
             differences.life(&finished.events, life);
         }
     }
-    differences.paired(&finished.events);
+    differences.strangers(&finished.events, stories);
+    differences.twice(&finished.events);
     let summary = finished.summary()?;
     for nothing in ["unattributed", "unexplained", "ring_dropped", "malformed"] {
         let count = summary.get_or_zero(nothing)?;
@@ -158,8 +162,30 @@ impl Differences {
         }
     }
 
-    /// Nothing is told twice.
-    fn paired(&mut self, events: &[Value]) {
+    /// Nothing in a container, and nothing else in its pod, is a container.
+    fn strangers(&mut self, events: &[Value], stories: &[Story]) {
+        let lives = stories.iter().flat_map(|story| &story.lives);
+        let ours: HashSet<&str> = lives
+            .map(|life| life.container.place.path.as_str())
+            .collect();
+        let kinds = ["ContainerCreation", "ContainerDeletion"].map(Some);
+        for event in events
+            .iter()
+            .filter(|event| kinds.contains(&event["kind"].as_str()))
+        {
+            let path = event["cgroup"]["path"].as_str().unwrap_or_default();
+            let (parent, _) = path.rsplit_once('/').unwrap_or_default();
+            let in_our_pod = parent.contains("/pod")
+                && ours
+                    .iter()
+                    .any(|path| path.rsplit_once('/').unwrap_or_default().0 == parent);
+            if !ours.contains(path) && (in_our_pod || ours.contains(parent) || path == CONMON) {
+                self.add(format!("nobody made this container: {event}"));
+            }
+        }
+    }
+
+    fn twice(&mut self, events: &[Value]) {
         let mut seen = HashSet::new();
         for event in events {
             let (kind, id) = (event["kind"].as_str(), event["id"].as_str());
@@ -197,10 +223,162 @@ impl Differences {
     }
 }
 
+/// As events write a cgroup.
 fn cgroup(place: &Place) -> Value {
     json!({ "path": place.path, "id": place.id, "version": place.version })
 }
 
 fn owner(container: &Container) -> Value {
     json!(container.owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
+
+    use oom_agent::event::{LimitLevel, Owner, OwnerKind, Pod, Qos, Runtime};
+
+    use super::*;
+    use crate::runtime::play::{Limit, Process};
+
+    fn story() -> Story {
+        let place = Place {
+            path: "/kubepods/burstable/podu/c".to_owned(),
+            id: 7,
+            version: 1,
+        };
+        let container = Container {
+            place: place.clone(),
+            dir: "/nowhere".into(),
+            owner: Owner {
+                runtime: Some(Runtime::Containerd),
+                container_id: Some("c".to_owned()),
+                container_name: Some("app".to_owned()),
+                image: Some("image".to_owned()),
+                pod: Some(Pod {
+                    namespace: Some("shop".to_owned()),
+                    name: Some("cart".to_owned()),
+                    uid: "u".to_owned(),
+                    qos: Some(Qos::Burstable),
+                }),
+                ..Owner::of(OwnerKind::Container)
+            },
+            level: LimitLevel::Container,
+        };
+        let death = Death {
+            victim: Process {
+                pid: 10,
+                ns_pid: 1,
+                comm: "victim",
+            },
+            container: container.clone(),
+            limit: Limit {
+                place,
+                level: LimitLevel::Container,
+                bytes: 4096,
+            },
+        };
+        Story {
+            deaths: vec![death],
+            lives: vec![Life::killed(container)],
+        }
+    }
+
+    /// What a perfect agent would tell of that story.
+    fn events() -> Vec<Value> {
+        let story = story();
+        let owner = owner(&story.deaths[0].container);
+        let cgroup = cgroup(&story.deaths[0].limit.place);
+        let kill = json!({
+            "kind": "OomKill", "id": "k", "instance_id": "i", "monotonic_ns": 2,
+            "victim": { "pid": 10, "tid": 10, "ns_pid": 1, "comm": "victim" },
+            "cgroup": cgroup, "owner": owner, "role": "chosen",
+        });
+        vec![
+            json!({
+                "kind": "ContainerCreation", "id": "c", "time": "t", "monotonic_ns": 1,
+                "cgroup": cgroup, "owner": owner,
+            }),
+            kill.clone(),
+            json!({
+                "kind": "OomInstance", "id": "i", "scope": "memcg", "outcome": "killed",
+                "limit": { "cgroup": cgroup, "level": "container", "limit_bytes": 4096 },
+                "crosscheck": { "mismatches": [] },
+                "kills": [kill],
+            }),
+            json!({
+                "kind": "ContainerDeletion", "id": "c", "created": "t", "monotonic_ns": 3,
+                "cgroup": cgroup, "owner": owner, "exit_code": 137,
+            }),
+        ]
+    }
+
+    fn finished(events: Vec<Value>, more: &str) -> Finished {
+        Finished {
+            status: ExitStatus::from_raw(0),
+            events,
+            log: vec![format!(
+                "summary: unexplained=0 ring_dropped=0 malformed=0{more}"
+            )],
+        }
+    }
+
+    #[test]
+    fn a_perfect_agent_passes() {
+        told(&finished(events(), ""), &[story()]).unwrap();
+    }
+
+    #[test]
+    fn every_field_that_differs_is_found() {
+        for (event, pointer, value) in [
+            (0, "/owner/container_name", json!(null)),
+            (0, "/owner/unit", json!("a.service")),
+            (0, "/cgroup/version", json!(2)),
+            (0, "/monotonic_ns", json!(9)),
+            (1, "/victim/ns_pid", json!(10)),
+            (1, "/owner/image", json!(null)),
+            (1, "/owner/pod/name", json!("other")),
+            (1, "/cgroup/id", json!(8)),
+            (2, "/limit/level", json!("pod")),
+            (2, "/limit/limit_bytes", json!(1)),
+            (2, "/kills/0/owner/runtime", json!(null)),
+            (2, "/id", json!("other")),
+            (3, "/exit_code", json!(0)),
+            (3, "/created", json!(null)),
+            (3, "/cgroup/id", json!(8)),
+            (3, "/monotonic_ns", json!(0)),
+        ] {
+            let mut events = events();
+            *events[event].pointer_mut(pointer).expect(pointer) = value;
+            let result = told(&finished(events, ""), &[story()]);
+            assert!(result.is_err(), "{event} {pointer}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_found() {
+        for missing in 0..events().len() {
+            let mut events = events();
+            events.remove(missing);
+            assert!(
+                told(&finished(events, ""), &[story()]).is_err(),
+                "{missing}"
+            );
+        }
+        let mut twice = events();
+        twice.push(twice[0].clone());
+        assert!(told(&finished(twice, ""), &[story()]).is_err());
+        for path in [
+            "/kubepods/burstable/podu/c/nested",
+            "/kubepods/burstable/podu/d",
+            CONMON,
+        ] {
+            let mut events = events();
+            let stranger = json!({ "path": path, "id": 9, "version": 1 });
+            events.push(json!({ "kind": "ContainerCreation", "id": "s", "cgroup": stranger }));
+            assert!(told(&finished(events, ""), &[story()]).is_err(), "{path}");
+        }
+        let unattributed = finished(events(), " unattributed=1");
+        assert!(told(&unattributed, &[story()]).is_err());
+    }
 }

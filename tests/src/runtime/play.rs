@@ -96,8 +96,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// The container's own.
-    pub fn own(container: &Container, hierarchy: &Hierarchy) -> Result<Self> {
+    fn own(container: &Container, hierarchy: &Hierarchy) -> Result<Self> {
         Ok(Self {
             place: container.place.clone(),
             level: container.level,
@@ -166,9 +165,8 @@ pub fn kill(
     dies: Dies,
     removed: Removed,
 ) -> Result<Story> {
-    let limit = Limit::own(running.container(), hierarchy)?;
     let container = running.container().clone();
-    let death = die(&container, limit)?;
+    let death = die(hierarchy, &container, None)?;
     let mut life = Life::killed(container);
     if removed == Removed::Later {
         agent.wait_for_death(death.victim.pid)?;
@@ -184,9 +182,14 @@ pub fn kill(
     })
 }
 
-/// Waits for the victim to be ready, lets it take memory, and waits for its end.
-pub fn die(container: &Container, limit: Limit) -> Result<Death> {
+/// Waits for the victim to be ready, lets it take memory, and waits for its end. The limit is the
+/// container's own if there is none `above`; a runtime has set it by then.
+pub fn die(hierarchy: &Hierarchy, container: &Container, above: Option<Limit>) -> Result<Death> {
     let (victim, fd) = ready(container, VICTIM)?;
+    let limit = match above {
+        Some(limit) => limit,
+        None => Limit::own(container, hierarchy)?,
+    };
     signal(&victim, Signal::USR1)?;
     ended(&victim, &fd)?;
     Ok(Death {

@@ -60,9 +60,9 @@ impl Podman {
             run(&mut command)?;
             None
         };
-        let (hierarchy, mut id) = (&self.stage.machine.hierarchy, String::new());
-        let container = play::soon("a cgroup of podman's container", || {
-            id = fs::read_to_string(&id_file).ok()?.trim().to_owned();
+        let hierarchy = &self.stage.machine.hierarchy;
+        let (id, container) = play::soon("a cgroup of podman's container", || {
+            let id = fs::read_to_string(&id_file).ok()?.trim().to_owned();
             let owner = Owner {
                 runtime: Some(Runtime::Podman),
                 container_id: Some(id.clone()),
@@ -71,7 +71,8 @@ impl Podman {
                 ..Owner::of(OwnerKind::Container)
             };
             let path = format!("/libpod_parent/libpod-{id}");
-            Container::at(hierarchy, &path, owner, LimitLevel::Container).ok()
+            let container = Container::at(hierarchy, &path, owner, LimitLevel::Container);
+            Some((id, container.ok()?))
         })?;
         Ok(PodmanContainer {
             id,
@@ -83,6 +84,7 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
+        // With every container of it that a test has left.
         if let Err(error) = run(podman().args(["rmi", "--force", IMAGE])) {
             eprintln!("left behind: {error:#}");
         }

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use oom_agent::event::{LimitLevel, Owner, OwnerKind, Runtime};
 use serde_json::{Value, json};
 
@@ -18,7 +18,6 @@ use super::{
     image::PROGRAM,
     play,
     stage::{Programs, Stage, run},
-    traces,
 };
 
 /// What a test of runc alone needs.
@@ -27,10 +26,8 @@ pub const PROGRAMS: Programs = &[("runc", "runc")];
 /// A container of runc; removed when dropped.
 #[derive(Debug)]
 pub struct Runc {
-    id: String,
+    started: Started,
     container: Container,
-    /// `runc run` in the foreground, which removes it by itself.
-    client: Option<Child>,
 }
 
 impl Runc {
@@ -43,37 +40,18 @@ impl Runc {
         let bundle = stage.dir().join(&id);
         stage.rootfs(&bundle.join("rootfs"))?;
         fs::write(bundle.join("config.json"), config(&path, args).to_string())?;
-        let client = start(&bundle, &id, rm)?;
+        let started = Started::by_runc(&bundle, &id, rm)?;
         let owner = Owner {
             runtime: Some(Runtime::Runc),
-            container_id: Some(id.clone()),
+            container_id: Some(id),
             ..Owner::of(OwnerKind::Container)
         };
         let hierarchy = &stage.machine.hierarchy;
         let container = play::soon("a cgroup of runc's container", || {
             Container::at(hierarchy, &path, owner.clone(), LimitLevel::Container).ok()
         })?;
-        Ok(Self {
-            id,
-            container,
-            client,
-        })
+        Ok(Self { started, container })
     }
-}
-
-/// What stays in the foreground is returned. A container that is detached keeps its pipes open, so there
-/// are none.
-fn start(bundle: &Path, id: &str, rm: bool) -> Result<Option<Child>> {
-    let mut command = Command::new("runc");
-    command.arg("run").arg("--bundle").arg(bundle);
-    command.args((!rm).then_some("--detach")).arg(id);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut client = command.spawn().context("runc run")?;
-    if rm {
-        return Ok(Some(client));
-    }
-    anyhow::ensure!(client.wait()?.success(), "runc run failed");
-    Ok(None)
 }
 
 impl Running for Runc {
@@ -82,21 +60,53 @@ impl Running for Runc {
     }
 
     fn remove(&mut self) -> Result<()> {
-        if let Some(mut client) = self.client.take() {
-            client.wait()?;
-            return Ok(());
+        match self.started.client.take() {
+            Some(mut client) => client.wait().map(drop).context("runc run"),
+            None => self.started.delete(),
         }
+    }
+}
+
+/// What runc has started; killed and deleted when dropped.
+#[derive(Debug)]
+struct Started {
+    id: String,
+    /// `runc run` in the foreground, which removes the container by itself.
+    client: Option<Child>,
+}
+
+impl Started {
+    fn by_runc(bundle: &Path, id: &str, rm: bool) -> Result<Self> {
+        let mut command = Command::new("runc");
+        command.arg("run").arg("--bundle").arg(bundle);
+        command.args((!rm).then_some("--detach")).arg(id);
+        // Not a pipe: what is detached would keep it open.
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let client = command.spawn().context("runc run")?;
+        let mut started = Self {
+            id: id.to_owned(),
+            client: Some(client),
+        };
+        if !rm && let Some(mut client) = started.client.take() {
+            ensure!(client.wait()?.success(), "runc run failed");
+        }
+        Ok(started)
+    }
+
+    fn delete(&self) -> Result<()> {
         run(Command::new("runc").args(["delete", "--force", &self.id])).map(drop)
     }
 }
 
-impl Drop for Runc {
+impl Drop for Started {
     fn drop(&mut self) {
-        traces::end_all(&self.container.dir);
+        // No error if it is gone.
+        if let Err(error) = self.delete() {
+            eprintln!("left behind: {error:#}");
+        }
         if let Some(mut client) = self.client.take() {
             let _ = client.wait();
         }
-        let _ = run(Command::new("runc").args(["delete", "--force", &self.id]));
     }
 }
 

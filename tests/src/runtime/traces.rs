@@ -95,7 +95,7 @@ pub(super) fn remove_cgroup(dir: &Path) {
 /// Kills all that is in a cgroup or below it.
 pub(super) fn end_all(dir: &Path) {
     walk(dir, &mut |dir| {
-        processes(dir).into_iter().for_each(end_process)
+        processes(dir).into_iter().for_each(end_process);
     });
 }
 

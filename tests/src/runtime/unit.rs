@@ -30,10 +30,8 @@ const SLICE: &str = "/system.slice";
 /// A service; removed when dropped.
 #[derive(Debug)]
 pub struct Unit {
-    main: Option<Child>,
+    made: Made,
     container: Container,
-    /// What is removed at the end, in this order.
-    made: Vec<PathBuf>,
 }
 
 impl Unit {
@@ -43,46 +41,22 @@ impl Unit {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("oom-test-{}-{number}.service", std::process::id());
         let hierarchy = &stage.machine.hierarchy;
-        let slice = hierarchy.dir_of(SLICE).context("the slice")?;
-        let dir = slice.join(&name);
-        let mut made = vec![dir.clone()];
-        if !slice.exists() {
-            fs::create_dir(&slice)?;
-            made.push(slice.clone());
-        }
+        let path = format!("{SLICE}/{name}");
+        let mut made = Made::default();
+        made.cgroup(&hierarchy.dir_of(SLICE).context("the slice")?)?;
+        let dir = hierarchy.dir_of(&path).context("the service")?;
         if hierarchy.version == CgroupVersion::V2 {
-            fs::write(slice.join("cgroup.subtree_control"), "+memory")?;
+            fs::write(dir.with_file_name("cgroup.subtree_control"), "+memory")?;
         }
-        fs::create_dir(&dir)?;
+        made.cgroup(&dir)?;
         fs::write(dir.join(hierarchy.version.limit_file()), LIMIT.to_string())?;
         let owner = Owner {
-            unit: Some(name.clone()),
+            unit: Some(name),
             ..Owner::of(OwnerKind::Unit)
         };
-        let path = format!("{SLICE}/{name}");
         let container = Container::at(hierarchy, &path, owner, LimitLevel::Unit)?;
-        let main = Command::new(stage.payload())
-            .args(args)
-            .stdin(Stdio::null())
-            .spawn()?;
-        let mut unit = Self {
-            main: Some(main),
-            container,
-            made,
-        };
-        unit.join(&dir)?;
-        Ok(unit)
-    }
-
-    /// Its children may be there already.
-    fn join(&mut self, dir: &Path) -> Result<()> {
-        let main = self.main.as_ref().context("main process")?.id();
-        fs::write(dir.join("cgroup.procs"), main.to_string())?;
-        let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children"))?;
-        for child in children.split_whitespace() {
-            fs::write(dir.join("cgroup.procs"), child)?;
-        }
-        Ok(())
+        made.start(stage.payload(), args, &dir)?;
+        Ok(Self { made, container })
     }
 }
 
@@ -92,19 +66,54 @@ impl Running for Unit {
     }
 
     fn remove(&mut self) -> Result<()> {
-        traces::end_all(&self.container.dir);
-        if let Some(mut main) = self.main.take() {
-            main.wait()?;
-        }
-        for dir in self.made.drain(..) {
-            traces::remove_cgroup(&dir);
-        }
+        self.made.remove();
         Ok(())
     }
 }
 
-impl Drop for Unit {
+/// The cgroups and the process of a service; removed when dropped.
+#[derive(Debug, Default)]
+struct Made {
+    cgroups: Vec<PathBuf>,
+    main: Option<Child>,
+}
+
+impl Made {
+    fn cgroup(&mut self, dir: &Path) -> Result<()> {
+        if !dir.exists() {
+            fs::create_dir(dir)?;
+            self.cgroups.push(dir.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A child of it may be there before it is in the cgroup.
+    fn start(&mut self, program: &Path, args: &[&str], cgroup: &Path) -> Result<()> {
+        let mut command = Command::new(program);
+        let main = command.args(args).stdin(Stdio::null()).spawn()?;
+        let pid = self.main.insert(main).id();
+        fs::write(cgroup.join("cgroup.procs"), pid.to_string())?;
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        for child in children.split_whitespace() {
+            fs::write(cgroup.join("cgroup.procs"), child)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self) {
+        if let Some(mut main) = self.main.take() {
+            let _ = main.kill();
+            let _ = main.wait();
+        }
+        for dir in self.cgroups.drain(..).rev() {
+            traces::end_all(&dir);
+            traces::remove_cgroup(&dir);
+        }
+    }
+}
+
+impl Drop for Made {
     fn drop(&mut self) {
-        let _ = self.remove();
+        self.remove();
     }
 }
