@@ -230,9 +230,19 @@ impl Agent {
 
     /// Waits until `found` finds what it looks for among the events.
     pub fn wait_for<T>(&self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> Result<T> {
+        self.wait_within(DEADLINE, what, found)
+    }
+
+    /// The same, but no longer than that.
+    pub fn wait_within<T>(
+        &self,
+        patience: Duration,
+        what: &str,
+        found: impl Fn(&[Value]) -> Option<T>,
+    ) -> Result<T> {
         // Every line is parsed once, however often `found` is asked.
         let mut events = Vec::new();
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + patience;
         loop {
             for line in self.events.after(self.told.get() + events.len()) {
                 events.push(parse(&line)?);
@@ -341,7 +351,7 @@ impl Finished {
 
     /// The `OomInstance` events.
     pub fn instances(&self) -> impl Iterator<Item = &Value> {
-        self.events.iter().filter(|event| !is_kill(event))
+        self.events.iter().filter(|event| is_instance(event))
     }
 
     /// The numbers of its last line, `summary: name=number …`.
@@ -385,16 +395,31 @@ impl Summary {
             .parse()
             .with_context(|| format!("{name} in {self:?}"))
     }
+
+    /// One of its numbers that is left out where it is 0.
+    pub fn get_or_zero(&self, name: &str) -> Result<i64> {
+        if self.0.contains_key(name) {
+            self.get(name)
+        } else {
+            Ok(0)
+        }
+    }
 }
 
-/// Whether this is an `OomKill` (else an `OomInstance`).
+/// Whether this is an `OomKill`.
 #[must_use]
 pub fn is_kill(event: &Value) -> bool {
     event["kind"] == "OomKill"
 }
 
+/// Whether this is an `OomInstance`.
+#[must_use]
+pub fn is_instance(event: &Value) -> bool {
+    event["kind"] == "OomInstance"
+}
+
 fn parse(line: &str) -> Result<Value> {
-    ensure!(line.starts_with("{\"kind\":\"Oom"), "not an event: {line}");
+    ensure!(line.starts_with("{\"kind\":\""), "not an event: {line}");
     serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))
 }
 

@@ -10,7 +10,7 @@ use oom_agent::{text::Comm, trigger::TriggerReport};
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Tier, is_kill},
+    agent::{Tier, is_instance, is_kill},
     scene::{GroupTruth, Leaked, Owned, Place, StormTruth, Truth},
 };
 
@@ -152,7 +152,7 @@ pub fn storm(events: &[Value], truth: &StormTruth, known: Known) -> Result<()> {
         .iter()
         .map(|kill| (kill.pid.into(), kill))
         .collect();
-    let instances = events.iter().filter(|event| !is_kill(event));
+    let instances = events.iter().filter(|event| is_instance(event));
     for instance in instances {
         for kill in instance["kills"].as_array().into_iter().flatten() {
             let tid = kill["victim"]["tid"].as_u64().context("no tid")?;

@@ -11,5 +11,7 @@ pub mod check;
 pub mod klog;
 pub mod machine;
 pub mod outbox;
+#[cfg(not(target_env = "musl"))]
+pub mod runtime;
 pub mod scene;
 pub mod watch;

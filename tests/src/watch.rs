@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, Finished, Launch, Tier, is_kill},
+    agent::{Agent, Finished, Launch, Tier, is_instance, is_kill},
     catalogue::Expected,
     check::{self, Known},
     machine::{self, vmstat_oom_kill},
@@ -189,7 +189,7 @@ impl Watcher {
 
     fn wait_for_all(&self, tids: &HashSet<u32>) -> Result<()> {
         self.agent.wait_for("all instances of the storm", |events| {
-            let instances = events.iter().filter(|event| !is_kill(event));
+            let instances = events.iter().filter(|event| is_instance(event));
             let kills = instances.flat_map(|event| event["kills"].as_array().into_iter().flatten());
             let seen: HashSet<u32> = kills.filter_map(tid).collect();
             tids.is_subset(&seen).then_some(())

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::trigger::{self, StormReport};
 use oom_tests::{
-    agent::{Finished, Launch, is_kill},
+    agent::{Finished, Launch, is_instance},
     check::{self, Known},
     klog::KernelLog,
     machine::{Machine, vmstat_oom_kill},
@@ -101,7 +101,7 @@ fn storm(plan: &Plan) -> Result<Option<(Finished, StormReport, HashSet<u32>)>> {
     agent.wait_for("all instances of the storm", |events| {
         let seen: HashSet<_> = events
             .iter()
-            .filter(|event| !is_kill(event))
+            .filter(|event| is_instance(event))
             .flat_map(|instance| instance["kills"].as_array().into_iter().flatten())
             .filter_map(tid)
             .collect();
