@@ -48,6 +48,8 @@ layout! {
     self_tgid,
     /// 1 if the kernel side may write debug lines for aya-log.
     debug_log,
+    /// `cgroup_root.hierarchy_id` of the hierarchy whose cgroups are watched.
+    watched_hierarchy,
     /// Classic tracepoint: offset of `pid`, as tracefs `events/oom/mark_victim/format` gives it.
     classic_pid,
     /// Classic tracepoint: offset of the `__data_loc` word of `comm`.
@@ -124,6 +126,8 @@ layout! {
     cgroup_kn,
     /// `cgroup.root`.
     cgroup_root,
+    /// `cgroup_root.hierarchy_id`.
+    cgroup_root_hierarchy,
     /// `cgroup.subsys[memory_cgrp_id]`.
     cgroup_memory,
     /// `kernfs_node.id`.

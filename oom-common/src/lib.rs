@@ -1,18 +1,20 @@
 //! The wire: what crosses the ring buffer between `oom-ebpf` and `oom-agent`.
 //!
-//! [`Record`] goes up, [`layout::Layout`] goes down. Both sides compile this file; every size is
+//! [`Record`] and [`CgroupEvent`] go up, [`layout::Layout`] goes down. Both sides compile this file; every size is
 //! asserted here, and [`WIRE_VERSION`] stands in every record. User space decodes records field by
 //! field with `offset_of!`, never by a cast. Refuses to know anything that only one side needs.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod cgroup_event;
 pub mod layout;
 pub mod record;
 
+pub use cgroup_event::{CGROUP_PATH_LEN, CgroupEvent, cgroup_kind, cgroup_stat};
 pub use layout::{ABSENT, Layout};
 pub use record::{Asker, Level, Oom, Record, Task, flags, kind, level_flags, stat};
 
-/// Version of the wire format. A record with another version is refused.
+/// Version of the wire format. A record or event with another version is refused.
 pub const WIRE_VERSION: u16 = 1;
 
 /// `TASK_COMM_LEN` (include/linux/sched.h).

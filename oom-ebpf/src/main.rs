@@ -1,8 +1,8 @@
 //! The kernel side: reads and counts, never decides.
 //!
-//! One file per program (`mark`, `classic`, `decision`, `self_check`), one for reading kernel
+//! One file per program (`mark`, `classic`, `decision`, `self_check`, `cgroup_watch`), one for reading kernel
 //! memory (`read`), one for a task (`task`), one for its cgroups (`cgroup`), one for the ring and its
-//! counters (`ring`). Emits [`oom_common::Record`]. Refuses policy: what a mark means is for user
+//! counters (`ring`). Emits [`oom_common::Record`] and [`oom_common::CgroupEvent`]. Refuses policy: what a mark means is for user
 //! space to say.
 #![no_std]
 #![no_main]
@@ -20,6 +20,7 @@
 )]
 
 mod cgroup;
+mod cgroup_watch;
 mod classic;
 mod decision;
 mod mark;

@@ -115,6 +115,12 @@ impl Reader {
         len
     }
 
+    /// How many reads failed.
+    #[inline(always)]
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
     /// Adds the failures to the kernel side's counters.
     #[inline(always)]
     pub(crate) fn finish(self) {

@@ -20,6 +20,13 @@ pub const MARK_TYPEDEF: &str = "btf_trace_mark_victim";
 /// The function that sees the kernel's decision: what `fentry` attaches to.
 pub const DECISION_FUNC: &str = "oom_kill_process";
 
+/// The typedefs behind the tracepoints of [`crate::source::bpf::cgroups`], in the order of its programs.
+pub const CGROUP_TYPEDEFS: [&str; 3] = [
+    "btf_trace_cgroup_mkdir",
+    "btf_trace_cgroup_rmdir",
+    "btf_trace_cgroup_rename",
+];
+
 /// The enum that says which element of a `subsys` array is the memory controller's.
 pub const SUBSYS_ENUM: &str = "cgroup_subsys_id";
 
@@ -92,6 +99,10 @@ pub const OPTIONAL: &[(&str, &[Field])] = &[
     (
         "whether a cgroup belongs to v1 or v2",
         &[at("cgroup_root", &["cgroup.root"])],
+    ),
+    (
+        "in which hierarchy cgroups come and go",
+        &[at("cgroup_root_hierarchy", &["cgroup_root.hierarchy_id"])],
     ),
     (
         "the counters and limits of the cgroup levels",
@@ -215,7 +226,7 @@ impl fmt::Display for Missing {
 /// What a kernel's BTF says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// All fields but `probe_read` and `self_tgid`, which BTF does not know.
+    /// All fields but `probe_read`, `self_tgid` and the like, which BTF does not know.
     pub layout: Layout,
     /// The form of `mark_victim`.
     pub mark: MarkPrototype,
@@ -223,6 +234,8 @@ pub struct Found {
     pub mark_id: Option<u32>,
     /// BTF id of [`DECISION_FUNC`], if it takes a `struct oom_control *`.
     pub oom_kill_process: Option<u32>,
+    /// BTF ids of [`CGROUP_TYPEDEFS`], where they take a `struct cgroup *` and a path.
+    pub cgroup_tracepoints: [Option<u32>; 3],
     /// Fields and hooks that are not there.
     pub missing: Vec<Missing>,
 }
@@ -269,6 +282,11 @@ pub fn layout(btf: &Btf<'_>) -> Result<Found, LayoutError> {
         let lost = "the limit that was hit, as the kernel decided it";
         missing.push(Missing::new("oom_kill_process", lost));
     }
+    let cgroup_tracepoints = CGROUP_TYPEDEFS.map(|name| cgroup_tracepoint(btf, name));
+    if cgroup_tracepoints.contains(&None) {
+        let lost = "which cgroups come and go, at that instant";
+        missing.push(Missing::new("cgroup_mkdir", lost));
+    }
     values.insert("mark_has_task", u32::from(mark == MarkPrototype::Task));
     let words = Layout::NAMES.map(|name| values.get(name).copied().unwrap_or(ABSENT));
     Ok(Found {
@@ -276,6 +294,7 @@ pub fn layout(btf: &Btf<'_>) -> Result<Found, LayoutError> {
         mark,
         mark_id,
         oom_kill_process,
+        cgroup_tracepoints,
         missing,
     })
 }
@@ -362,6 +381,14 @@ fn oom_kill_process(btf: &Btf<'_>) -> Option<u32> {
     btf.ids(Kind::Func, DECISION_FUNC).find(|&id| {
         let first = btf.params(id).and_then(|params| params.first().copied());
         first.is_some_and(|first| points_to(btf, first, "oom_control"))
+    })
+}
+
+/// `(void *, struct cgroup *cgrp, const char *path)`: the first is the tracepoint's own.
+fn cgroup_tracepoint(btf: &Btf<'_>, name: &str) -> Option<u32> {
+    btf.ids(Kind::Typedef, name).find(|&id| {
+        let params = btf.params(id).unwrap_or_default();
+        matches!(params[..], [_, cgroup, _path] if points_to(btf, cgroup, "cgroup"))
     })
 }
 

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::{
     btf::{Btf, BtfError, Kind},
+    cgroups::CgroupPrograms,
     decision::{self, Hook, WantedHook},
     format::{self, FormatError},
     layout::{self, LayoutError},
@@ -99,6 +100,8 @@ pub struct Loaded {
     pub tier: Tier,
     /// Why not more, one line each.
     pub notes: Vec<String>,
+    /// What it takes to watch cgroups in the kernel, where it allows that.
+    pub cgroups: Option<CgroupPrograms>,
 }
 
 /// Why no BPF program could be brought into the kernel.
@@ -198,6 +201,7 @@ struct KernelTypes {
     stand_in: aya::Btf,
     can_self_check: bool,
     has_decision: bool,
+    cgroup_tracepoints: [bool; 3],
     notes: Vec<String>,
 }
 
@@ -209,6 +213,10 @@ impl KernelTypes {
         let check_id = btf
             .ids(Kind::Typedef, "btf_trace_oom_score_adj_update")
             .next();
+        let cgroups = layout::CGROUP_TYPEDEFS
+            .into_iter()
+            .zip(found.cgroup_tracepoints)
+            .map(|(name, id)| id.map(|id| (name, TargetKind::Typedef, id)));
         let targets: Vec<Target<'_>> = [
             found
                 .mark_id
@@ -219,6 +227,7 @@ impl KernelTypes {
                 .map(|id| ("oom_kill_process", TargetKind::Func, id)),
         ]
         .into_iter()
+        .chain(cgroups)
         .flatten()
         .map(|(name, kind, id)| Target { name, kind, id })
         .collect();
@@ -230,6 +239,7 @@ impl KernelTypes {
             stand_in,
             can_self_check: check_id.is_some(),
             has_decision: found.oom_kill_process.is_some(),
+            cgroup_tracepoints: found.cgroup_tracepoints.map(|id| id.is_some()),
             notes: found
                 .missing
                 .iter()
@@ -306,7 +316,9 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         Some(hook) => Tier::Full(hook),
         None => Tier::Stack,
     };
-    finish(ebpf, ring, last_seq, tier, notes)
+    let mut loaded = finish(ebpf, ring, last_seq, tier, notes)?;
+    loaded.cgroups = CgroupPrograms::new(layout, kernel.stand_in, kernel.cgroup_tracepoints);
+    Ok(loaded)
 }
 
 /// The object with these offsets, its `mark_victim` accepted by the verifier but not attached.
@@ -353,6 +365,8 @@ fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
     loader
         .btf(None)
         .map_max_entries("RING", ring_bytes)
+        // The watch of cgroups loads the object for itself.
+        .map_max_entries("CGROUPS", page)
         .override_global("LAYOUT", &words[..], true);
     if !options.debug_log {
         loader.map_max_entries("AYA_LOGS", page);
@@ -381,7 +395,7 @@ fn is_eperm(error: &EbpfError) -> bool {
     false
 }
 
-fn btf_tracepoint<'a>(
+pub(super) fn btf_tracepoint<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut BtfTracePoint, LoadError> {
@@ -394,7 +408,7 @@ fn btf_tracepoint<'a>(
         })
 }
 
-fn load_tracepoint(
+pub(super) fn load_tracepoint(
     program: &mut BtfTracePoint,
     name: &'static str,
     tracepoint: &str,
@@ -432,6 +446,7 @@ fn finish(
         last_seq,
         tier,
         notes,
+        cgroups: None,
     })
 }
 

@@ -2,9 +2,11 @@
 //!
 //! `load` brings the programs in (offsets from `btf` and `layout`, or from `format`), `decision`
 //! hooks the decision, `self_check` proves them, `decode` and `stack` turn a record into evidence, `complete` and `proc` add what the
-//! kernel side of an old or locked kernel could not say. Refuses to say more than was read.
+//! kernel side of an old or locked kernel could not say. `cgroups` is the watch of cgroups, with a ring of
+//! its own. Refuses to say more than was read.
 
 pub mod btf;
+pub mod cgroups;
 mod complete;
 pub mod debug;
 pub mod decision;

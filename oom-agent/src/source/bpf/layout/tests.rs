@@ -73,9 +73,14 @@ fn every_field_is_found_on_every_kernel_but_what_btf_does_not_know() {
             found.oom_kill_process.is_some() && found.mark_id.is_some(),
             "{kernel}"
         );
+        assert!(
+            found.cgroup_tracepoints.iter().all(Option::is_some),
+            "{kernel}"
+        );
         for (name, word) in Layout::NAMES.iter().zip(found.layout.words()) {
             // Switches that the caller sets, and what tracefs tells of the classic tracepoint.
-            let not_in_btf = ["probe_read", "self_tgid", "debug_log"].contains(name)
+            let not_in_btf = ["probe_read", "self_tgid", "debug_log", "watched_hierarchy"]
+                .contains(name)
                 || name.starts_with("classic_");
             assert_eq!(word == ABSENT, not_in_btf, "{name} on {kernel}");
         }

@@ -1,0 +1,299 @@
+//! The watch of cgroups in the kernel: its programs, its ring, and one event → [`Change`].
+//!
+//! Reads the bytes of an [`oom_common::CgroupEvent`] field by field. It loads the object for itself,
+//! with none of the maps of the kills: it may come and go, and fail, without them. Refuses events of
+//! another wire version, and paths that the kernel has cut: both count as lost, which makes the watch
+//! look at the whole tree again.
+
+use std::{
+    io,
+    mem::offset_of,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, MapData, MapError, RingBuf},
+    programs::ProgramError,
+};
+use bytes::Buf as _;
+use oom_common::{
+    ABSENT, CGROUP_PATH_LEN, CgroupEvent, Layout, WIRE_VERSION, cgroup_kind, cgroup_stat,
+};
+use thiserror::Error;
+
+use super::{
+    decode::DecodeError,
+    load::{LoadError, OBJECT, btf_tracepoint, first_line, load_tracepoint},
+};
+use crate::{source::cgroup::Change, text::printable};
+
+/// Size of the ring where nobody says another, bytes: a good 2,000 events.
+pub const RING_BYTES: u32 = 256 << 10;
+
+/// Programs, which are named like their tracepoints. Renames there are in version 1 only.
+const PROGRAMS: [&str; 3] = ["cgroup_mkdir", "cgroup_rmdir", "cgroup_rename"];
+const RENAME: &str = PROGRAMS[2];
+
+/// What it takes to attach the programs, on any thread.
+#[derive(Debug)]
+pub struct CgroupPrograms {
+    layout: Layout,
+    stand_in: aya::Btf,
+    rename: bool,
+}
+
+/// Why the kernel does not tell which cgroups come and go.
+#[derive(Debug, Error)]
+pub enum CgroupsError {
+    /// The object did not load.
+    #[error("the kernel refused the BPF object of the watch")]
+    Object(#[from] Box<EbpfError>),
+    /// A program did not load or attach.
+    #[error(transparent)]
+    Program(#[from] LoadError),
+    /// A map is not there or not what it should be.
+    #[error("map {0} of the watch is unusable")]
+    Map(&'static str, #[source] Option<Box<MapError>>),
+}
+
+impl CgroupPrograms {
+    /// `tracepoints`: which of the three this kernel has. `None` where it lacks what is needed.
+    pub(super) fn new(layout: Layout, stand_in: aya::Btf, tracepoints: [bool; 3]) -> Option<Self> {
+        let [made, removed, rename] = tracepoints;
+        let offsets = [layout.cgroup_root, layout.cgroup_root_hierarchy];
+        let usable = made && removed && layout.probe_read == 1 && !offsets.contains(&ABSENT);
+        usable.then_some(Self {
+            layout,
+            stand_in,
+            rename,
+        })
+    }
+
+    /// Attaches them for one hierarchy (`cgroup_root.hierarchy_id`, 0 is version 2). `ring_bytes` is
+    /// rounded up to a power of two of at least a page.
+    pub fn attach(
+        mut self,
+        hierarchy_id: u32,
+        ring_bytes: u32,
+    ) -> Result<CgroupRing, CgroupsError> {
+        self.layout.watched_hierarchy = hierarchy_id;
+        let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+        let words = self.layout.words();
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .map_max_entries("CGROUPS", ring_bytes.max(page).next_power_of_two())
+            .map_max_entries("RING", page)
+            .map_max_entries("AYA_LOGS", page)
+            .override_global("LAYOUT", &words[..], true)
+            .load(OBJECT)
+            .map_err(Box::new)?;
+        let mut note = None;
+        for name in PROGRAMS {
+            let attached = if name != RENAME {
+                self.one(&mut ebpf, name)
+            } else if hierarchy_id == 0 {
+                continue;
+            } else if self.rename {
+                self.one(&mut ebpf, name)
+            } else {
+                Err(refused(name, ProgramError::NotLoaded))
+            };
+            match attached {
+                Err(error) if name == RENAME => note = Some(error.to_string()),
+                attached => attached?,
+            }
+        }
+        let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(CgroupsError::Map(name, None));
+        let unusable = |name| move |error| CgroupsError::Map(name, Some(Box::new(error)));
+        let ring = RingBuf::try_from(map(&mut ebpf, "CGROUPS")?).map_err(unusable("CGROUPS"))?;
+        let stats =
+            Array::try_from(map(&mut ebpf, "CGROUP_STATS")?).map_err(unusable("CGROUP_STATS"))?;
+        Ok(CgroupRing {
+            _ebpf: ebpf,
+            ring,
+            stats,
+            note,
+            last_seq: 0,
+            lost: 0,
+            refused: 0,
+            held: None,
+        })
+    }
+
+    fn one(&self, ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+        let program = btf_tracepoint(ebpf, name)?;
+        load_tracepoint(program, name, name, &self.stand_in)?;
+        program.attach().map_err(|error| refused(name, error))?;
+        Ok(())
+    }
+}
+
+fn refused(program: &'static str, error: ProgramError) -> LoadError {
+    let _ = first_line(&error);
+    LoadError::Program {
+        program,
+        error: Box::new(error),
+    }
+}
+
+/// The attached programs and their ring.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct CgroupRing {
+    /// Dropping it detaches the programs.
+    _ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    stats: Array<MapData, u64>,
+    note: Option<String>,
+    last_seq: u64,
+    /// Losses that have been told.
+    lost: u64,
+    refused: u64,
+    /// An event that a loss came before.
+    held: Option<Change>,
+}
+
+impl CgroupRing {
+    /// What there is to wait on.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// What is missing, if anything.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Losses by the kernel side's own count: right also where no later event shows a gap.
+    fn loss(&mut self) -> Option<Change> {
+        let dropped = self.stat(cgroup_stat::DROPPED);
+        let events = dropped.saturating_sub(self.lost);
+        self.lost += events;
+        (events > 0).then_some(Change::Lost {
+            events: Some(events),
+        })
+    }
+
+    /// Events that the ring had no room for.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.stat(cgroup_stat::DROPPED)
+    }
+
+    /// Events that were not understood, or whose path the kernel side could not read.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused + self.stat(cgroup_stat::READ_FAILED)
+    }
+
+    fn stat(&self, which: u32) -> u64 {
+        self.stats.get(&which, 0).unwrap_or_default()
+    }
+}
+
+/// What happened, in the order of the kernel; `None` when that is all for now.
+impl Iterator for CgroupRing {
+    type Item = Change;
+
+    fn next(&mut self) -> Option<Change> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        let Some(item) = self.ring.next() else {
+            return self.loss();
+        };
+        let decoded = decode(&item);
+        drop(item);
+        let (seq, change) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.refused += 1;
+                tracing::error!("event of a cgroup refused: {error}");
+                (self.last_seq + 1, None)
+            }
+        };
+        let gap = seq.saturating_sub(self.last_seq + 1);
+        self.last_seq = self.last_seq.max(seq);
+        let change = change.unwrap_or(Change::Lost { events: Some(1) });
+        if gap > 0
+            && let Some(loss) = self.loss()
+        {
+            self.held = Some(change);
+            return Some(loss);
+        }
+        Some(change)
+    }
+}
+
+/// Number and content of one event; no content where the path is missing or cut.
+fn decode(event: &[u8]) -> Result<(u64, Option<Change>), DecodeError> {
+    let short = DecodeError::Short { len: event.len() };
+    let at = |offset: usize| event.get(offset..).unwrap_or_default();
+    let u64_at = |offset| at(offset).try_get_u64_ne().unwrap_or_default();
+    if event.len() < CgroupEvent::FIXED_LEN {
+        return Err(short);
+    }
+    let version = at(offset_of!(CgroupEvent, version)).try_get_u16_ne();
+    let version = version.unwrap_or_default();
+    if version != WIRE_VERSION {
+        return Err(DecodeError::Version { found: version });
+    }
+    let len = at(offset_of!(CgroupEvent, path_len)).try_get_u32_ne();
+    let len = len.unwrap_or_default() as usize;
+    let path = at(CgroupEvent::FIXED_LEN).get(..len).ok_or(short)?;
+    let seq = u64_at(offset_of!(CgroupEvent, seq));
+    let kind = at(offset_of!(CgroupEvent, kind)).try_get_u16_ne();
+    let kind = kind.unwrap_or_default();
+    let id = u64_at(offset_of!(CgroupEvent, id));
+    let monotonic_ns = u64_at(offset_of!(CgroupEvent, time_ns));
+    // One that fills the buffer may have been longer.
+    let whole = path
+        .strip_suffix(b"\0")
+        .filter(|path| path.starts_with(b"/") && len < CGROUP_PATH_LEN);
+    let path = whole.map(|path| printable(path).into());
+    let change = |path| {
+        Some(match kind {
+            cgroup_kind::MADE => Change::Made {
+                path,
+                id,
+                monotonic_ns,
+            },
+            cgroup_kind::REMOVED => Change::Removed {
+                path,
+                id,
+                monotonic_ns,
+            },
+            cgroup_kind::RENAMED => Change::Renamed {
+                from: None,
+                path,
+                id,
+                monotonic_ns,
+            },
+            _ => return None,
+        })
+    };
+    match path {
+        None => Ok((seq, None)),
+        Some(path) => match change(path) {
+            None => Err(DecodeError::Kind(kind)),
+            some => Ok((seq, some)),
+        },
+    }
+}
+
+/// `cgroup_root.hierarchy_id` of the memory controller on version 1, from the text of `/proc/cgroups`
+/// (cgroups(7)): name, hierarchy, number, enabled. On version 2 it is 0, and newer kernels do not list
+/// its controllers there.
+pub fn memory_hierarchy(proc_cgroups: &str) -> io::Result<u32> {
+    proc_cgroups
+        .lines()
+        .filter_map(|line| line.strip_prefix("memory"))
+        .find_map(|rest| rest.split_whitespace().next()?.parse().ok())
+        .ok_or_else(|| io::Error::other("/proc/cgroups does not list the memory controller"))
+}
+
+#[cfg(test)]
+#[path = "cgroups_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+//! Which cgroups are looked up again, and when: some runtimes write their files only after they have
+//! made the cgroup.
+
+use std::sync::Arc;
+
+/// After the first look, ns.
+const AGAIN_NS: [u64; 6] = [
+    5_000_000,
+    20_000_000,
+    80_000_000,
+    320_000_000,
+    1_500_000_000,
+    6_000_000_000,
+];
+
+/// Cgroups that may wait.
+const ROOM: usize = 1024;
+
+/// Cgroups without names so far.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    waiting: Vec<Again>,
+}
+
+/// A cgroup to be looked up again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Again {
+    pub(super) path: Arc<str>,
+    pub(super) id: Option<u64>,
+    /// When it was looked up first, `CLOCK_MONOTONIC`.
+    first_ns: u64,
+    /// Looks behind it.
+    looks: usize,
+}
+
+impl Again {
+    fn due_ns(&self) -> Option<u64> {
+        AGAIN_NS
+            .get(self.looks)
+            .map(|after| self.first_ns.saturating_add(*after))
+    }
+
+    fn is(&self, path: &str, id: Option<u64>) -> bool {
+        match (self.id, id) {
+            (Some(own), Some(id)) => own == id,
+            _ => *self.path == *path,
+        }
+    }
+}
+
+impl Pending {
+    /// Looks again for this one; false if too many wait.
+    pub(super) fn add(&mut self, path: &Arc<str>, id: Option<u64>, now_ns: u64) -> bool {
+        if self.waiting.iter().any(|again| again.is(path, id)) {
+            return true;
+        }
+        if self.waiting.len() >= ROOM {
+            return false;
+        }
+        self.waiting.push(Again {
+            path: path.clone(),
+            id,
+            first_ns: now_ns,
+            looks: 0,
+        });
+        true
+    }
+
+    /// It is removed, or was found.
+    pub(super) fn cancel(&mut self, path: &str, id: Option<u64>) {
+        self.waiting.retain(|again| !again.is(path, id));
+    }
+
+    /// It, with all below it, has another name.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        for again in &mut self.waiting {
+            let below = again.path.strip_prefix(from);
+            if let Some(below) = below.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+                again.path = format!("{to}{below}").into();
+            }
+        }
+    }
+
+    /// One that is due now, and whether this is its last look.
+    pub(super) fn due(&mut self, now_ns: u64) -> Option<(Again, bool)> {
+        let at = self
+            .waiting
+            .iter()
+            .position(|again| again.due_ns().is_some_and(|due| due <= now_ns))?;
+        let again = self.waiting.get_mut(at)?;
+        again.looks += 1;
+        // A look that comes late stands for those before it.
+        while again.due_ns().is_some_and(|due| due <= now_ns) {
+            again.looks += 1;
+        }
+        if again.due_ns().is_none() {
+            return Some((self.waiting.swap_remove(at), true));
+        }
+        Some((again.clone(), false))
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.waiting.iter().filter_map(Again::due_ns).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn each_is_looked_up_six_times() {
+        let mut pending = Pending::default();
+        assert!(pending.add(&"/a".into(), Some(1), 0));
+        let mut looks = Vec::new();
+        while let Some(next) = pending.next_ns() {
+            assert!(pending.due(next - 1).is_none());
+            let (again, last) = pending.due(next).unwrap();
+            assert_eq!(*again.path, *"/a");
+            looks.push((next / MS, last));
+        }
+        let wanted = [5, 20, 80, 320, 1_500, 6_000].map(|ms| (ms, ms == 6_000));
+        assert_eq!(looks, wanted);
+    }
+
+    #[test]
+    fn a_late_look_stands_for_those_before_it() {
+        let mut pending = Pending::default();
+        pending.add(&"/a".into(), Some(1), 0);
+        assert!(pending.due(100 * MS).is_some());
+        assert!(pending.due(100 * MS).is_none());
+        assert_eq!(pending.next_ns(), Some(320 * MS));
+        assert!(pending.due(7_000 * MS).unwrap().1);
+        assert_eq!(pending.next_ns(), None);
+    }
+
+    #[test]
+    fn what_is_removed_is_forgotten_and_what_is_renamed_followed() {
+        let mut pending = Pending::default();
+        for (path, id) in [("/a", 1), ("/a/b", 2), ("/ab", 3)] {
+            pending.add(&path.into(), Some(id), 0);
+        }
+        pending.rename("/a", "/c");
+        let paths = |pending: &Pending| -> Vec<String> {
+            let paths = pending.waiting.iter().map(|again| again.path.to_string());
+            paths.collect()
+        };
+        assert_eq!(paths(&pending), ["/c", "/c/b", "/ab"]);
+        pending.cancel("/c", Some(1));
+        pending.cancel("/ab", None);
+        assert_eq!(paths(&pending), ["/c/b"]);
+        // Another cgroup of the same name.
+        pending.cancel("/c/b", Some(9));
+        assert_eq!(paths(&pending), ["/c/b"]);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        let mut pending = Pending::default();
+        for id in 0..ROOM as u64 {
+            assert!(pending.add(&format!("/{id}").into(), Some(id), 0));
+        }
+        assert!(pending.add(&"/0".into(), Some(0), 0), "it waits already");
+        assert!(!pending.add(&"/more".into(), Some(ROOM as u64), 0));
+    }
+}
