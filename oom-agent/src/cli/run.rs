@@ -1,6 +1,6 @@
 //! `oom-agent run`.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use super::{EXIT_NO_BPF, EXIT_NO_SOURCE, fail};
 use crate::{
     attribute::ContainerEvents,
     correlate::Timing,
-    daemon::{self, Options, RunError, Sources},
+    daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources},
     sink::stdout::Format,
     source::bpf::decision::WantedHook,
 };
@@ -34,6 +34,15 @@ pub(super) struct RunArgs {
     /// Size of the ring buffer in bytes; rounded up to a power of two of at least a page.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 19, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     ring_bytes: u32,
+    /// How to watch cgroups, for the names of containers and what their memory did before a kill.
+    #[arg(long, value_enum, default_value = "auto")]
+    cgroup_watch: CgroupWatch,
+    /// Do not record what the memory of containers does.
+    #[arg(long)]
+    no_memory_history: bool,
+    /// Where the host's files are: what container runtimes leave on disk is read below it.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    host_root: PathBuf,
     /// Of which cgroups to tell that they came and went.
     #[arg(long, value_enum, default_value = "containers")]
     container_events: ContainerEvents,
@@ -70,6 +79,11 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         bpf_by_format: args.bpf_by_format,
         bpf_hook: args.bpf_hook,
         accept_forged: args.accept_forged_kmsg,
+        helpers: HelperOptions {
+            watch: args.cgroup_watch,
+            memory: !args.no_memory_history,
+            host_root: args.host_root,
+        },
         container_events: args.container_events,
         node: args.node,
         timing: Timing {

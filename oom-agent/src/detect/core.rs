@@ -6,6 +6,7 @@ use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
     correlate::{Correlator, Counts, Wish},
+    daemon::HelperCounts,
     event::Event,
     evidence::Evidence,
     hub::Hub,
@@ -74,6 +75,8 @@ pub struct Summary {
     pub unexplained: Option<i64>,
     /// Ring records that could not be decoded.
     pub refused: u64,
+    /// Counted by those who helped.
+    pub helpers: HelperCounts,
     /// Events that standard output did not take.
     pub unwritten: u64,
 }
@@ -311,6 +314,7 @@ impl Core {
                 .unwrap_or_default(),
             unexplained: self.correlator.audit().unexplained(),
             refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
+            helpers: HelperCounts::default(),
             unwritten: 0,
         }
     }

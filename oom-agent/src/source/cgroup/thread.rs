@@ -78,10 +78,12 @@ pub struct CgroupThread {
 
 impl CgroupThread {
     /// Starts watching, by the programs if there are any and they attach, else by inotify; `submit`
-    /// gets the evidence and must not wait.
+    /// gets the evidence and must not wait. `attached` is called once what attaching took has been
+    /// given back.
     pub fn start(
         options: Options,
         programs: Option<CgroupPrograms>,
+        attached: impl FnOnce() + Send + 'static,
         submit: impl Fn(Vec<Evidence>) + Send + 'static,
     ) -> io::Result<(Self, Asks)> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
@@ -89,7 +91,11 @@ impl CgroupThread {
         let (asks, asked) = asks::channel()?;
         let thread = thread::Builder::new()
             .name("cgroups".into())
-            .spawn(move || Watcher::new(options, programs, asked, submit).run(&shutdown))?;
+            .spawn(move || {
+                let watcher = Watcher::new(options, programs, asked, submit);
+                attached();
+                watcher.run(&shutdown)
+            })?;
         Ok((Self { stop, thread }, asks))
     }
 

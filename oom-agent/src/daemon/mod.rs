@@ -1,9 +1,14 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
+mod helpers;
+
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::sync::Notify;
+
+use self::helpers::HelperThreads;
+pub use self::helpers::{CgroupWatch, HelperCounts, HelperOptions};
 
 use crate::{
     attribute::{ContainerEvents, Desk},
@@ -14,11 +19,12 @@ use crate::{
     evidence::{Evidence, Feed},
     host,
     hub::{Hub, Output},
-    notify, realtime,
+    notify,
     sink::stdout::{self, Format},
     source::{
         audit::{OomKillCounter, VMSTAT},
         bpf::{
+            cgroups::CgroupPrograms,
             debug,
             decision::WantedHook,
             load::{self, LoadError},
@@ -68,6 +74,8 @@ pub struct Options {
     pub bpf_hook: WantedHook,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
+    /// Who finds out whose a cgroup is and what its memory does, and how.
+    pub helpers: HelperOptions,
     /// Of which cgroups to tell that they came and went.
     pub container_events: ContainerEvents,
     /// Node name instead of the host's.
@@ -120,7 +128,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let mut counter = counter.ok();
     let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
-    let bpf = open_bpf(options);
+    let mut bpf = open_bpf(options);
+    let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
+    let bpf = bpf.map(|(source, _)| source);
     if options.require_bpf
         && let Err(error) = &bpf
     {
@@ -156,9 +166,10 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let core = Core::new(correlator, bpf.ok(), counter, desk, hub);
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
-    for note in notes.into_iter().chain(realtime::lock_memory().err()) {
+    for note in notes {
         tracing::info!("slower than it could be: {note}");
     }
+    let helpers = HelperThreads::start(&options.helpers, programs, &detector);
     let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
@@ -172,7 +183,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     if let Some(kmsg) = kmsg {
         kmsg.stop();
     }
+    let helped = helpers.stop();
     let mut summary = detector.stop();
+    summary.helpers = helped;
     summary.unwritten = writer.finish(FLUSH);
     Ok(summary)
 }
@@ -187,7 +200,7 @@ fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {
     KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| chain(&error))
 }
 
-fn open_bpf(options: &Options) -> Result<BpfSource, String> {
+fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
     if options.sources == Sources::Kmsg {
         return Err("not asked for (--source kmsg)".to_owned());
     }
@@ -211,7 +224,8 @@ fn open_bpf(options: &Options) -> Result<BpfSource, String> {
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
     }
-    Ok(BpfSource::new(loaded, symbols))
+    let programs = loaded.cgroups.take();
+    Ok((BpfSource::new(loaded, symbols), programs))
 }
 
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {

@@ -1,0 +1,157 @@
+//! The threads that find out what detection must not wait for: whose a cgroup is, and what its memory did.
+//!
+//! Starts the watch of cgroups and the flight recorder, and leads what the watch sees to both the recorder
+//! and the detection threads. Either may fail without costing a kill: then names or histories are
+//! missing, and it is said why.
+
+use std::path::PathBuf;
+
+use crate::{
+    attribute::Ask,
+    correlate::Wish,
+    detect::{Detector, Helper, Helpers},
+    error::chain,
+    evidence::{Lookup, Names},
+    hierarchy::Hierarchy,
+    realtime,
+    source::{
+        bpf::cgroups::{self, CgroupPrograms},
+        cgroup::{self, CgroupThread, Lookups, names::Finder},
+        memory::{self, MemoryThread, Recorder},
+    },
+};
+
+/// How cgroups are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CgroupWatch {
+    /// By BPF where that can be had, else by inotify.
+    Auto,
+    /// By inotify.
+    Inotify,
+    /// Not at all: owners are told by their paths alone, and no memory is recorded.
+    Off,
+}
+
+/// What the helpers are to do.
+#[derive(Clone, Debug)]
+pub struct HelperOptions {
+    /// How to watch cgroups.
+    pub watch: CgroupWatch,
+    /// Whether to record what memory does.
+    pub memory: bool,
+    /// Where the host's files are.
+    pub host_root: PathBuf,
+}
+
+/// The running threads.
+#[derive(Debug, Default)]
+pub(super) struct HelperThreads {
+    cgroups: Option<CgroupThread>,
+    memory: Option<MemoryThread>,
+}
+
+/// What they have counted, for the summary.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HelperCounts {
+    /// By the watch.
+    pub cgroups: cgroup::Counts,
+    /// By the recorder.
+    pub memory: memory::Counters,
+}
+
+impl HelperThreads {
+    /// Starts what was asked for, and lets detection ask it.
+    pub(super) fn start(
+        options: &HelperOptions,
+        programs: Option<CgroupPrograms>,
+        detector: &Detector,
+    ) -> Self {
+        let mut threads = Self::default();
+        if options.watch == CgroupWatch::Off {
+            lock_memory();
+            return threads;
+        }
+        let hierarchy = match Hierarchy::find() {
+            Ok(hierarchy) => hierarchy,
+            Err(error) => {
+                tracing::warn!("no names and no memory history: {}", chain(&error));
+                lock_memory();
+                return threads;
+            }
+        };
+        let inbox = detector.inbox();
+        let memory = options.memory.then(|| {
+            MemoryThread::start(hierarchy.clone(), move |evidence| inbox.submit(evidence))
+        });
+        let recorder = match memory {
+            Some(Ok((thread, recorder))) => {
+                threads.memory = Some(thread);
+                Some(recorder)
+            }
+            Some(Err(error)) => {
+                tracing::warn!("no memory history: {error}");
+                None
+            }
+            None => None,
+        };
+        let watch = cgroup::Options {
+            hierarchy,
+            lookups: Box::new(Finder::new(&options.host_root)),
+            ring_bytes: cgroups::RING_BYTES,
+        };
+        let programs = programs.filter(|_| options.watch == CgroupWatch::Auto);
+        let (inbox, news) = (detector.inbox(), recorder.clone());
+        let submit = move |evidence: Vec<_>| {
+            if let Some(recorder) = &news {
+                recorder.follow(&evidence);
+            }
+            inbox.submit(evidence);
+        };
+        let names = match CgroupThread::start(watch, programs, lock_memory, submit) {
+            Ok((thread, asks)) => {
+                threads.cgroups = Some(thread);
+                let ask: Helper<Ask> = Box::new(move |it| asks.ask(&it.path, it.id));
+                Some(ask)
+            }
+            Err(error) => {
+                tracing::warn!("no names: {error}");
+                lock_memory();
+                None
+            }
+        };
+        detector.help(Helpers {
+            names,
+            memory: recorder.map(grant),
+        });
+        threads
+    }
+
+    /// Stops them; what they still know has been handed over then.
+    pub(super) fn stop(self) -> HelperCounts {
+        HelperCounts {
+            cgroups: self.cgroups.map(CgroupThread::stop).unwrap_or_default(),
+            memory: self.memory.map(MemoryThread::stop).unwrap_or_default(),
+        }
+    }
+}
+
+fn grant(recorder: Recorder) -> Helper<Wish> {
+    Box::new(move |wish| recorder.ask(wish.clone()))
+}
+
+/// After everything that needs much memory for a moment: what is given back then is not locked.
+fn lock_memory() {
+    if let Err(note) = realtime::lock_memory() {
+        tracing::info!("slower than it could be: {note}");
+    }
+}
+
+impl Lookups for Finder {
+    fn lookup(&mut self, path: &str) -> Lookup {
+        Self::lookup(self, path)
+    }
+
+    fn exit_code(&mut self, path: &str, names: Option<&Names>) -> Option<i32> {
+        Self::exit_code(self, path, names)
+    }
+}
