@@ -1,20 +1,25 @@
 //! The `oom-agent` binary: log to stderr, parse the command line, do it.
 //!
-//! The log is written by a thread of its own: a stderr that nobody reads must not hold up detection. Lines
-//! that find no room are counted. A panic on any thread ends the process: a watch that has lost a
-//! thread and goes on would be trusted for nothing.
+//! While it watches, the log is written by a thread of its own: a stderr that nobody reads must not hold
+//! up detection. Lines that find no room are counted. A panic on any thread then ends the process: a
+//! watch that has lost a thread and goes on would be trusted for nothing.
 
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use oom_agent::cli;
 use tracing_appender::non_blocking::NonBlockingBuilder;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// Lines of the log that may wait for a reader.
 const LINES: usize = 1024;
 
 fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    if !cli.watches() {
+        log_to(std::io::stderr);
+        return cli::main(cli);
+    }
     abort_on_panic();
     let (writer, flush) = NonBlockingBuilder::default()
         .lossy(true)
@@ -22,6 +27,19 @@ fn main() -> ExitCode {
         .thread_name("stderr")
         .finish(std::io::stderr());
     let lost = writer.error_counter();
+    log_to(writer);
+    let code = cli::main(cli);
+    drop(flush);
+    if lost.dropped_lines() > 0 {
+        eprintln!(
+            "{} lines of this log were lost: nobody read them",
+            lost.dropped_lines()
+        );
+    }
+    code
+}
+
+fn log_to(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let filter =
         EnvFilter::try_from_env("OOM_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -31,15 +49,6 @@ fn main() -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
-    let code = cli::main(cli::Cli::parse());
-    drop(flush);
-    if lost.dropped_lines() > 0 {
-        eprintln!(
-            "{} lines of this log were lost: nobody read them",
-            lost.dropped_lines()
-        );
-    }
-    code
 }
 
 fn abort_on_panic() {

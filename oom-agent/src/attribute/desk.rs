@@ -60,6 +60,8 @@ pub struct DeskCounts {
     pub unreadable: u64,
     /// Events of the cgroup watch that were lost; a scan made up for them.
     pub watch_lost: u64,
+    /// Cgroups of which there was no room to know.
+    pub untracked: u64,
 }
 
 /// An event that waits.
@@ -107,7 +109,10 @@ impl Desk {
     /// What has been counted so far.
     #[must_use]
     pub fn counts(&self) -> DeskCounts {
-        self.counts
+        DeskCounts {
+            untracked: self.roster.untracked(),
+            ..self.counts
+        }
     }
 
     /// What is to be looked up.

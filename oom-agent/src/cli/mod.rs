@@ -53,6 +53,14 @@ enum Command {
     TriggerHog(HogArgs),
 }
 
+impl Cli {
+    /// Whether it watches until it is told to end.
+    #[must_use]
+    pub fn watches(&self) -> bool {
+        matches!(self.command, Command::Run(_))
+    }
+}
+
 /// Does what the command line says.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {

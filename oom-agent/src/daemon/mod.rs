@@ -1,6 +1,7 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
 mod helpers;
+mod summary;
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
@@ -8,12 +9,15 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use self::helpers::HelperThreads;
-pub use self::helpers::{CgroupWatch, HelperCounts, HelperOptions};
+pub use self::{
+    helpers::{CgroupWatch, HelperCounts, HelperOptions},
+    summary::Summary,
+};
 
 use crate::{
     attribute::{ContainerEvents, Desk},
     correlate::{Correlator, Timing},
-    detect::{Core, Detector, Summary},
+    detect::{Core, Detector},
     error::chain,
     event::Event,
     evidence::{Evidence, Feed},
@@ -183,11 +187,13 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     if let Some(kmsg) = kmsg {
         kmsg.stop();
     }
-    let helped = helpers.stop();
-    let mut summary = detector.stop();
-    summary.helpers = helped;
-    summary.unwritten = writer.finish(FLUSH);
-    Ok(summary)
+    let helpers = helpers.stop();
+    let tally = detector.stop();
+    Ok(Summary {
+        tally,
+        helpers,
+        unwritten: writer.finish(FLUSH),
+    })
 }
 
 fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {

@@ -6,7 +6,6 @@ use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
     correlate::{Correlator, Counts, Wish},
-    daemon::HelperCounts,
     event::Event,
     evidence::Evidence,
     hub::Hub,
@@ -64,7 +63,7 @@ impl fmt::Debug for Core {
 
 /// What was seen from start to stop.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
+pub struct Tally {
     /// Counted by the correlator.
     pub counts: Counts,
     /// Counted where owners are named.
@@ -75,52 +74,6 @@ pub struct Summary {
     pub unexplained: Option<i64>,
     /// Ring records that could not be decoded.
     pub refused: u64,
-    /// Counted by those who helped.
-    pub helpers: HelperCounts,
-    /// Events that standard output did not take.
-    pub unwritten: u64,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = &self.counts;
-        write!(
-            f,
-            "summary: kills={} instances={} repeats={} unexplained=",
-            counts.kills, counts.instances, counts.repeats
-        )?;
-        match self.unexplained {
-            Some(count) => write!(f, "{count}")?,
-            None => f.write_str("unknown")?,
-        }
-        write!(
-            f,
-            " ring_dropped={} kmsg_lost={} forged={} malformed={}",
-            counts.ring_dropped,
-            counts.kmsg_lost,
-            counts.forged,
-            counts.malformed + self.refused
-        )?;
-        for (name, value) in [
-            ("bare_marks", counts.bare_marks),
-            ("late_lines", counts.late_lines),
-            ("suppressed_reports", counts.suppressed_reports),
-            ("abandoned_reports", counts.abandoned_reports),
-            ("possible_repeats", counts.possible_repeats),
-            ("failed_reads", self.kernel.read_failed),
-            ("memory_missed", counts.memory_missed),
-            ("unattributed", self.desk.unattributed),
-            ("names_late", self.desk.names_late),
-            ("unreadable_bundles", self.desk.unreadable),
-            ("cgroup_events_lost", self.desk.watch_lost),
-            ("unwritten", self.unwritten),
-        ] {
-            if value > 0 {
-                write!(f, " {name}={value}")?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Core {
@@ -288,7 +241,7 @@ impl Core {
     }
 
     /// The end: the last records, the last reading of the counter, and everything closed.
-    pub(super) fn finish(&mut self) -> Summary {
+    pub(super) fn finish(&mut self) -> Tally {
         self.drain_ring();
         let mut losses = Vec::new();
         if let Some(bpf) = &mut self.bpf {
@@ -304,7 +257,7 @@ impl Core {
         self.desk.finish(now, &mut self.named);
         self.publish(now);
         self.hub = Hub::default();
-        Summary {
+        Tally {
             counts: self.correlator.counts(),
             desk: self.desk.counts(),
             kernel: self
@@ -314,8 +267,6 @@ impl Core {
                 .unwrap_or_default(),
             unexplained: self.correlator.audit().unexplained(),
             refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
-            helpers: HelperCounts::default(),
-            unwritten: 0,
         }
     }
 }

@@ -23,7 +23,7 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 
-pub use core::{Core, Helper, Helpers, Summary};
+pub use core::{Core, Helper, Helpers, Tally};
 
 use crate::{evidence::Evidence, realtime};
 
@@ -138,7 +138,7 @@ impl Detector {
     }
 
     /// Stops the waiters, takes what is left, closes what is open, and tells what was seen.
-    pub fn stop(self) -> Summary {
+    pub fn stop(self) -> Tally {
         signal(&self.shared.stop);
         for waiter in self.waiters {
             if waiter.join().is_err() {

@@ -1,0 +1,68 @@
+//! The last line: what was seen from start to stop, and what was lost.
+
+use std::fmt;
+
+use super::HelperCounts;
+use crate::detect::Tally;
+
+/// What was counted by whom.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// By detection.
+    pub tally: Tally,
+    /// By the threads that help it.
+    pub helpers: HelperCounts,
+    /// Events that standard output did not take.
+    pub unwritten: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tally, helpers, .. } = self;
+        let counts = &tally.counts;
+        write!(
+            f,
+            "summary: kills={} instances={} repeats={} unexplained=",
+            counts.kills, counts.instances, counts.repeats
+        )?;
+        match tally.unexplained {
+            Some(count) => write!(f, "{count}")?,
+            None => f.write_str("unknown")?,
+        }
+        write!(
+            f,
+            " ring_dropped={} kmsg_lost={} forged={} malformed={}",
+            counts.ring_dropped,
+            counts.kmsg_lost,
+            counts.forged,
+            counts.malformed + tally.refused
+        )?;
+        for (name, value) in [
+            ("bare_marks", counts.bare_marks),
+            ("late_lines", counts.late_lines),
+            ("suppressed_reports", counts.suppressed_reports),
+            ("abandoned_reports", counts.abandoned_reports),
+            ("possible_repeats", counts.possible_repeats),
+            ("failed_reads", tally.kernel.read_failed),
+            ("memory_missed", counts.memory_missed),
+            ("unattributed", tally.desk.unattributed),
+            ("names_late", tally.desk.names_late),
+            ("unreadable_bundles", tally.desk.unreadable),
+            ("cgroup_events_lost", helpers.cgroups.lost),
+            ("cgroup_overflows", helpers.cgroups.overflows),
+            ("cgroups_unread", helpers.cgroups.unread),
+            ("cgroups_untracked", tally.desk.untracked),
+            ("asks_refused", helpers.cgroups.asks_refused),
+            (
+                "unrecorded",
+                helpers.memory.no_room + helpers.memory.news_lost,
+            ),
+            ("unwritten", self.unwritten),
+        ] {
+            if value > 0 {
+                write!(f, " {name}={value}")?;
+            }
+        }
+        Ok(())
+    }
+}
