@@ -11,21 +11,35 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use oom_agent::hierarchy::Hierarchy;
+use oom_agent::{
+    event::{Owner, OwnerKind, Pod, Qos, Runtime},
+    hierarchy::Hierarchy,
+};
 use serde_json::json;
 
-use super::{containerd::STATE, place, traces};
+use super::{IMAGE, containerd::STATE, place, traces};
 use crate::scene::Place;
 
+/// One that has come and gone.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// Its cgroup.
+    pub place: Place,
+    /// Whose it was, if its bundle was read in time.
+    pub owner: Owner,
+}
+
 const UID: &str = "9a8b7c6d-0000-4000-8000-000000000001";
-const POD: &str = "/kubepods/burstable/pod9a8b7c6d-0000-4000-8000-000000000001";
+
+/// The cgroup of the pod that they are in.
+pub(super) const POD: &str = "/kubepods/burstable/pod9a8b7c6d-0000-4000-8000-000000000001";
 
 /// At work.
 #[derive(Debug)]
 pub struct Churn {
     /// Gone when there are no more turns.
     turns: Option<SyncSender<()>>,
-    worker: Option<JoinHandle<Result<Vec<Place>>>>,
+    worker: Option<JoinHandle<Result<Vec<Moment>>>>,
 }
 
 impl Churn {
@@ -59,11 +73,11 @@ impl Churn {
     }
 
     /// Ends when all turns are done; what came and went.
-    pub fn end(mut self) -> Result<Vec<Place>> {
+    pub fn end(mut self) -> Result<Vec<Moment>> {
         self.join().context("the churn has ended")?
     }
 
-    fn join(&mut self) -> Option<Result<Vec<Place>>> {
+    fn join(&mut self) -> Option<Result<Vec<Moment>>> {
         self.turns = None;
         let joined = self.worker.take()?.join();
         Some(joined.unwrap_or_else(|_| Err(anyhow!("the churn panicked"))))
@@ -77,17 +91,34 @@ impl Drop for Churn {
     }
 }
 
-fn one(hierarchy: &Hierarchy, id: &str) -> Result<Place> {
+fn one(hierarchy: &Hierarchy, id: &str) -> Result<Moment> {
     let path = format!("{POD}/{id}");
+    let owner = owner(id);
     let bundle = bundle(id);
     fs::create_dir_all(&bundle)?;
-    fs::write(bundle.join("config.json"), config(id, &path))?;
+    fs::write(bundle.join("config.json"), config(&owner, &path))?;
     let dir = hierarchy.dir_of(&path).context("cgroup")?;
     fs::create_dir(&dir)?;
     let (place, _) = place(hierarchy, &path)?;
     fs::remove_dir(&dir)?;
     fs::remove_dir_all(&bundle)?;
-    Ok(place)
+    Ok(Moment { place, owner })
+}
+
+fn owner(id: &str) -> Owner {
+    Owner {
+        runtime: Some(Runtime::Containerd),
+        container_id: Some(id.to_owned()),
+        container_name: Some(format!("job-{}", &id[56..])),
+        image: Some(IMAGE.to_owned()),
+        pod: Some(Pod {
+            namespace: Some("shop".to_owned()),
+            name: Some("churn".to_owned()),
+            uid: UID.to_owned(),
+            qos: Some(Qos::Burstable),
+        }),
+        ..Owner::of(OwnerKind::Container)
+    }
 }
 
 fn bundle(id: &str) -> PathBuf {
@@ -97,15 +128,16 @@ fn bundle(id: &str) -> PathBuf {
 }
 
 /// As much of a bundle's configuration as tells whose it is.
-fn config(id: &str, cgroup: &str) -> String {
+fn config(owner: &Owner, cgroup: &str) -> String {
+    let pod = owner.pod.as_ref();
     let config = json!({
         "ociVersion": "1.0.2",
         "annotations": {
             "io.kubernetes.cri.container-type": "container",
-            "io.kubernetes.cri.container-name": format!("job-{}", &id[56..]),
-            "io.kubernetes.cri.image-name": super::IMAGE,
-            "io.kubernetes.cri.sandbox-name": "churn",
-            "io.kubernetes.cri.sandbox-namespace": "shop",
+            "io.kubernetes.cri.container-name": owner.container_name,
+            "io.kubernetes.cri.image-name": owner.image,
+            "io.kubernetes.cri.sandbox-name": pod.and_then(|pod| pod.name.clone()),
+            "io.kubernetes.cri.sandbox-namespace": pod.and_then(|pod| pod.namespace.clone()),
             "io.kubernetes.cri.sandbox-uid": UID,
         },
         "linux": { "cgroupsPath": cgroup },

@@ -154,7 +154,12 @@ impl Drop for Containerd {
         traces::end_users_of(&self.socket);
         traces::unmount_below(Path::new(STATE));
         traces::unmount_below(&self.root);
-        if !self.shared_state {
+        if self.shared_state {
+            // All of them are this daemon's: there were none before.
+            for bundle in bundles(Path::new(STATE)) {
+                let _ = fs::remove_dir_all(bundle);
+            }
+        } else {
             let _ = fs::remove_dir_all(STATE);
         }
     }

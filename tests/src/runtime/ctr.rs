@@ -25,6 +25,7 @@ pub struct Ctr<'a> {
     container: Container,
     /// `ctr run --rm`, which removes it by itself.
     client: Option<Child>,
+    removed: bool,
 }
 
 impl<'a> Ctr<'a> {
@@ -58,6 +59,7 @@ impl<'a> Ctr<'a> {
             id,
             container,
             client,
+            removed: false,
         })
     }
 }
@@ -68,6 +70,7 @@ impl Running for Ctr<'_> {
     }
 
     fn remove(&mut self) -> Result<()> {
+        self.removed = true;
         if let Some(mut client) = self.client.take() {
             client.wait()?;
             return Ok(());
@@ -82,9 +85,10 @@ impl Running for Ctr<'_> {
 impl Drop for Ctr<'_> {
     fn drop(&mut self) {
         traces::end_all(&self.container.dir);
-        if let Some(mut client) = self.client.take() {
-            let _ = client.kill();
-            let _ = client.wait();
+        if !self.removed
+            && let Err(error) = self.remove()
+        {
+            eprintln!("left behind: {error:#}");
         }
     }
 }

@@ -3,16 +3,22 @@
 //! Reads all its events and a [`Story`]; emits every difference at once. Nothing that a story tells may be
 //! missing or null.
 
-use std::collections::HashSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
     Container,
+    churn::{Moment, POD},
     play::{Death, Life, Story},
 };
 use crate::{agent::Finished, scene::Place};
+
+const CAME_AND_WENT: [&str; 2] = ["ContainerCreation", "ContainerDeletion"];
 
 /// What watches over podman's containers is no container, though its cgroup is beside theirs.
 const CONMON: &str = "/libpod_parent/conmon";
@@ -44,26 +50,35 @@ pub fn is_gone(events: &[Value], life: &Life) -> bool {
     find(events, "ContainerDeletion", &life.container.place).is_some()
 }
 
-/// Of cgroups that lived for a moment only, nothing wrong is told; how many were told to come and to go.
-pub fn moments(finished: &Finished, made: &[Place]) -> Result<[usize; 2]> {
+/// What is told of cgroups that lived for a moment only is true, though what their bundles held may be
+/// missing; how many were told to come and to go.
+pub fn moments(finished: &Finished, made: &[Moment]) -> Result<[usize; 2]> {
     let mut differences = Differences::default();
-    let mut told = [0, 0];
-    for place in made {
-        for (kind, count) in ["ContainerCreation", "ContainerDeletion"]
-            .into_iter()
-            .zip(&mut told)
-        {
-            let Some(event) = find(&finished.events, kind, place) else {
-                continue;
-            };
-            *count += 1;
-            let id = place.path.rsplit('/').next();
-            let found = &event["owner"]["container_id"];
-            differences.same(&format!("{kind} of {}", place.path), found, &json!(id));
+    let by_path: HashMap<&str, &Moment> = made
+        .iter()
+        .map(|moment| (moment.place.path.as_str(), moment))
+        .collect();
+    let mut told = [HashSet::new(), HashSet::new()];
+    for event in &finished.events {
+        let path = event["cgroup"]["path"].as_str().unwrap_or_default();
+        let Some(nth) = CAME_AND_WENT.iter().position(|kind| event["kind"] == *kind) else {
+            continue;
+        };
+        if !path.starts_with(POD) {
+            continue;
         }
+        match by_path.get(path) {
+            Some(moment) => differences.moment(event, moment),
+            None => differences.add(format!("nobody made this container: {event}")),
+        }
+        told[nth].insert(path);
+    }
+    let [came, went] = &told;
+    for path in went.difference(came) {
+        differences.add(format!("{path} was not told to come"));
     }
     differences.none()?;
-    Ok(told)
+    Ok([came.len(), went.len()])
 }
 
 /// The event of that kind about a cgroup.
@@ -137,7 +152,7 @@ impl Differences {
     fn life(&mut self, events: &[Value], life: &Life) {
         let place = &life.container.place;
         let truth = json!({ "cgroup": cgroup(place), "owner": owner(&life.container) });
-        for kind in ["ContainerCreation", "ContainerDeletion"] {
+        for kind in CAME_AND_WENT {
             let what = format!("{kind} of {}", place.path);
             match find(events, kind, place) {
                 Some(event) => self.subset(&what, event, &truth),
@@ -162,13 +177,33 @@ impl Differences {
         }
     }
 
+    fn moment(&mut self, event: &Value, moment: &Moment) {
+        let what = format!("{} of {}", event["kind"], moment.place.path);
+        self.same(&what, &event["cgroup"], &cgroup(&moment.place));
+        let (found, truth) = (&event["owner"], json!(moment.owner));
+        for read_from_disk in [
+            "/runtime",
+            "/container_name",
+            "/image",
+            "/pod/name",
+            "/pod/namespace",
+        ] {
+            if !at(found, read_from_disk).is_null() {
+                self.same(&what, at(found, read_from_disk), at(&truth, read_from_disk));
+            }
+        }
+        for by_path in ["/kind", "/container_id", "/pod/uid", "/pod/qos"] {
+            self.same(&what, at(found, by_path), at(&truth, by_path));
+        }
+    }
+
     /// Nothing in a container, and nothing else in its pod, is a container.
     fn strangers(&mut self, events: &[Value], stories: &[Story]) {
         let lives = stories.iter().flat_map(|story| &story.lives);
         let ours: HashSet<&str> = lives
             .map(|life| life.container.place.path.as_str())
             .collect();
-        let kinds = ["ContainerCreation", "ContainerDeletion"].map(Some);
+        let kinds = CAME_AND_WENT.map(Some);
         for event in events
             .iter()
             .filter(|event| kinds.contains(&event["kind"].as_str()))
@@ -223,6 +258,10 @@ impl Differences {
     }
 }
 
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
 /// As events write a cgroup.
 fn cgroup(place: &Place) -> Value {
     json!({ "path": place.path, "id": place.id, "version": place.version })
@@ -230,155 +269,4 @@ fn cgroup(place: &Place) -> Value {
 
 fn owner(container: &Container) -> Value {
     json!(container.owner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
-
-    use oom_agent::event::{LimitLevel, Owner, OwnerKind, Pod, Qos, Runtime};
-
-    use super::*;
-    use crate::runtime::play::{Limit, Process};
-
-    fn story() -> Story {
-        let place = Place {
-            path: "/kubepods/burstable/podu/c".to_owned(),
-            id: 7,
-            version: 1,
-        };
-        let container = Container {
-            place: place.clone(),
-            dir: "/nowhere".into(),
-            owner: Owner {
-                runtime: Some(Runtime::Containerd),
-                container_id: Some("c".to_owned()),
-                container_name: Some("app".to_owned()),
-                image: Some("image".to_owned()),
-                pod: Some(Pod {
-                    namespace: Some("shop".to_owned()),
-                    name: Some("cart".to_owned()),
-                    uid: "u".to_owned(),
-                    qos: Some(Qos::Burstable),
-                }),
-                ..Owner::of(OwnerKind::Container)
-            },
-            level: LimitLevel::Container,
-        };
-        let death = Death {
-            victim: Process {
-                pid: 10,
-                ns_pid: 1,
-                comm: "victim",
-            },
-            container: container.clone(),
-            limit: Limit {
-                place,
-                level: LimitLevel::Container,
-                bytes: 4096,
-            },
-        };
-        Story {
-            deaths: vec![death],
-            lives: vec![Life::killed(container)],
-        }
-    }
-
-    /// What a perfect agent would tell of that story.
-    fn events() -> Vec<Value> {
-        let story = story();
-        let owner = owner(&story.deaths[0].container);
-        let cgroup = cgroup(&story.deaths[0].limit.place);
-        let kill = json!({
-            "kind": "OomKill", "id": "k", "instance_id": "i", "monotonic_ns": 2,
-            "victim": { "pid": 10, "tid": 10, "ns_pid": 1, "comm": "victim" },
-            "cgroup": cgroup, "owner": owner, "role": "chosen",
-        });
-        vec![
-            json!({
-                "kind": "ContainerCreation", "id": "c", "time": "t", "monotonic_ns": 1,
-                "cgroup": cgroup, "owner": owner,
-            }),
-            kill.clone(),
-            json!({
-                "kind": "OomInstance", "id": "i", "scope": "memcg", "outcome": "killed",
-                "limit": { "cgroup": cgroup, "level": "container", "limit_bytes": 4096 },
-                "crosscheck": { "mismatches": [] },
-                "kills": [kill],
-            }),
-            json!({
-                "kind": "ContainerDeletion", "id": "c", "created": "t", "monotonic_ns": 3,
-                "cgroup": cgroup, "owner": owner, "exit_code": 137,
-            }),
-        ]
-    }
-
-    fn finished(events: Vec<Value>, more: &str) -> Finished {
-        Finished {
-            status: ExitStatus::from_raw(0),
-            events,
-            log: vec![format!(
-                "summary: unexplained=0 ring_dropped=0 malformed=0{more}"
-            )],
-        }
-    }
-
-    #[test]
-    fn a_perfect_agent_passes() {
-        told(&finished(events(), ""), &[story()]).unwrap();
-    }
-
-    #[test]
-    fn every_field_that_differs_is_found() {
-        for (event, pointer, value) in [
-            (0, "/owner/container_name", json!(null)),
-            (0, "/owner/unit", json!("a.service")),
-            (0, "/cgroup/version", json!(2)),
-            (0, "/monotonic_ns", json!(9)),
-            (1, "/victim/ns_pid", json!(10)),
-            (1, "/owner/image", json!(null)),
-            (1, "/owner/pod/name", json!("other")),
-            (1, "/cgroup/id", json!(8)),
-            (2, "/limit/level", json!("pod")),
-            (2, "/limit/limit_bytes", json!(1)),
-            (2, "/kills/0/owner/runtime", json!(null)),
-            (2, "/id", json!("other")),
-            (3, "/exit_code", json!(0)),
-            (3, "/created", json!(null)),
-            (3, "/cgroup/id", json!(8)),
-            (3, "/monotonic_ns", json!(0)),
-        ] {
-            let mut events = events();
-            *events[event].pointer_mut(pointer).expect(pointer) = value;
-            let result = told(&finished(events, ""), &[story()]);
-            assert!(result.is_err(), "{event} {pointer}");
-        }
-    }
-
-    #[test]
-    fn what_is_missing_or_too_much_is_found() {
-        for missing in 0..events().len() {
-            let mut events = events();
-            events.remove(missing);
-            assert!(
-                told(&finished(events, ""), &[story()]).is_err(),
-                "{missing}"
-            );
-        }
-        let mut twice = events();
-        twice.push(twice[0].clone());
-        assert!(told(&finished(twice, ""), &[story()]).is_err());
-        for path in [
-            "/kubepods/burstable/podu/c/nested",
-            "/kubepods/burstable/podu/d",
-            CONMON,
-        ] {
-            let mut events = events();
-            let stranger = json!({ "path": path, "id": 9, "version": 1 });
-            events.push(json!({ "kind": "ContainerCreation", "id": "s", "cgroup": stranger }));
-            assert!(told(&finished(events, ""), &[story()]).is_err(), "{path}");
-        }
-        let unattributed = finished(events(), " unattributed=1");
-        assert!(told(&unattributed, &[story()]).is_err());
-    }
 }
