@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{event::Runtime, evidence::Names};
 
-/// State directories: containerd's own; k3s and RKE2; docker's where it starts containerd itself;
-/// k0s; MicroK8s.
+/// State directories: its own; that of k3s and RKE2; docker's, where it starts it itself; that of k0s;
+/// that of `MicroK8s`.
 const STATES: [&str; 5] = [
     "run/containerd",
     "run/k3s/containerd",
@@ -47,7 +47,9 @@ struct Config {
 impl Containerd {
     pub(super) fn new(disk: &mut Disk) -> Self {
         let configured = disk
-            .toml::<Config>("etc/containerd", "config.toml")
+            .settings("etc/containerd", "config.toml", |text| {
+                toml::from_str::<Config>(text).ok()
+            })
             .and_then(|config| config.state)
             .filter(|state| !STATES.contains(&state.trim_matches('/')));
         Self { configured }

@@ -62,10 +62,11 @@ struct State {
 
 impl Docker {
     pub(super) fn new(disk: &mut Disk) -> Self {
-        let etc = disk.root.dir("etc/docker");
-        let daemon = etc.and_then(|dir| disk.json::<Daemon>(&dir, "daemon.json", MOST_BYTES));
+        let daemon: Option<Daemon> = disk.settings("etc/docker", "daemon.json", |text| {
+            serde_json::from_str(text).ok()
+        });
         Self {
-            configured: daemon.ok().and_then(|daemon| daemon.data_root),
+            configured: daemon.and_then(|daemon| daemon.data_root),
         }
     }
 

@@ -19,9 +19,6 @@ use rustix::{
 
 use crate::evidence::Unreadable;
 
-/// Buffers larger than this are given back.
-const KEPT_BYTES: usize = 1 << 20;
-
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Miss {
@@ -115,7 +112,6 @@ impl Dir {
     /// Replaces what is in `bytes` by the content of a file of at most `most` bytes.
     pub(super) fn read(&self, path: &str, most: usize, bytes: &mut Vec<u8>) -> Result<(), Miss> {
         bytes.clear();
-        bytes.shrink_to(KEPT_BYTES);
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = self.below(path, flags)?;
         let stat = fs::fstat(&fd)?;
