@@ -111,9 +111,7 @@ impl Docker {
         let path = format!("containers/{id}/config.v2.json");
         let container: Container = if let Some(uid) = user {
             let home = user::home(disk, uid)?;
-            let dir = disk
-                .root
-                .user_dir(&format!("{home}/.local/share/docker"), uid)?;
+            let dir = disk.root.user_dir(&home, uid)?.dir(".local/share/docker")?;
             disk.json(&dir, &path, MOST_BYTES)?
         } else {
             let roots = self.configured.as_deref().into_iter().chain(ROOTS);

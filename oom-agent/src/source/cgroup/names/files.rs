@@ -68,7 +68,7 @@ impl Root {
         self.place(path, None)
     }
 
-    /// A place that a user can write in.
+    /// A place that is a user's, such as the home: reached as any other, but below it nothing else is.
     pub(super) fn user_dir(&self, path: &str, uid: u32) -> Result<Dir, Miss> {
         self.place(path, Some(uid))
     }
@@ -107,6 +107,15 @@ impl Dir {
     /// Whether a user can write here.
     pub(super) fn of_user(&self) -> bool {
         self.user.is_some()
+    }
+
+    /// A directory below.
+    pub(super) fn dir(&self, path: &str) -> Result<Self, Miss> {
+        Ok(Self {
+            fd: self.below(path, OFlags::PATH | OFlags::DIRECTORY)?,
+            user: self.user,
+            opener: self.opener.clone(),
+        })
     }
 
     /// Replaces what is in `bytes` by the content of a file of at most `most` bytes.

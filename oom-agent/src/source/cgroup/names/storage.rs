@@ -78,8 +78,8 @@ impl Storage {
     pub(super) fn ask(&self, disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
         if let Some(uid) = wanted.user {
             let home = user::home(disk, uid)?;
-            let path = format!("{home}/.local/share/containers/storage");
-            let dir = disk.root.user_dir(&path, uid)?;
+            let home = disk.root.user_dir(&home, uid)?;
+            let dir = home.dir(".local/share/containers/storage")?;
             return in_root(disk, &dir, wanted);
         }
         first(self.roots.iter().map(|root| {

@@ -241,6 +241,41 @@ fn a_user_cannot_hand_out_files_of_others() {
     assert_eq!(host.lookup(path), not_a_file);
 }
 
+#[test]
+fn a_user_cannot_lead_elsewhere_by_a_link() {
+    let (host, uid) = users_host(r#"{"annotations":{"io.container.manager":"libpod"}}"#);
+    let path =
+        format!("/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/libpod-{{id}}.scope");
+    let share = host.root().join("home/ann/.local/share");
+    fs::rename(&share, host.root().join("share")).unwrap();
+    symlink("/share", &share).unwrap();
+    let not_a_file = Lookup::Unreadable(Unreadable::NotAFile);
+    assert_eq!(host.lookup(&path), not_a_file);
+}
+
+#[test]
+fn who_has_a_container_cannot_make_another_in_it() {
+    let tasks = "run/containerd/io.containerd.runtime.v2.task";
+    let bundle =
+        r#"{"annotations":{"io.kubernetes.cri.sandbox-name":"p"},"linux":{"cgroupsPath":"/x"}}"#;
+    let host = Host::new(&[(&format!("{tasks}/k8s.io/{{id}}/config.json"), bundle)]);
+    let found = host.lookup("/kubepods/pod{uid}/{id}");
+    assert!(matches!(found, Lookup::Found(_)));
+    for above in [
+        "/docker/{other}",
+        "/system.slice/docker-{other}.scope",
+        "/libpod_parent/libpod-{other}",
+    ] {
+        for path in [
+            "kubepods/pod{uid}/{id}",
+            "kubepods.slice/kubepods-pod{u_id}.slice/cri-containerd-{id}.scope",
+        ] {
+            let path = format!("{above}/{path}");
+            assert_eq!(host.lookup(&path), Lookup::NotNeeded, "{path}");
+        }
+    }
+}
+
 /// JSON of the shape of a bundle, more or less.
 fn document() -> impl Strategy<Value = Vec<u8>> {
     let key = prop::sample::select(vec![
