@@ -1,9 +1,9 @@
 //! containerd: the bundle of each task, for Kubernetes, `ctr`, nerdctl and docker.
 //!
 //! Reads `<state>/io.containerd.runtime.v2.task/<namespace>/<id>/config.json` (containerd
-//! `docs/ops.md`; before 2.0 also `runtime.v1.linux`), written before the cgroup is made. Emits names.
-//! Refuses a bundle that names another cgroup where the path alone does not tell the id, and a pod's
-//! names outside of the namespace of the CRI plugin.
+//! `docs/ops.md`), written before the cgroup is made. Emits names. Refuses a bundle that names another
+//! cgroup where the path alone does not tell the id, and a pod's names outside of the namespace of the
+//! CRI plugin.
 
 use serde::Deserialize;
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{event::Runtime, evidence::Names};
 
-/// State directories: containerd's own; k3s and RKE2; docker's where it starts containerd itself;
-/// k0s; MicroK8s.
+/// State directories: its own; that of k3s and RKE2; docker's, where it starts it itself; that of k0s;
+/// that of `MicroK8s`.
 const STATES: [&str; 5] = [
     "run/containerd",
     "run/k3s/containerd",
@@ -24,10 +24,8 @@ const STATES: [&str; 5] = [
     "run/k0s/containerd",
     "var/snap/microk8s/common/run/containerd",
 ];
-const TASKS: [&str; 2] = [
-    "io.containerd.runtime.v2.task",
-    "io.containerd.runtime.v1.linux",
-];
+/// Where each namespace has its bundles.
+const TASKS: &str = "io.containerd.runtime.v2.task";
 /// Namespace of the CRI plugin.
 const KUBERNETES: &str = "k8s.io";
 
@@ -47,7 +45,9 @@ struct Config {
 impl Containerd {
     pub(super) fn new(disk: &mut Disk) -> Self {
         let configured = disk
-            .toml::<Config>("etc/containerd", "config.toml")
+            .settings("etc/containerd", "config.toml", |text| {
+                toml::from_str::<Config>(text).ok()
+            })
             .and_then(|config| config.state)
             .filter(|state| !STATES.contains(&state.trim_matches('/')));
         Self { configured }
@@ -58,31 +58,28 @@ impl Containerd {
         let places = self.configured.as_deref().into_iter().chain(STATES);
         first(places.map(|state| {
             let dir = disk.root.dir(state)?;
-            let ask = |tasks: &&str| in_tasks(disk, &dir, tasks, wanted);
-            first(TASKS.iter().map(ask))
+            in_state(disk, &dir, wanted)
         }))
     }
 }
 
-fn in_tasks(disk: &mut Disk, dir: &Dir, tasks: &str, wanted: &Wanted) -> Result<Names, Miss> {
-    let in_pod = wanted.certain && wanted.pod_uid.is_some();
-    if in_pod {
-        return in_namespace(disk, dir, tasks, KUBERNETES, wanted);
+fn in_state(disk: &mut Disk, dir: &Dir, wanted: &Wanted) -> Result<Names, Miss> {
+    if wanted.pod_uid.is_some() {
+        return in_namespace(disk, dir, KUBERNETES, wanted);
     }
-    let namespaces = disk.namespaces(dir, tasks)?;
-    let ask = |namespace: &String| in_namespace(disk, dir, tasks, namespace, wanted);
+    let namespaces = disk.namespaces(dir, TASKS)?;
+    let ask = |namespace: &String| in_namespace(disk, dir, namespace, wanted);
     first(namespaces.iter().map(ask))
 }
 
 fn in_namespace(
     disk: &mut Disk,
     dir: &Dir,
-    tasks: &str,
     namespace: &str,
     wanted: &Wanted,
 ) -> Result<Names, Miss> {
     let id = &wanted.id;
-    let path = format!("{tasks}/{namespace}/{id}/config.json");
+    let path = format!("{TASKS}/{namespace}/{id}/config.json");
     let spec: Spec = disk.json(dir, &path, MOST_BYTES)?;
     let (annotations, cgroup) = spec.parts();
     if !wanted.certain && !cgroup.is_some_and(|cgroup| is_cgroup(&cgroup, &wanted.path)) {

@@ -4,7 +4,9 @@
 //! is bounded by `serde_json` (128 for what is kept; what is skipped takes a byte of memory for each
 //! level, and so no more than the file has).
 
-use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::{
     files::{Dir, Miss, Picked, Root},
@@ -14,6 +16,8 @@ use crate::evidence::Unreadable;
 
 /// Bundles and states are 5 to 100 KiB.
 pub(super) const MOST_BYTES: usize = 1 << 20;
+/// A larger buffer is given back.
+const KEPT_BYTES: usize = MOST_BYTES;
 
 /// The host's files.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Disk {
     buffer: Vec<u8>,
     /// Directories with more entries than were looked at.
     pub(super) cut: u64,
+    /// Settings that could not be used.
+    pub(super) settings: u64,
 }
 
 impl Disk {
@@ -30,6 +36,7 @@ impl Disk {
             root,
             buffer: Vec::new(),
             cut: 0,
+            settings: 0,
         }
     }
 
@@ -40,15 +47,44 @@ impl Disk {
         path: &str,
         most: usize,
     ) -> Result<T, Miss> {
-        dir.read(path, most, &mut self.buffer)?;
-        serde_json::from_slice(&self.buffer).map_err(|_| Unreadable::Malformed.into())
+        self.json_as(dir, path, most, PhantomData)
     }
 
-    /// A file of settings; `None` if there is none or it cannot be used, and the defaults hold.
-    pub(super) fn toml<T: DeserializeOwned>(&mut self, dir: &str, name: &str) -> Option<T> {
-        let dir = self.root.dir(dir).ok()?;
-        let text = self.text(&dir, name, MOST_BYTES).ok()?;
-        toml::from_str(text).ok()
+    /// The same, for what needs to know what to look for.
+    pub(super) fn json_as<T>(
+        &mut self,
+        dir: &Dir,
+        path: &str,
+        most: usize,
+        seed: impl for<'de> DeserializeSeed<'de, Value = T>,
+    ) -> Result<T, Miss> {
+        dir.read(path, most, &mut self.buffer)?;
+        let mut reader = serde_json::Deserializer::from_slice(&self.buffer);
+        let found = seed.deserialize(&mut reader);
+        let found = found.and_then(|found| reader.end().map(|()| found));
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT_BYTES);
+        found.map_err(|_| Unreadable::Malformed.into())
+    }
+
+    /// Settings of a runtime; `None` if there are none, or they cannot be used and so its defaults hold.
+    pub(super) fn settings<T>(
+        &mut self,
+        dir: &str,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let dir = self.root.dir(dir);
+        let text = dir.and_then(|dir| self.text(&dir, name, MOST_BYTES));
+        let parsed = text.and_then(|text| parse(text).ok_or(Unreadable::Malformed.into()));
+        match parsed {
+            Ok(settings) => Some(settings),
+            Err(Miss::Absent) => None,
+            Err(Miss::Unusable(_)) => {
+                self.settings += 1;
+                None
+            }
+        }
     }
 
     /// A file of text, of at most `most` bytes.

@@ -62,10 +62,11 @@ struct State {
 
 impl Docker {
     pub(super) fn new(disk: &mut Disk) -> Self {
-        let etc = disk.root.dir("etc/docker");
-        let daemon = etc.and_then(|dir| disk.json::<Daemon>(&dir, "daemon.json", MOST_BYTES));
+        let daemon: Option<Daemon> = disk.settings("etc/docker", "daemon.json", |text| {
+            serde_json::from_str(text).ok()
+        });
         Self {
-            configured: daemon.ok().and_then(|daemon| daemon.data_root),
+            configured: daemon.and_then(|daemon| daemon.data_root),
         }
     }
 
@@ -110,9 +111,7 @@ impl Docker {
         let path = format!("containers/{id}/config.v2.json");
         let container: Container = if let Some(uid) = user {
             let home = user::home(disk, uid)?;
-            let dir = disk
-                .root
-                .user_dir(&format!("{home}/.local/share/docker"), uid)?;
+            let dir = disk.root.user_dir(&home, uid)?.dir(".local/share/docker")?;
             disk.json(&dir, &path, MOST_BYTES)?
         } else {
             let roots = self.configured.as_deref().into_iter().chain(ROOTS);

@@ -19,9 +19,6 @@ use rustix::{
 
 use crate::evidence::Unreadable;
 
-/// Buffers larger than this are given back.
-const KEPT_BYTES: usize = 1 << 20;
-
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Miss {
@@ -71,7 +68,7 @@ impl Root {
         self.place(path, None)
     }
 
-    /// A place that a user can write in.
+    /// A place that is a user's, such as the home: reached as any other, but below it nothing else is.
     pub(super) fn user_dir(&self, path: &str, uid: u32) -> Result<Dir, Miss> {
         self.place(path, Some(uid))
     }
@@ -112,10 +109,18 @@ impl Dir {
         self.user.is_some()
     }
 
+    /// A directory below.
+    pub(super) fn dir(&self, path: &str) -> Result<Self, Miss> {
+        Ok(Self {
+            fd: self.below(path, OFlags::PATH | OFlags::DIRECTORY)?,
+            user: self.user,
+            opener: self.opener.clone(),
+        })
+    }
+
     /// Replaces what is in `bytes` by the content of a file of at most `most` bytes.
     pub(super) fn read(&self, path: &str, most: usize, bytes: &mut Vec<u8>) -> Result<(), Miss> {
         bytes.clear();
-        bytes.shrink_to(KEPT_BYTES);
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = self.below(path, flags)?;
         let stat = fs::fstat(&fd)?;

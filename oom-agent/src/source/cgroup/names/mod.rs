@@ -53,6 +53,8 @@ pub struct Counters {
     pub mismatch: u64,
     /// Directories with more entries than were looked at.
     pub cut_listings: u64,
+    /// Settings of runtimes that could not be used: their defaults were taken.
+    pub settings: u64,
 }
 
 /// Looks for containers in the files of their runtimes.
@@ -83,10 +85,10 @@ impl Finder {
     /// What is on disk about the container of a cgroup, given by its path from the root of the
     /// hierarchy. Without a system call where that cannot be a container.
     pub fn lookup(&mut self, path: &str) -> Lookup {
-        let Some(wanted) = wanted(path) else {
+        let Some(container) = wanted(path) else {
             return Lookup::NotNeeded;
         };
-        match self.find(&wanted) {
+        match self.find(&container) {
             Ok(names) => Lookup::Found(Arc::new(names)),
             Err(Miss::Absent) => {
                 self.counters.absent += 1;
@@ -101,13 +103,14 @@ impl Finder {
 
     /// How the container of a cgroup ended; `names` is what [`Self::lookup`] said of it.
     pub fn exit_code(&mut self, path: &str, names: Option<&Names>) -> Option<i32> {
-        let wanted = wanted(path)?;
-        let named = names.is_some_and(|names| names.container_id.as_ref() == Some(&wanted.id));
-        if !wanted.certain && !named {
+        let container = wanted(path)?;
+        let (id, user) = (&container.id, container.user);
+        let known = names.is_some_and(|names| names.container_id.as_ref() == Some(id));
+        if !container.certain && !known {
             return None;
         }
-        let runtime = names.and_then(|names| names.runtime).or(wanted.runtime);
-        let (id, user) = (&wanted.id, wanted.user);
+        let said = names.and_then(|names| names.runtime);
+        let runtime = said.or(container.runtime);
         match runtime {
             Some(Runtime::Docker) => self.docker.exit_code(&mut self.disk, id, user),
             Some(Runtime::Podman | Runtime::Crio) | None => {
@@ -122,6 +125,7 @@ impl Finder {
     pub fn counters(&self) -> Counters {
         Counters {
             cut_listings: self.disk.cut,
+            settings: self.disk.settings,
             ..self.counters
         }
     }
@@ -171,7 +175,7 @@ impl Finder {
         if wanted.certain && may_be(Runtime::Docker) {
             asked = or(asked, || self.docker.ask(disk, id, None, in_pod));
         }
-        if !in_pod || may_be(Runtime::Containerd) {
+        if may_be(Runtime::Containerd) {
             asked = or(asked, || runc::ask(disk, wanted));
         }
         if in_pod {

@@ -18,8 +18,11 @@ use crate::{
     evidence::{Names, Unreadable},
 };
 
-/// The container, by the state of its runtime.
+/// The container, by the state of its runtime. If the path has the id, only containerd's tell more.
 pub(super) fn ask(disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
+    if wanted.certain {
+        return of_containerd(disk, wanted);
+    }
     let own = of_crun(disk, wanted);
     let own = or(own, || {
         let dir = disk.root.dir("run/runc")?;

@@ -182,7 +182,8 @@ pub(super) fn is_cgroup(cgroups_path: &str, path: &str) -> bool {
         let cgroup = cgroups_path.trim_end_matches('/');
         return cgroup.starts_with('/') && cgroup == path;
     };
-    let unit = if name.ends_with(".slice") || prefix.is_empty() {
+    let is_slice = name.strip_suffix(".slice").is_some();
+    let unit = if is_slice || prefix.is_empty() {
         name.to_owned()
     } else {
         format!("{prefix}-{name}.scope")

@@ -6,7 +6,12 @@
 //! pod from podman, whose pods are not Kubernetes'; and from a user's own storage all but name and
 //! image of that user's containers.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, SeqAccess, Visitor},
+};
 
 use super::{
     disk::{Disk, MOST_BYTES, first},
@@ -50,10 +55,13 @@ struct Roots {
 
 impl Storage {
     pub(super) fn new(disk: &mut Disk) -> Self {
-        let config = disk
-            .toml::<Config>("etc/containers", "storage.conf")
-            .or_else(|| disk.toml("usr/share/containers", "storage.conf"))
-            .unwrap_or_default();
+        let places = ["etc/containers", "usr/share/containers"];
+        let config = places.iter().find_map(|dir| {
+            disk.settings(dir, "storage.conf", |text| {
+                toml::from_str::<Config>(text).ok()
+            })
+        });
+        let config = config.unwrap_or_default();
         let root = |said: Option<String>, default: &str| {
             let said = said.filter(|path| path.starts_with('/'));
             said.unwrap_or_else(|| default.to_owned())
@@ -70,8 +78,8 @@ impl Storage {
     pub(super) fn ask(&self, disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
         if let Some(uid) = wanted.user {
             let home = user::home(disk, uid)?;
-            let path = format!("{home}/.local/share/containers/storage");
-            let dir = disk.root.user_dir(&path, uid)?;
+            let home = disk.root.user_dir(&home, uid)?;
+            let dir = home.dir(".local/share/containers/storage")?;
             return in_root(disk, &dir, wanted);
         }
         first(self.roots.iter().map(|root| {
@@ -111,6 +119,35 @@ struct Container {
     metadata: Option<String>,
 }
 
+/// The one with this id, and no other kept.
+struct WithId<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for WithId<'_> {
+    type Value = Option<Container>;
+
+    fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<Self::Value, D::Error> {
+        list.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WithId<'_> {
+    type Value = Option<Container>;
+
+    fn expecting(&self, what: &mut fmt::Formatter<'_>) -> fmt::Result {
+        what.write_str("containers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(container) = list.next_element::<Container>()? {
+            if container.id == self.0 {
+                found = Some(container);
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// What libpod keeps in `metadata`.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -128,9 +165,8 @@ fn of_podman(disk: &mut Disk, dir: &Dir, driver: &str, id: &str) -> Result<Names
     let lists = ["containers.json", "volatile-containers.json"];
     let found = first(lists.iter().map(|list| {
         let path = format!("{driver}-containers/{list}");
-        let all: Vec<Container> = disk.json(dir, &path, most)?;
-        let mut all = all.into_iter();
-        all.find(|container| container.id == id).ok_or(Miss::Absent)
+        let found = disk.json_as(dir, &path, most, WithId(id))?;
+        found.ok_or(Miss::Absent)
     }));
     let mut names = Names {
         runtime: Some(Runtime::Podman),

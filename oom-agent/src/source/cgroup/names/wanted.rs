@@ -1,7 +1,7 @@
 //! Which container a cgroup may be, and how sure that is.
 //!
 //! Reads a path; emits the id to look for. Refuses, without asking anybody, paths of what cannot be a
-//! container, and cgroups within one: those have its id in their path.
+//! container, and cgroups within one: those have its id in their path. Also pods in a container.
 
 use super::text::{is_name, is_random};
 use crate::{
@@ -41,6 +41,12 @@ pub(super) fn wanted(path: &str) -> Option<Wanted> {
         (OwnerKind::Unit, LimitLevel::Unit) => (id_of_scope(last)?.to_owned(), false),
         _ => return None,
     };
+    // A cluster in a container: who has that container can make any names in it, and the files of
+    // its runtime are not the host's.
+    let above = path.rsplit('/').skip(1).any(|name| is_random(id_in(name)));
+    if above && owner.pod.is_some() {
+        return None;
+    }
     is_name(&id).then(|| Wanted {
         path: path.to_owned(),
         id,

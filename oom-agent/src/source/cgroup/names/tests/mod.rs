@@ -1,12 +1,13 @@
 //! Every runtime's files as it writes them, look-alikes, and files that no runtime writes.
 
+mod hostile;
 mod runtimes;
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use tempfile::TempDir;
 
-use super::Finder;
+use super::{Counters, Finder};
 use crate::{
     event::Runtime,
     evidence::{Lookup, Names, PodNames, Unreadable},
@@ -87,7 +88,7 @@ fn told(lookup: &Lookup) -> String {
         ("pod", &pod),
     ] {
         if let Some(said) = said {
-            told += &format!(" {word}={said}");
+            write!(told, " {word}={said}").unwrap();
         }
     }
     if *sandbox {

@@ -163,6 +163,16 @@ fn containerd_for_others() {
             "/mine/{id}",
             "Docker id={id}",
         ),
+    ] {
+        let file = format!("{TASKS}/{namespace}/{id}/config.json");
+        let host = Host::new(&[(&file, &bundle(annotations, said))]);
+        assert_eq!(told(&host.lookup(path)), fill(expected), "{said} {path}");
+    }
+}
+
+#[test]
+fn a_container_of_the_same_name_is_not_the_one() {
+    for (namespace, id, annotations, said, path, expected) in [
         // Not this cgroup.
         (
             "default",
@@ -217,7 +227,7 @@ fn containerd_for_others() {
     ] {
         let file = format!("{TASKS}/{namespace}/{id}/config.json");
         let host = Host::new(&[(&file, &bundle(annotations, said))]);
-        assert_eq!(told(&host.lookup(path)), fill(expected), "{said} {path}");
+        assert_eq!(told(&host.lookup(path)), expected, "{said} {path}");
     }
 }
 
@@ -250,10 +260,7 @@ fn paths_that_cannot_be_a_container_are_not_looked_for() {
     ] {
         assert_eq!(finder.lookup(&fill(path)), Lookup::NotNeeded, "{path}");
     }
-    assert_eq!(
-        finder.counters(),
-        crate::source::cgroup::names::Counters::default()
-    );
+    assert_eq!(finder.counters(), Counters::default());
 }
 
 /// What runc writes; directories as on a machine with both versions, or the second.
