@@ -25,6 +25,9 @@ pub const NAMES_NS: u64 = 20_000_000;
 /// What could not be found is not asked for again within this time.
 pub(super) const AGAIN_NS: u64 = 1_000_000_000;
 
+/// Until this long after a cgroup was made its runtime may not have written yet whose it is.
+const CLAIM_NS: u64 = 2_000_000_000;
+
 /// Questions that may be open at once; a kill beyond them is told without names.
 const MAX_ASKED: usize = 256;
 
@@ -162,10 +165,10 @@ impl Desk {
         let (life, ended) = self.roster.know(known);
         let untold = life.filter(|life| {
             let tell = is_told(self.which, &known.path, life.names.as_deref());
-            tell && !life.told && life.born_ns.is_some() && life.died_ns.is_none()
+            tell && life.told.is_none() && life.born_ns.is_some() && life.died_ns.is_none()
         });
         let untold = untold.map(|life| {
-            life.told = true;
+            life.told = life.born_ns.map(|born| now.wall(born));
             life.clone()
         });
         if let Some(life) = ended {
@@ -173,7 +176,7 @@ impl Desk {
         }
         if let Some(life) = untold {
             let late = known.found == Found::Late;
-            self.tell_created(&known.path, &life, late, now, out);
+            self.tell_created(&known.path, &life, late, out);
         }
         if known.found == Found::LookedUp {
             self.asked.retain(|path| *path != known.path);
@@ -181,22 +184,15 @@ impl Desk {
         }
     }
 
-    fn tell_created(
-        &self,
-        path: &Arc<str>,
-        life: &Life,
-        late: bool,
-        now: Now,
-        out: &mut Vec<Event>,
-    ) {
-        let Some(born_ns) = life.born_ns else {
+    fn tell_created(&self, path: &Arc<str>, life: &Life, late: bool, out: &mut Vec<Event>) {
+        let (Some(born_ns), Some(time)) = (life.born_ns, life.told) else {
             return;
         };
         let (id, cgroup) = self.host.name("created", path, life);
         out.push(Event::ContainerCreation(Box::new(ContainerCreation {
             schema: SCHEMA,
             id,
-            time: now.wall(born_ns),
+            time,
             monotonic_ns: born_ns,
             boot_id: self.host.boot_id.clone(),
             node: self.host.node.clone(),
@@ -231,7 +227,10 @@ impl Desk {
             node: self.host.node.clone(),
             cgroup,
             owner: owner_of(path, life.names.as_deref()),
-            created: life.born_ns.map(|born| now.wall(born)),
+            // The very time that was told, for the clocks drift.
+            created: life
+                .told
+                .or_else(|| life.born_ns.map(|born| now.wall(born))),
             exit_code: exit_code.unwrap_or(-1),
             late,
         })));
@@ -302,8 +301,13 @@ impl Desk {
                 let lately = looked_up.is_some_and(|at| now_ns < at + AGAIN_NS);
                 lately || self.names(path, id, at_ns).is_some()
             }
-            None if place.kind == OwnerKind::System && path != "/" => {
-                self.roster.life(path, id, at_ns).is_some()
+            // A runtime may still be about to write that it is its container.
+            None if may_be_claimed(&place) && path != "/" => {
+                self.roster.life(path, id, at_ns).is_some_and(|life| {
+                    let settled = life.born_ns.is_none_or(|born| now_ns > born + CLAIM_NS);
+                    let lately = life.looked_up_ns.is_some_and(|at| now_ns < at + AGAIN_NS);
+                    settled || lately || life.names.is_some()
+                })
             }
             None => true,
         }

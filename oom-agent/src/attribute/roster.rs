@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::attribute;
+use crate::event::Timestamp;
 use crate::evidence::{Found, KnownCgroup, Lookup, Names, PodNames};
 
 /// How long a removed cgroup is remembered.
@@ -36,8 +37,8 @@ pub struct Life {
     pub died_ns: Option<u64>,
     /// What its runtime calls it.
     pub names: Option<Arc<Names>>,
-    /// Its creation has been told.
-    pub(super) told: bool,
+    /// Its creation has been told, as of that time.
+    pub(super) told: Option<Timestamp>,
     /// When it was last looked up for a kill.
     pub(super) looked_up_ns: Option<u64>,
     /// When it was last known to be there.
@@ -130,7 +131,7 @@ impl Roster {
             born_ns: born.then_some(known.monotonic_ns),
             died_ns: None,
             names: None,
-            told: false,
+            told: None,
             looked_up_ns: None,
             seen_ns: known.monotonic_ns,
         });

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-/// After the first look, ns.
-const AGAIN_NS: [u64; 6] = [
-    5_000_000,
-    20_000_000,
-    80_000_000,
-    320_000_000,
-    1_500_000_000,
-    6_000_000_000,
-];
+/// First looks again follow each other closely: runc writes its state after it has made the cgroup and
+/// some milliseconds before the container's own program runs.
+const CLOSE_NS: u64 = 4_000_000;
+const CLOSE_LOOKS: usize = 25;
+
+/// While so many wait there are no close looks for more.
+const CLOSE_ROOM: usize = 64;
+
+/// After the close ones, from the first look, ns.
+const AGAIN_NS: [u64; 3] = [320_000_000, 1_500_000_000, 6_000_000_000];
 
 /// Cgroups that may wait.
 const ROOM: usize = 1024;
@@ -35,9 +36,11 @@ pub(super) struct Again {
 
 impl Again {
     fn due_ns(&self) -> Option<u64> {
-        AGAIN_NS
-            .get(self.looks)
-            .map(|after| self.first_ns.saturating_add(*after))
+        let after = match self.looks.checked_sub(CLOSE_LOOKS) {
+            None => CLOSE_NS * (self.looks as u64 + 1),
+            Some(further) => *AGAIN_NS.get(further)?,
+        };
+        Some(self.first_ns.saturating_add(after))
     }
 
     fn is(&self, path: &str, id: Option<u64>) -> bool {
@@ -57,11 +60,12 @@ impl Pending {
         if self.waiting.len() >= ROOM {
             return false;
         }
+        let crowded = self.waiting.len() >= CLOSE_ROOM;
         self.waiting.push(Again {
             path: path.clone(),
             id,
             first_ns: now_ns,
-            looks: 0,
+            looks: if crowded { CLOSE_LOOKS } else { 0 },
         });
         true
     }
@@ -112,7 +116,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     #[test]
-    fn each_is_looked_up_six_times() {
+    fn each_is_looked_up_often_at_first_and_then_rarely() {
         let mut pending = Pending::default();
         assert!(pending.add(&"/a".into(), Some(1), 0));
         let mut looks = Vec::new();
@@ -122,8 +126,20 @@ mod tests {
             assert_eq!(*again.path, *"/a");
             looks.push((next / MS, last));
         }
-        let wanted = [5, 20, 80, 320, 1_500, 6_000].map(|ms| (ms, ms == 6_000));
+        let wanted = (1..=25).map(|look| 4 * look).chain([320, 1_500, 6_000]);
+        let wanted: Vec<_> = wanted.map(|ms| (ms, ms == 6_000)).collect();
         assert_eq!(looks, wanted);
+    }
+
+    #[test]
+    fn in_a_crowd_there_are_no_close_looks() {
+        let mut pending = Pending::default();
+        for number in 0..CLOSE_ROOM as u64 {
+            pending.add(&format!("/{number}").into(), Some(number), 0);
+        }
+        pending.add(&"/one-more".into(), Some(1_000_000), 0);
+        let looks = |pending: &Pending| pending.waiting.last().map(|last| last.looks);
+        assert_eq!(looks(&pending), Some(CLOSE_LOOKS));
     }
 
     #[test]
