@@ -183,6 +183,20 @@ impl Agent {
         kill_process(pid, signal).context("signal the agent")
     }
 
+    /// Waits until it sees cgroups come and go: later than it is armed for kills.
+    pub fn watches_cgroups(&self) -> Result<()> {
+        let watches = |state: &State| {
+            let is_it = |line: &String| line.contains("cgroups are watched by");
+            state.lines.iter().any(is_it)
+        };
+        ensure!(
+            self.log.wait(DEADLINE, watches),
+            "it does not watch cgroups:\n{}",
+            self.log
+        );
+        Ok(())
+    }
+
     /// What it says of its tier, and why that is not a better one: all of it before it is ready, but this
     /// end of the pipe may be read later.
     pub fn tier(&self) -> Result<Tier> {

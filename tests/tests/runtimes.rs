@@ -32,6 +32,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// The agent watches while `play` plays; what it told is compared.
 fn told(play: impl FnOnce(&Agent) -> Result<Vec<Story>>) -> Result<()> {
     let agent = Launch::run(&["--require-bpf"]).start()?;
+    agent.watches_cgroups()?;
     let stories = play(&agent)?;
     expect::told(&to_the_end(agent, &stories)?, &stories)
 }
@@ -233,6 +234,7 @@ fn kills_in_the_middle_of_churn() -> Result<()> {
     let hierarchy = &daemon.stage().machine.hierarchy;
     let cri = Cri::connect(&daemon)?;
     let agent = Launch::run(&["--require-bpf"]).start()?;
+    agent.watches_cgroups()?;
     let churn = Churn::start(hierarchy, EACH)?;
     let pod = cri.pod()?;
     let mut stories = Vec::new();

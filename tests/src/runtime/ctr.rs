@@ -48,6 +48,8 @@ impl<'a> Ctr<'a> {
         let owner = Owner {
             runtime: Some(Runtime::Containerd),
             container_id: Some(id.clone()),
+            // Nobody gave it another name.
+            container_name: Some(id.clone()),
             ..Owner::of(OwnerKind::Container)
         };
         let path = format!("/{NAMESPACE}/{id}");

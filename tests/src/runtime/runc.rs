@@ -43,6 +43,8 @@ impl Runc {
         let started = Started::by_runc(&bundle, &id, rm)?;
         let owner = Owner {
             runtime: Some(Runtime::Runc),
+            // Nobody gave it another name.
+            container_name: Some(id.clone()),
             container_id: Some(id),
             ..Owner::of(OwnerKind::Container)
         };

@@ -152,7 +152,10 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         // Before anything is seen: the first scan takes nothing back.
         let now = now();
         let watch = match attach(programs, version, options.ring_bytes) {
-            Ok(ring) => Watch::Ring(ring),
+            Ok(ring) => {
+                tracing::info!("cgroups are watched by BPF");
+                Watch::Ring(ring)
+            }
             Err(reason) => {
                 tracing::info!("cgroups are watched by inotify: {reason}");
                 by_inotify()
