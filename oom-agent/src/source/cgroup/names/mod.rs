@@ -1,8 +1,8 @@
 //! What runtimes leave on disk about a container.
 //!
 //! Reads bundles, states and configurations of containerd, docker, podman, CRI-O, runc and crun, and
-//! the kubelet's links to logs; asks no daemon. Emits [`Names`]. One file per runtime; [`wanted`] says
-//! what to look for, [`files`] how files are opened. Refuses a container for a cgroup unless the path
+//! the kubelet's links to logs; asks no daemon. Emits [`Names`]. One file per runtime; `wanted` says
+//! what to look for, `files` how files are opened. Refuses a container for a cgroup unless the path
 //! has its id, or its runtime names the cgroup: a wrong owner is worse than none.
 //!
 //! Not looked up are pods (their containers name them) and cgroups within a container (its id is in

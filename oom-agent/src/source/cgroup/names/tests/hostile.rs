@@ -19,7 +19,7 @@ fn with_bundle(content: impl AsRef<[u8]>) -> Lookup {
     host.write(BUNDLE, content);
     let began = Instant::now();
     let found = host.lookup(DEMO);
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(10));
     found
 }
 
