@@ -237,6 +237,7 @@ fn kills_in_the_middle_of_churn() -> Result<()> {
     agent.watches_cgroups()?;
     let churn = Churn::start(hierarchy, EACH)?;
     let pod = cri.pod()?;
+    let pause = pod.pause()?;
     let mut stories = Vec::new();
     for number in 0..KILLS {
         churn.turn()?;
@@ -252,6 +253,10 @@ fn kills_in_the_middle_of_churn() -> Result<()> {
     let made = churn.end()?;
     anyhow::ensure!(made.len() == KILLS * EACH);
     pod.remove()?;
+    stories.push(Story {
+        deaths: Vec::new(),
+        lives: vec![Life::ended(pause)],
+    });
     let finished = to_the_end(agent, &stories)?;
     let [came, went] = expect::moments(&finished, &made)?;
     println!(
