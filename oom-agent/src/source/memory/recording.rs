@@ -24,8 +24,10 @@ pub(super) struct Recording {
     pub(super) hierarchy: Hierarchy,
     pub(super) roster: Roster,
     pub(super) buffer: Buffer,
-    max_files: usize,
+    pub(super) max_files: usize,
     pub(super) counts: Counts,
+    /// `CLOCK_MONOTONIC`.
+    pub(super) clock: fn() -> u64,
 }
 
 /// What it has counted.
@@ -47,6 +49,7 @@ impl Recording {
             buffer: Buffer::default(),
             max_files: share_of_files(MAX_FILES),
             counts: Counts::default(),
+            clock: || Now::read().monotonic_ns,
         }
     }
 
@@ -111,13 +114,17 @@ impl Recording {
                 Ok(Some(usage_bytes)) => {
                     let reading = Reading {
                         // After the reading: what is said to be before a kill must have been.
-                        monotonic_ns: Now::read().monotonic_ns,
+                        monotonic_ns: (self.clock)(),
                         usage_bytes,
                         detail: None,
                     };
                     match recorded.pace.judge(reading.monotonic_ns, usage_bytes) {
                         Want::Nothing => recorded.unkept = Some(reading),
-                        Want::Sample => self.counts.samples += keep(recorded, reading),
+                        Want::Sample => {
+                            recorded.unkept = None;
+                            self.counts.samples += keep(recorded, reading);
+                        }
+                        Want::Moved => self.counts.samples += keep(recorded, reading),
                         Want::Detail => {
                             let heat = heat(usage_bytes, recorded.pace.measure);
                             hot.push((heat, (recorded.path.clone(), reading)));
@@ -185,6 +192,7 @@ impl Recording {
     }
 }
 
+/// Keeps a reading, and the one before it if that was not; says how many.
 fn keep(recorded: &mut Recorded, reading: Reading) -> u64 {
     let before = recorded.unkept.take();
     let mut kept = 0;

@@ -27,6 +27,9 @@ pub const MAX_WATCHED: usize = 8192;
 /// How long a history outlives its cgroup.
 pub const KEEP_NS: u64 = 10_000_000_000;
 
+/// Histories kept of cgroups that are gone; of more the oldest are given up, and counted.
+pub const MAX_GONE: usize = 256;
+
 /// Who comes first where there is no room for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -94,7 +97,7 @@ pub(super) struct Roster {
     pub(super) watched: BTreeMap<Arc<str>, Watched>,
     /// When the first of `watched` is due.
     pub(super) watched_due_ns: Option<u64>,
-    /// Cgroups for which there was no room.
+    /// Cgroups for which there was no room, or not as long as there should be.
     pub(super) no_room: u64,
     count: u64,
 }
@@ -237,6 +240,10 @@ impl Roster {
             recorded.gone_ns = Some(at_ns);
             recorded.usage = None;
             if !recorded.history.is_empty() || recorded.unkept.is_some() {
+                if self.gone.len() >= MAX_GONE {
+                    self.gone.remove(0);
+                    self.no_room += 1;
+                }
                 self.gone.push(recorded);
             }
         }
