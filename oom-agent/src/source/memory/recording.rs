@@ -97,7 +97,8 @@ impl Recording {
                 .pace
                 .looked(now_ns, recorded.made_ns, recorded.stagger);
             if recorded.limit.is_none() && recorded.class == Class::Other {
-                self.roster.unrecord(&path, false);
+                let due_ns = recorded.pace.limit_due_ns;
+                self.roster.unrecord(&path, due_ns, false);
             }
         }
     }
@@ -136,9 +137,23 @@ impl Recording {
             }
         }
         for path in gone {
-            self.roster.retire(&path, now_ns);
+            self.lost(&path, now_ns);
         }
         hot
+    }
+
+    /// A cgroup is gone. One that has never been read may not have the memory controller yet: it is looked
+    /// at again.
+    fn lost(&mut self, path: &Arc<str>, now_ns: u64) {
+        let live = self.roster.live.get(path);
+        let unread = live.filter(|live| live.history.is_empty() && live.unkept.is_none());
+        match unread {
+            Some(live) => {
+                let due_ns = schedule::next_look(now_ns, live.made_ns, live.stagger);
+                self.roster.unrecord(path, due_ns, false);
+            }
+            None => self.roster.retire(path, now_ns),
+        }
     }
 
     /// Reads the rest of the hottest; of the others the usage is kept.

@@ -193,12 +193,12 @@ impl Roster {
         };
         let path = last.path.clone();
         self.no_room += 1;
-        self.unrecord(&path, true);
+        self.unrecord(&path, 0, true);
         true
     }
 
-    /// Forgets the history of a cgroup, but not the cgroup.
-    pub(super) fn unrecord(&mut self, path: &Arc<str>, refused: bool) {
+    /// Forgets the history of a cgroup, but not the cgroup: it is looked at next at `due_ns`.
+    pub(super) fn unrecord(&mut self, path: &Arc<str>, due_ns: u64, refused: bool) {
         let Some(recorded) = self.live.remove(path) else {
             return;
         };
@@ -206,7 +206,7 @@ impl Roster {
             id: recorded.id,
             class: recorded.class,
             made_ns: recorded.made_ns,
-            due_ns: 0,
+            due_ns,
             stagger: recorded.stagger,
             refused,
         };

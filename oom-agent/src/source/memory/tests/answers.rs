@@ -17,7 +17,7 @@ use crate::{
         MemoryThread,
         answer::Extent,
         recording::Recording,
-        thread::{FULL_ANSWERS, MAX_WISHES},
+        thread::{FULL_ANSWERS, MAX_BATCHES, MAX_WISHES},
     },
 };
 
@@ -186,7 +186,6 @@ fn who_held_the_most_when_the_machine_ran_out() {
     assert!(answer.state.is_some());
 }
 
-/// Half of the wishes of a storm wait while the recorder is held up.
 #[test]
 fn in_a_storm_the_first_are_answered_in_full() {
     let tree = Tree::new(V2);
@@ -214,6 +213,12 @@ fn in_a_storm_the_first_are_answered_in_full() {
         assert!(recorder.ask(wish(Some("/a"), "/a", later)));
     }
     assert!(!recorder.ask(wish(Some("/a"), "/a", later)));
+    // Nor may the watch of cgroups be held up for long.
+    let news = Evidence::Cgroup(Box::new(known("/a", None, later)));
+    for _ in 0..=MAX_BATCHES {
+        recorder.follow(std::slice::from_ref(&news));
+    }
+    assert_eq!(recorder.counters().news_lost, 1);
     drop(go);
     let mut full = 0;
     for _ in 0..MAX_WISHES {

@@ -1,5 +1,7 @@
 //! The recorder's turns: what is read when, and what is kept.
 
+use std::fs;
+
 use super::{MIB, S, Tree, docker, known, removed, turn};
 use crate::{
     hierarchy::CgroupVersion::{V1, V2},
@@ -146,6 +148,22 @@ fn the_hottest_are_read_in_full_the_others_next() {
         (recording.counts.details, recording.counts.unread),
         (100, 0)
     );
+}
+
+#[test]
+fn the_controller_may_come_later() {
+    let tree = Tree::new(V2);
+    let path = docker(1);
+    let dir = tree.path().join(&path[1..]);
+    fs::create_dir_all(&dir).unwrap();
+    let mut recording = tree.recording();
+    recording.roster.take(&known(&path, None, 900 * S));
+    turn(&mut recording, 900 * S);
+    assert!(recording.roster.live.is_empty());
+    assert_eq!(recording.next_due(), Some(901 * S));
+    tree.cgroup(&path, 60, Some(100));
+    turn(&mut recording, 901 * S);
+    assert_eq!(kept(&recording, &path), [(60, true)]);
 }
 
 #[test]
