@@ -27,7 +27,8 @@ pub const MAX_WATCHED: usize = 8192;
 /// How long a history outlives its cgroup.
 pub const KEEP_NS: u64 = 10_000_000_000;
 
-/// Histories kept of cgroups that are gone; of more the oldest are given up, and counted.
+/// Histories kept of cgroups that are gone, 1 MiB of samples at most; of more the oldest are given up, and
+/// counted.
 pub const MAX_GONE: usize = 256;
 
 /// Who comes first where there is no room for all.
