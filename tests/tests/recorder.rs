@@ -94,7 +94,7 @@ fn wait_for(recorder: &Recorder, count: u64) -> Result<()> {
 fn check(memory: MemoryEvidence, cgroup: &ScratchCgroup) -> Result<usize> {
     let (samples, trend) = memory.history.context("no history")?;
     let last = samples.last().context("no samples")?;
-    assert!((-1_200_000_000..=0).contains(&last.t_ns), "{samples:?}");
+    assert!((-3_000_000_000..=0).contains(&last.t_ns), "{samples:?}");
     assert!(samples.windows(2).all(|pair| pair[0].t_ns < pair[1].t_ns));
     let rising: Vec<_> = samples
         .iter()
@@ -123,16 +123,18 @@ fn check(memory: MemoryEvidence, cgroup: &ScratchCgroup) -> Result<usize> {
     // 20 % of the limit at that rate.
     let since = trend.since_80_percent_ns.context("not past 80 %")?;
     assert!(
-        (300_000_000..1_500_000_000).contains(&since),
+        (200_000_000..4_000_000_000).contains(&since),
         "{trend:?} {samples:?}"
     );
     assert_eq!(trend.cgroup.id, Some(cgroup.id()));
 
     let state = memory.state.context("no state")?;
-    assert!(
-        state.peak_bytes.is_some_and(|peak| peak > LIMIT / 8 * 7),
-        "{state:?}"
-    );
+    // Version 2 tells it since 5.19.
+    let tells = ["memory.peak", "memory.max_usage_in_bytes"].map(|file| cgroup.dir().join(file));
+    if tells.iter().any(|file| file.exists()) {
+        let peak = state.peak_bytes.context("no peak")?;
+        assert!(peak > LIMIT / 8 * 7, "{state:?}");
+    }
     assert_eq!(
         state.events.and_then(|events| events.oom_kill),
         Some(1),

@@ -8,7 +8,7 @@ use std::{
     ffi::{CStr, OsString},
     fs::{self, File},
     hint,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -29,7 +29,10 @@ use oom_agent::{
     trigger::hog::{self, HogArgs},
 };
 use oom_tests::machine;
-use rustix::thread::{CapabilitySet, SecureComputingMode};
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    thread::{CapabilitySet, SecureComputingMode},
+};
 
 /// A part to play.
 #[derive(Parser)]
@@ -53,8 +56,7 @@ enum Actor {
     Anywhere(HogArgs),
     /// Takes memory at a steady rate until killed.
     Grower(Grower),
-    /// Says `swinging`, then takes so much memory and gives most of it back, ten times in three seconds,
-    /// until stdin closes.
+    /// Says `swinging`, then takes so much memory and three quarters of it by turns, until stdin closes.
     Swinger(Holder),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
@@ -139,19 +141,28 @@ fn grow(grower: &Grower) -> Result<Infallible> {
     }
 }
 
+fn fill(file: &mut File, bytes: usize) -> Result<()> {
+    let bytes = u64::try_from(bytes)?;
+    io::copy(&mut io::repeat(1).take(bytes), file)?;
+    Ok(())
+}
+
+/// In a file, for an allocator may keep what is given back.
 fn swing(swinger: &Holder) -> Result<()> {
-    const STEP: Duration = Duration::from_millis(300);
+    // Out of step with whoever reads each second.
+    const STEP: Duration = Duration::from_millis(350);
     hog::enter(&swinger.place)?;
     say("swinging")?;
     let closed = thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()));
-    let mut kept = hog::hold(swinger.bytes / 4 * 3)?;
+    let mut file = File::from(memfd_create("swinger", MemfdFlags::CLOEXEC)?);
+    let low = swinger.bytes / 4 * 3;
+    fill(&mut file, low)?;
     while !closed.is_finished() {
-        hint::black_box(hog::hold(swinger.bytes / 4)?);
+        fill(&mut file, swinger.bytes - low)?;
         thread::sleep(STEP);
-        kept.truncate(swinger.bytes / 2);
-        kept.shrink_to_fit();
+        file.set_len(u64::try_from(low)?)?;
+        file.seek(SeekFrom::End(0))?;
         thread::sleep(STEP);
-        kept = hog::hold(swinger.bytes / 4 * 3)?;
     }
     Ok(())
 }

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     attribute::attribute,
-    clock::Now,
     correlate::Wish,
     event::{Cgroup, CgroupState, LimitLevel, MemorySample, MemoryTrend, SystemMemory, TopCgroup},
     evidence::MemoryEvidence,
@@ -46,12 +45,12 @@ impl Recording {
         let dir = target.and_then(|path| self.dir(path, wish.monotonic_ns));
         let buffer = &mut self.buffer;
         let state = target.zip(dir.as_ref()).and_then(|(path, dir)| {
-            let state = state(path, dir, self.hierarchy.version.number(), wish, buffer);
-            state.map(Box::new)
+            let after_ns = (self.clock)().saturating_sub(wish.monotonic_ns);
+            state(path, dir, self.hierarchy.version.number(), after_ns, buffer)
         });
         let mut answer = MemoryEvidence {
             instance: wish.instance.clone(),
-            state: state.map(|state| *state),
+            state,
             ..MemoryEvidence::default()
         };
         if extent == Extent::Full {
@@ -193,7 +192,7 @@ fn state(
     path: &str,
     dir: &Dir,
     version: u8,
-    wish: &Wish,
+    after_ns: u64,
     buffer: &mut Buffer,
 ) -> Option<CgroupState> {
     let mut state = CgroupState {
@@ -202,7 +201,7 @@ fn state(
             id: dir.id(),
             version: Some(version),
         },
-        after_ns: Now::read().monotonic_ns.saturating_sub(wish.monotonic_ns),
+        after_ns,
         peak_bytes: None,
         events: None,
         pressure: None,

@@ -20,6 +20,8 @@ pub mod processes;
 mod recording;
 pub mod roster;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 pub mod trend;
 

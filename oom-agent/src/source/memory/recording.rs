@@ -24,8 +24,10 @@ pub(super) struct Recording {
     pub(super) hierarchy: Hierarchy,
     pub(super) roster: Roster,
     pub(super) buffer: Buffer,
-    max_files: usize,
+    pub(super) max_files: usize,
     pub(super) counts: Counts,
+    /// `CLOCK_MONOTONIC`.
+    pub(super) clock: fn() -> u64,
 }
 
 /// What it has counted.
@@ -47,6 +49,7 @@ impl Recording {
             buffer: Buffer::default(),
             max_files: share_of_files(MAX_FILES),
             counts: Counts::default(),
+            clock: || Now::read().monotonic_ns,
         }
     }
 
@@ -94,7 +97,8 @@ impl Recording {
                 .pace
                 .looked(now_ns, recorded.made_ns, recorded.stagger);
             if recorded.limit.is_none() && recorded.class == Class::Other {
-                self.roster.unrecord(&path, false);
+                let due_ns = recorded.pace.limit_due_ns;
+                self.roster.unrecord(&path, due_ns, false);
             }
         }
     }
@@ -111,13 +115,17 @@ impl Recording {
                 Ok(Some(usage_bytes)) => {
                     let reading = Reading {
                         // After the reading: what is said to be before a kill must have been.
-                        monotonic_ns: Now::read().monotonic_ns,
+                        monotonic_ns: (self.clock)(),
                         usage_bytes,
                         detail: None,
                     };
                     match recorded.pace.judge(reading.monotonic_ns, usage_bytes) {
                         Want::Nothing => recorded.unkept = Some(reading),
-                        Want::Sample => self.counts.samples += keep(recorded, reading),
+                        Want::Sample => {
+                            recorded.unkept = None;
+                            self.counts.samples += keep(recorded, reading);
+                        }
+                        Want::Moved => self.counts.samples += keep(recorded, reading),
                         Want::Detail => {
                             let heat = heat(usage_bytes, recorded.pace.measure);
                             hot.push((heat, (recorded.path.clone(), reading)));
@@ -129,9 +137,23 @@ impl Recording {
             }
         }
         for path in gone {
-            self.roster.retire(&path, now_ns);
+            self.lost(&path, now_ns);
         }
         hot
+    }
+
+    /// A cgroup is gone. One that has never been read may not have the memory controller yet: it is looked
+    /// at again.
+    fn lost(&mut self, path: &Arc<str>, now_ns: u64) {
+        let live = self.roster.live.get(path);
+        let unread = live.filter(|live| live.history.is_empty() && live.unkept.is_none());
+        match unread {
+            Some(live) => {
+                let due_ns = schedule::next_look(now_ns, live.made_ns, live.stagger);
+                self.roster.unrecord(path, due_ns, false);
+            }
+            None => self.roster.retire(path, now_ns),
+        }
     }
 
     /// Reads the rest of the hottest; of the others the usage is kept.
@@ -185,6 +207,7 @@ impl Recording {
     }
 }
 
+/// Keeps a reading, and the one before it if that was not; says how many.
 fn keep(recorded: &mut Recorded, reading: Reading) -> u64 {
     let before = recorded.unkept.take();
     let mut kept = 0;

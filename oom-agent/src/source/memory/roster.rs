@@ -27,6 +27,10 @@ pub const MAX_WATCHED: usize = 8192;
 /// How long a history outlives its cgroup.
 pub const KEEP_NS: u64 = 10_000_000_000;
 
+/// Histories kept of cgroups that are gone, 1 MiB of samples at most; of more the oldest are given up, and
+/// counted.
+pub const MAX_GONE: usize = 256;
+
 /// Who comes first where there is no room for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -94,7 +98,7 @@ pub(super) struct Roster {
     pub(super) watched: BTreeMap<Arc<str>, Watched>,
     /// When the first of `watched` is due.
     pub(super) watched_due_ns: Option<u64>,
-    /// Cgroups for which there was no room.
+    /// Cgroups for which there was no room, or not as long as there should be.
     pub(super) no_room: u64,
     count: u64,
 }
@@ -190,12 +194,12 @@ impl Roster {
         };
         let path = last.path.clone();
         self.no_room += 1;
-        self.unrecord(&path, true);
+        self.unrecord(&path, 0, true);
         true
     }
 
-    /// Forgets the history of a cgroup, but not the cgroup.
-    pub(super) fn unrecord(&mut self, path: &Arc<str>, refused: bool) {
+    /// Forgets the history of a cgroup, but not the cgroup: it is looked at next at `due_ns`.
+    pub(super) fn unrecord(&mut self, path: &Arc<str>, due_ns: u64, refused: bool) {
         let Some(recorded) = self.live.remove(path) else {
             return;
         };
@@ -203,7 +207,7 @@ impl Roster {
             id: recorded.id,
             class: recorded.class,
             made_ns: recorded.made_ns,
-            due_ns: 0,
+            due_ns,
             stagger: recorded.stagger,
             refused,
         };
@@ -237,6 +241,10 @@ impl Roster {
             recorded.gone_ns = Some(at_ns);
             recorded.usage = None;
             if !recorded.history.is_empty() || recorded.unkept.is_some() {
+                if self.gone.len() >= MAX_GONE {
+                    self.gone.remove(0);
+                    self.no_room += 1;
+                }
                 self.gone.push(recorded);
             }
         }

@@ -9,7 +9,7 @@
 //! | below half of it | each second | each 10 s, or when it moved by 1/64 of the limit |
 //! | above | each second | the same, and with all detail when it moved by 1/256 since the last detail |
 //!
-//! The reading before one that is kept is kept too if it was not, so that a rise begins where it began.
+//! When it moved, the reading before is kept too if it was not, so that a rise begins where it began.
 
 /// Times are multiples of this, so that one wake-up serves all.
 pub const TICK_NS: u64 = 1_000_000_000;
@@ -29,9 +29,11 @@ pub const DETAILS_PER_TURN: usize = 64;
 pub enum Want {
     /// Nothing: it did not move.
     Nothing,
-    /// Keep it.
+    /// Keep it: it is time.
     Sample,
-    /// Read the rest too.
+    /// Keep it, and the one before: it moved.
+    Moved,
+    /// The same, and read the rest too.
     Detail,
 }
 
@@ -61,10 +63,17 @@ impl Pace {
         if usage > limit / 2 && self.detailed.is_none_or(|since| moved(since, 256)) {
             return Want::Detail;
         }
-        let keep = self.kept.is_none_or(|(at, since)| {
-            now_ns.saturating_sub(at) >= SLOW_TICKS * TICK_NS - TICK_NS / 2 || moved(since, 64)
-        });
-        if keep { Want::Sample } else { Want::Nothing }
+        let Some((at, since)) = self.kept else {
+            return Want::Sample;
+        };
+        if moved(since, 64) {
+            Want::Moved
+        } else if now_ns.saturating_sub(at) >= SLOW_TICKS * TICK_NS - TICK_NS / 2 {
+            // Half a tick less: a wake-up may be late.
+            Want::Sample
+        } else {
+            Want::Nothing
+        }
     }
 
     /// Notes that a usage was kept.
@@ -184,14 +193,14 @@ mod tests {
                 pace((at, low), None),
                 at + TICK_NS,
                 low + LIMIT / 64 + 1,
-                Want::Sample,
+                Want::Moved,
             ),
             (
                 "low, fell",
                 pace((at, low), None),
                 at + TICK_NS,
                 low - LIMIT / 64 - 1,
-                Want::Sample,
+                Want::Moved,
             ),
             (
                 "low, time",

@@ -43,9 +43,11 @@ pub const FULL_ANSWERS: usize = 16;
 /// A wish that has waited longer is not answered in full.
 pub const FULL_WITHIN_NS: u64 = 150_000_000;
 
-/// News of cgroups that may wait: so many batches of so many.
-const MAX_BATCHES: usize = 64;
-const BATCH: usize = 256;
+/// News of cgroups that may wait: so many batches of [`BATCH`].
+pub const MAX_BATCHES: usize = 64;
+
+/// News in one batch.
+pub const BATCH: usize = 256;
 
 /// How long the watch of cgroups may be held up.
 const PATIENCE: Duration = Duration::from_millis(100);

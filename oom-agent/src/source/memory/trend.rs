@@ -6,7 +6,8 @@
 //! **The last way up** is what follows the last fall that counts. Going back from the newest sample, a
 //! fall counts if it is more than half of what the usage has risen since (a garbage collector takes back
 //! less) and more than 1/32 of the most in the history (noise). Of what follows, the way up begins at
-//! the last sample that is within 1/16 of the rise from its lowest: what was flat before is left out.
+//! the last sample that is within 1/16 of the rise from its lowest: what was flat before is left out. If
+//! all of it is noise, it is flat, and all of it is taken.
 //! Fewer than three samples: the last three are taken, and the growth may be negative. The growth is the
 //! slope of the line of least squares through these samples.
 //!
@@ -66,6 +67,9 @@ fn last_way_up(samples: &[MemorySample], peak: u64) -> &[MemorySample] {
         highest = highest.max(usage);
     }
     let tail = &samples[start..];
+    if highest - lowest <= noise && tail.len() >= MIN_SAMPLES {
+        return tail;
+    }
     let flat = lowest + (highest - lowest) / 16;
     let from = tail.iter().rposition(|sample| sample.usage_bytes <= flat);
     let tail = &tail[from.unwrap_or(0)..];
@@ -175,7 +179,8 @@ mod tests {
     fn shapes() {
         let cases: &[Shape] = &[
             ("a leak", &[10, 20, 30, 40, 50, 60], Some((10, 5))),
-            ("flat", &[50, 50, 50, 50], Some((0, 2))),
+            ("flat", &[50, 50, 50, 50], Some((0, 3))),
+            ("noise", &[90, 50, 51, 50, 51, 50, 51], Some((0, 5))),
             (
                 "flat, then a leak",
                 &[9, 10, 10, 10, 10, 20, 30, 40],
