@@ -117,7 +117,7 @@ impl Watches {
         if self.dirs.contains_key(&wd) {
             return Added::Known;
         }
-        let (parent, id) = match (self.parent(below), dir.symlink_metadata()) {
+        let (parent, id) = match (self.parent(tree, below), dir.symlink_metadata()) {
             (Some(parent), Ok(metadata)) => (parent, metadata.ino()),
             (_, Err(error)) if !is_gone(&error) => {
                 self.unwatch(wd);
@@ -247,6 +247,11 @@ impl Watches {
         let (Some(from), Some(to)) = (from, self.below(wd)) else {
             return;
         };
+        if tree.dir(&to).symlink_metadata().map_or(0, |now| now.ino()) != id {
+            // Names change faster than they are read: which directory had which, nobody can say.
+            out.push(Notice::Change(Change::Lost { events: None }));
+            return;
+        }
         out.push(Notice::Change(Change::Renamed {
             from: Some(tree.path(&from)),
             path: tree.path(&to),
@@ -304,14 +309,17 @@ impl Watches {
         }
     }
 
-    /// The watch of the directory that this one is in.
-    fn parent(&self, below: &Path) -> Option<i32> {
+    /// The watch of the directory that this one is in; `None` if another one has its name by now: the
+    /// queue knows more then.
+    fn parent(&self, tree: &Tree, below: &Path) -> Option<i32> {
         let Some(parent) = below.parent() else {
             return Some(NO_PARENT);
         };
-        parent.iter().try_fold(self.root?, |wd, name| {
+        let wd = parent.iter().try_fold(self.root?, |wd, name| {
             self.children.get(&(wd, name.to_owned())).copied()
-        })
+        })?;
+        let id = tree.dir(parent).symlink_metadata().ok()?.ino();
+        (self.dirs.get(&wd)?.id == id).then_some(wd)
     }
 
     fn below(&self, wd: i32) -> Option<PathBuf> {
@@ -325,3 +333,7 @@ impl Watches {
         Some(names.into_iter().rev().collect())
     }
 }
+
+#[cfg(test)]
+#[path = "inotify_tests.rs"]
+mod tests;

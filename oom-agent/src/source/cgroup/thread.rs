@@ -336,7 +336,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         }
         let lost = |change: &Change| matches!(change, Change::Lost { .. });
         if changes.iter().any(lost) {
-            // What it knows is not what is there: a new one, filled by the scan.
+            // What it knows is not what is there. The scan comes.
             self.watch = by_inotify();
             self.walk.clear();
         }
@@ -366,6 +366,12 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         }
         self.scan_at = None;
         self.scan_ns = now;
+        self.rest_until_ns = now + REST_NS;
+        if matches!(self.watch, Watch::Inotify(_)) {
+            // What has its watch already is no news: the scan fills a new one.
+            self.watch = by_inotify();
+            self.walk.clear();
+        }
         let found = if self.first {
             Found::AtStart
         } else {

@@ -41,7 +41,7 @@ pub(super) struct Walk {
 struct Item {
     below: PathBuf,
     found: Found,
-    /// List it even if it has its watch already.
+    /// List it, and all below it, even if it has its watch already.
     list: bool,
 }
 
@@ -83,7 +83,7 @@ impl Walk {
         self.push_fresh(below, false);
     }
 
-    /// A directory has another name: what was on the way to it was looked for under the old one.
+    /// A directory has another name: what is below it was looked for under the old one.
     pub(super) fn renamed(&mut self, below: Option<PathBuf>) {
         self.renamed = true;
         if let Some(below) = below {
@@ -177,7 +177,7 @@ impl Walk {
             queue.push_back(Item {
                 below: item.below.join(entry.file_name()),
                 found: item.found,
-                list: false,
+                list: item.list,
             });
         }
         Ok(())
