@@ -173,6 +173,7 @@ impl Scene {
                 ring_bytes,
             },
             programs,
+            || {},
             move |batch| to.take(batch),
         )?;
         heard.until("the first scan", |said| (scans(said) > 0).then_some(()))?;
