@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use super::{
     decode::DecodeError,
-    load::{LoadError, OBJECT, btf_tracepoint, first_line, load_tracepoint},
+    load::{LoadError, OBJECT, btf_tracepoint, first_line, kept, load_tracepoint, ring_bytes},
 };
 use crate::{source::cgroup::Change, text::printable};
 
@@ -36,8 +36,9 @@ const PROGRAMS: [&str; 3] = ["cgroup_mkdir", "cgroup_rmdir", "cgroup_rename"];
 const RENAME: &str = PROGRAMS[2];
 
 /// What it takes to attach the programs, on any thread.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "aya's loader has none")]
 pub struct CgroupPrograms {
+    loader: EbpfLoader<'static>,
     layout: Layout,
     stand_in: aya::Btf,
     rename: bool,
@@ -59,33 +60,33 @@ pub enum CgroupsError {
 
 impl CgroupPrograms {
     /// `tracepoints`: which of the three this kernel has. `None` where it lacks what is needed.
-    pub(super) fn new(layout: Layout, stand_in: aya::Btf, tracepoints: [bool; 3]) -> Option<Self> {
+    pub(super) fn new(
+        loader: EbpfLoader<'static>,
+        layout: Layout,
+        stand_in: aya::Btf,
+        tracepoints: [bool; 3],
+    ) -> Option<Self> {
         let [made, removed, rename] = tracepoints;
         let offsets = [layout.cgroup_root, layout.cgroup_root_hierarchy];
         let usable = made && removed && layout.probe_read == 1 && !offsets.contains(&ABSENT);
         usable.then_some(Self {
+            loader,
             layout,
             stand_in,
             rename,
         })
     }
 
-    /// Attaches them for one hierarchy (`cgroup_root.hierarchy_id`, 0 is version 2). `ring_bytes` is
+    /// Attaches them for one hierarchy (`cgroup_root.hierarchy_id`, 0 is version 2). `ring_size`, bytes, is
     /// rounded up to a power of two of at least a page.
-    pub fn attach(
-        mut self,
-        hierarchy_id: u32,
-        ring_bytes: u32,
-    ) -> Result<CgroupRing, CgroupsError> {
+    pub fn attach(mut self, hierarchy_id: u32, ring_size: u32) -> Result<CgroupRing, CgroupsError> {
         self.layout.watched_hierarchy = hierarchy_id;
-        let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-        let words = self.layout.words();
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
-            .map_max_entries("CGROUPS", ring_bytes.max(page).next_power_of_two())
-            .map_max_entries("RING", page)
-            .map_max_entries("AYA_LOGS", page)
-            .override_global("LAYOUT", &words[..], true)
+        let mut ebpf = self
+            .loader
+            .map_max_entries("CGROUPS", ring_bytes(ring_size))
+            .map_max_entries("RING", ring_bytes(0))
+            .map_max_entries("AYA_LOGS", ring_bytes(0))
+            .override_global("LAYOUT", kept(&self.layout), true)
             .load(OBJECT)
             .map_err(Box::new)?;
         let mut note = None;

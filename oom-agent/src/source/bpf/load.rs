@@ -260,15 +260,16 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     layout.self_tgid = std::process::id();
     layout.debug_log = u32::from(options.debug_log);
     layout.probe_read = 1;
-    let (mut ebpf, mut notes) = match object_with_mark(&layout, options, &kernel.stand_in) {
-        Ok(ebpf) => (ebpf, Vec::new()),
+    let (mut ebpf, again, mut notes) = match object_with_mark(&layout, options, &kernel.stand_in) {
+        Ok((ebpf, again)) => (ebpf, again, Vec::new()),
         Err(error @ LoadError::NotPermitted(_)) => return Err(error),
         Err(first) => {
             layout.probe_read = 0;
-            let ebpf = object_with_mark(&layout, options, &kernel.stand_in).map_err(|_| first)?;
+            let (ebpf, again) =
+                object_with_mark(&layout, options, &kernel.stand_in).map_err(|_| first)?;
             let note = "the kernel is locked down (confidentiality): no counters of cgroup levels; \
                         names are looked up by id";
-            (ebpf, vec![note.to_owned()])
+            (ebpf, again, vec![note.to_owned()])
         }
     };
     notes.append(&mut kernel.notes);
@@ -317,7 +318,8 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         None => Tier::Stack,
     };
     let mut loaded = finish(ebpf, ring, last_seq, tier, notes)?;
-    loaded.cgroups = CgroupPrograms::new(layout, kernel.stand_in, kernel.cgroup_tracepoints);
+    let tracepoints = kernel.cgroup_tracepoints;
+    loaded.cgroups = CgroupPrograms::new(again, layout, kernel.stand_in, tracepoints);
     Ok(loaded)
 }
 
@@ -326,11 +328,11 @@ fn object_with_mark(
     layout: &Layout,
     options: Options,
     stand_in: &aya::Btf,
-) -> Result<Ebpf, LoadError> {
-    let mut ebpf = object(layout, options)?;
+) -> Result<(Ebpf, EbpfLoader<'static>), LoadError> {
+    let (mut ebpf, loader) = object(layout, options)?;
     let program = btf_tracepoint(&mut ebpf, "mark_victim")?;
     load_tracepoint(program, "mark_victim", "mark_victim", stand_in)?;
-    Ok(ebpf)
+    Ok((ebpf, loader))
 }
 
 fn by_format(options: Options) -> Result<Loaded, LoadError> {
@@ -340,7 +342,7 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     layout.debug_log = 0;
     layout.probe_read = 1;
     format::read(&mut layout)?;
-    let mut ebpf = object(&layout, options)?;
+    let (mut ebpf, _) = object(&layout, options)?;
     let name = "mark_victim_classic";
     let refused = |error| LoadError::Program {
         program: name,
@@ -357,28 +359,36 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     finish(ebpf, ring, 0, Tier::Format, Vec::new())
 }
 
-fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
+/// The object, and its loader to load it once more: making one parses the kernel's whole BTF.
+fn object(layout: &Layout, options: Options) -> Result<(Ebpf, EbpfLoader<'static>), LoadError> {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-    let ring_bytes = options.ring_bytes.max(page).next_power_of_two();
-    let words = layout.words();
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
-        .map_max_entries("RING", ring_bytes)
+        .map_max_entries("RING", ring_bytes(options.ring_bytes))
         // The watch of cgroups loads the object for itself.
         .map_max_entries("CGROUPS", page)
-        .override_global("LAYOUT", &words[..], true);
+        .override_global("LAYOUT", kept(layout), true);
     if !options.debug_log {
         loader.map_max_entries("AYA_LOGS", page);
     }
-    loader.load(OBJECT).map_err(|error| {
-        let error = Box::new(error);
-        if is_eperm(&error) {
-            LoadError::NotPermitted(error)
-        } else {
-            LoadError::Object(error)
-        }
-    })
+    match loader.load(OBJECT) {
+        Ok(ebpf) => Ok((ebpf, loader)),
+        Err(error) if is_eperm(&error) => Err(LoadError::NotPermitted(Box::new(error))),
+        Err(error) => Err(LoadError::Object(Box::new(error))),
+    }
+}
+
+/// The kernel wants a power of two of at least a page.
+pub(super) fn ring_bytes(wanted: u32) -> u32 {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    wanted.max(page).next_power_of_two()
+}
+
+/// A loader borrows what it writes into the object. It outlives this function, so a few hundred bytes
+/// stay, two or three times in a life.
+pub(super) fn kept(layout: &Layout) -> &'static [u32] {
+    Box::leak(Box::new(layout.words()))
 }
 
 fn is_eperm(error: &EbpfError) -> bool {
