@@ -201,7 +201,7 @@ struct KernelTypes {
     stand_in: aya::Btf,
     can_self_check: bool,
     has_decision: bool,
-    cgroup_tracepoints: [bool; 3],
+    cgroup_tracepoints: [Option<u32>; 3],
     notes: Vec<String>,
 }
 
@@ -213,10 +213,6 @@ impl KernelTypes {
         let check_id = btf
             .ids(Kind::Typedef, "btf_trace_oom_score_adj_update")
             .next();
-        let cgroups = layout::CGROUP_TYPEDEFS
-            .into_iter()
-            .zip(found.cgroup_tracepoints)
-            .map(|(name, id)| id.map(|id| (name, TargetKind::Typedef, id)));
         let targets: Vec<Target<'_>> = [
             found
                 .mark_id
@@ -227,19 +223,17 @@ impl KernelTypes {
                 .map(|id| ("oom_kill_process", TargetKind::Func, id)),
         ]
         .into_iter()
-        .chain(cgroups)
         .flatten()
         .map(|(name, kind, id)| Target { name, kind, id })
         .collect();
-        let stand_in = aya::Btf::parse(&stand_in(&targets), Endianness::default())
-            .map_err(|error| LoadError::StandIn(Box::new(error)))?;
+        let stand_in = parsed_stand_in(&targets)?;
         Ok(Self {
             has_task: found.mark == layout::MarkPrototype::Task,
             layout: found.layout,
             stand_in,
             can_self_check: check_id.is_some(),
             has_decision: found.oom_kill_process.is_some(),
-            cgroup_tracepoints: found.cgroup_tracepoints.map(|id| id.is_some()),
+            cgroup_tracepoints: found.cgroup_tracepoints,
             notes: found
                 .missing
                 .iter()
@@ -252,6 +246,12 @@ impl KernelTypes {
                 .collect(),
         })
     }
+}
+
+/// What aya takes for the kernel's BTF.
+pub(super) fn parsed_stand_in(targets: &[Target<'_>]) -> Result<aya::Btf, LoadError> {
+    aya::Btf::parse(&stand_in(targets), Endianness::default())
+        .map_err(|error| LoadError::StandIn(Box::new(error)))
 }
 
 fn with_btf(options: Options) -> Result<Loaded, LoadError> {
@@ -318,8 +318,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         None => Tier::Stack,
     };
     let mut loaded = finish(ebpf, ring, last_seq, tier, notes)?;
-    let tracepoints = kernel.cgroup_tracepoints;
-    loaded.cgroups = CgroupPrograms::new(again, layout, kernel.stand_in, tracepoints);
+    loaded.cgroups = CgroupPrograms::new(again, layout, kernel.cgroup_tracepoints);
     Ok(loaded)
 }
 
@@ -473,5 +472,22 @@ pub fn release_memory() {
     // SAFETY: `malloc_trim` takes the allocator's own locks and touches only free memory.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// From here on what is big is mapped by itself, and goes back the moment it is freed: once memory is
+/// locked, [`release_memory`] can give back nothing.
+#[cfg_attr(
+    target_env = "gnu",
+    expect(
+        unsafe_code,
+        reason = "the C library's allocator has no safe interface"
+    )
+)]
+pub(super) fn map_what_is_big() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: `mallopt` changes a number that the allocator compares sizes with.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
     }
 }
