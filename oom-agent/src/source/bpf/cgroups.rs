@@ -14,7 +14,6 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, MapData, MapError, RingBuf},
-    programs::ProgramError,
 };
 use bytes::Buf as _;
 use oom_common::{
@@ -24,7 +23,9 @@ use thiserror::Error;
 
 use super::{
     decode::DecodeError,
-    load::{LoadError, OBJECT, btf_tracepoint, first_line, load_tracepoint},
+    layout::CGROUP_TYPEDEFS,
+    load::{self, LoadError, OBJECT, btf_tracepoint, kept, load_tracepoint, ring_bytes},
+    stand_in::{Target, TargetKind},
 };
 use crate::{source::cgroup::Change, text::printable};
 
@@ -36,11 +37,12 @@ const PROGRAMS: [&str; 3] = ["cgroup_mkdir", "cgroup_rmdir", "cgroup_rename"];
 const RENAME: &str = PROGRAMS[2];
 
 /// What it takes to attach the programs, on any thread.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "aya's loader has none")]
 pub struct CgroupPrograms {
+    loader: EbpfLoader<'static>,
     layout: Layout,
-    stand_in: aya::Btf,
-    rename: bool,
+    /// BTF ids of [`CGROUP_TYPEDEFS`].
+    tracepoints: [Option<u32>; 3],
 }
 
 /// Why the kernel does not tell which cgroups come and go.
@@ -58,48 +60,49 @@ pub enum CgroupsError {
 }
 
 impl CgroupPrograms {
-    /// `tracepoints`: which of the three this kernel has. `None` where it lacks what is needed.
-    pub(super) fn new(layout: Layout, stand_in: aya::Btf, tracepoints: [bool; 3]) -> Option<Self> {
-        let [made, removed, rename] = tracepoints;
+    /// `tracepoints`: those that this kernel has. `None` where it lacks what is needed.
+    pub(super) fn new(
+        loader: EbpfLoader<'static>,
+        layout: Layout,
+        tracepoints: [Option<u32>; 3],
+    ) -> Option<Self> {
         let offsets = [layout.cgroup_root, layout.cgroup_root_hierarchy];
+        let [made, removed, _] = tracepoints.map(|id| id.is_some());
         let usable = made && removed && layout.probe_read == 1 && !offsets.contains(&ABSENT);
         usable.then_some(Self {
+            loader,
             layout,
-            stand_in,
-            rename,
+            tracepoints,
         })
     }
 
-    /// Attaches them for one hierarchy (`cgroup_root.hierarchy_id`, 0 is version 2). `ring_bytes` is
+    /// Attaches them for one hierarchy (`cgroup_root.hierarchy_id`, 0 is version 2). `ring_size`, bytes, is
     /// rounded up to a power of two of at least a page.
-    pub fn attach(
-        mut self,
-        hierarchy_id: u32,
-        ring_bytes: u32,
-    ) -> Result<CgroupRing, CgroupsError> {
+    pub fn attach(mut self, hierarchy_id: u32, ring_size: u32) -> Result<CgroupRing, CgroupsError> {
         self.layout.watched_hierarchy = hierarchy_id;
-        let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-        let words = self.layout.words();
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
-            .map_max_entries("CGROUPS", ring_bytes.max(page).next_power_of_two())
-            .map_max_entries("RING", page)
-            .map_max_entries("AYA_LOGS", page)
-            .override_global("LAYOUT", &words[..], true)
+        load::map_what_is_big();
+        let mut ebpf = self
+            .loader
+            .map_max_entries("CGROUPS", ring_bytes(ring_size))
+            .map_max_entries("RING", ring_bytes(0))
+            .map_max_entries("AYA_LOGS", ring_bytes(0))
+            .override_global("LAYOUT", kept(&self.layout), true)
             .load(OBJECT)
             .map_err(Box::new)?;
+        let targets = CGROUP_TYPEDEFS.into_iter().zip(self.tracepoints);
+        let targets: Vec<_> = targets
+            .filter_map(|(name, id)| {
+                let kind = TargetKind::Typedef;
+                id.map(|id| Target { name, kind, id })
+            })
+            .collect();
+        let stand_in = load::parsed_stand_in(&targets)?;
         let mut note = None;
         for name in PROGRAMS {
-            let attached = if name != RENAME {
-                self.one(&mut ebpf, name)
-            } else if hierarchy_id == 0 {
+            if name == RENAME && hierarchy_id == 0 {
                 continue;
-            } else if self.rename {
-                self.one(&mut ebpf, name)
-            } else {
-                Err(refused(name, ProgramError::NotLoaded))
-            };
-            match attached {
+            }
+            match one(&mut ebpf, name, &stand_in) {
                 Err(error) if name == RENAME => note = Some(error.to_string()),
                 attached => attached?,
             }
@@ -120,21 +123,16 @@ impl CgroupPrograms {
             held: None,
         })
     }
-
-    fn one(&self, ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
-        let program = btf_tracepoint(ebpf, name)?;
-        load_tracepoint(program, name, name, &self.stand_in)?;
-        program.attach().map_err(|error| refused(name, error))?;
-        Ok(())
-    }
 }
 
-fn refused(program: &'static str, error: ProgramError) -> LoadError {
-    let _ = first_line(&error);
-    LoadError::Program {
-        program,
+fn one(ebpf: &mut Ebpf, name: &'static str, stand_in: &aya::Btf) -> Result<(), LoadError> {
+    let program = btf_tracepoint(ebpf, name)?;
+    load_tracepoint(program, name, name, stand_in)?;
+    program.attach().map_err(|error| LoadError::Program {
+        program: name,
         error: Box::new(error),
-    }
+    })?;
+    Ok(())
 }
 
 /// The attached programs and their ring.

@@ -201,7 +201,7 @@ struct KernelTypes {
     stand_in: aya::Btf,
     can_self_check: bool,
     has_decision: bool,
-    cgroup_tracepoints: [bool; 3],
+    cgroup_tracepoints: [Option<u32>; 3],
     notes: Vec<String>,
 }
 
@@ -213,10 +213,6 @@ impl KernelTypes {
         let check_id = btf
             .ids(Kind::Typedef, "btf_trace_oom_score_adj_update")
             .next();
-        let cgroups = layout::CGROUP_TYPEDEFS
-            .into_iter()
-            .zip(found.cgroup_tracepoints)
-            .map(|(name, id)| id.map(|id| (name, TargetKind::Typedef, id)));
         let targets: Vec<Target<'_>> = [
             found
                 .mark_id
@@ -227,19 +223,17 @@ impl KernelTypes {
                 .map(|id| ("oom_kill_process", TargetKind::Func, id)),
         ]
         .into_iter()
-        .chain(cgroups)
         .flatten()
         .map(|(name, kind, id)| Target { name, kind, id })
         .collect();
-        let stand_in = aya::Btf::parse(&stand_in(&targets), Endianness::default())
-            .map_err(|error| LoadError::StandIn(Box::new(error)))?;
+        let stand_in = parsed_stand_in(&targets)?;
         Ok(Self {
             has_task: found.mark == layout::MarkPrototype::Task,
             layout: found.layout,
             stand_in,
             can_self_check: check_id.is_some(),
             has_decision: found.oom_kill_process.is_some(),
-            cgroup_tracepoints: found.cgroup_tracepoints.map(|id| id.is_some()),
+            cgroup_tracepoints: found.cgroup_tracepoints,
             notes: found
                 .missing
                 .iter()
@@ -254,21 +248,28 @@ impl KernelTypes {
     }
 }
 
+/// What aya takes for the kernel's BTF.
+pub(super) fn parsed_stand_in(targets: &[Target<'_>]) -> Result<aya::Btf, LoadError> {
+    aya::Btf::parse(&stand_in(targets), Endianness::default())
+        .map_err(|error| LoadError::StandIn(Box::new(error)))
+}
+
 fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     let mut kernel = KernelTypes::read()?;
     let mut layout = kernel.layout;
     layout.self_tgid = std::process::id();
     layout.debug_log = u32::from(options.debug_log);
     layout.probe_read = 1;
-    let (mut ebpf, mut notes) = match object_with_mark(&layout, options, &kernel.stand_in) {
-        Ok(ebpf) => (ebpf, Vec::new()),
+    let (mut ebpf, again, mut notes) = match object_with_mark(&layout, options, &kernel.stand_in) {
+        Ok((ebpf, again)) => (ebpf, again, Vec::new()),
         Err(error @ LoadError::NotPermitted(_)) => return Err(error),
         Err(first) => {
             layout.probe_read = 0;
-            let ebpf = object_with_mark(&layout, options, &kernel.stand_in).map_err(|_| first)?;
+            let (ebpf, again) =
+                object_with_mark(&layout, options, &kernel.stand_in).map_err(|_| first)?;
             let note = "the kernel is locked down (confidentiality): no counters of cgroup levels; \
                         names are looked up by id";
-            (ebpf, vec![note.to_owned()])
+            (ebpf, again, vec![note.to_owned()])
         }
     };
     notes.append(&mut kernel.notes);
@@ -317,7 +318,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         None => Tier::Stack,
     };
     let mut loaded = finish(ebpf, ring, last_seq, tier, notes)?;
-    loaded.cgroups = CgroupPrograms::new(layout, kernel.stand_in, kernel.cgroup_tracepoints);
+    loaded.cgroups = CgroupPrograms::new(again, layout, kernel.cgroup_tracepoints);
     Ok(loaded)
 }
 
@@ -326,11 +327,11 @@ fn object_with_mark(
     layout: &Layout,
     options: Options,
     stand_in: &aya::Btf,
-) -> Result<Ebpf, LoadError> {
-    let mut ebpf = object(layout, options)?;
+) -> Result<(Ebpf, EbpfLoader<'static>), LoadError> {
+    let (mut ebpf, loader) = object(layout, options)?;
     let program = btf_tracepoint(&mut ebpf, "mark_victim")?;
     load_tracepoint(program, "mark_victim", "mark_victim", stand_in)?;
-    Ok(ebpf)
+    Ok((ebpf, loader))
 }
 
 fn by_format(options: Options) -> Result<Loaded, LoadError> {
@@ -340,7 +341,7 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     layout.debug_log = 0;
     layout.probe_read = 1;
     format::read(&mut layout)?;
-    let mut ebpf = object(&layout, options)?;
+    let (mut ebpf, _) = object(&layout, options)?;
     let name = "mark_victim_classic";
     let refused = |error| LoadError::Program {
         program: name,
@@ -357,28 +358,36 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     finish(ebpf, ring, 0, Tier::Format, Vec::new())
 }
 
-fn object(layout: &Layout, options: Options) -> Result<Ebpf, LoadError> {
+/// The object, and its loader to load it once more: making one parses the kernel's whole BTF.
+fn object(layout: &Layout, options: Options) -> Result<(Ebpf, EbpfLoader<'static>), LoadError> {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-    let ring_bytes = options.ring_bytes.max(page).next_power_of_two();
-    let words = layout.words();
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
-        .map_max_entries("RING", ring_bytes)
+        .map_max_entries("RING", ring_bytes(options.ring_bytes))
         // The watch of cgroups loads the object for itself.
         .map_max_entries("CGROUPS", page)
-        .override_global("LAYOUT", &words[..], true);
+        .override_global("LAYOUT", kept(layout), true);
     if !options.debug_log {
         loader.map_max_entries("AYA_LOGS", page);
     }
-    loader.load(OBJECT).map_err(|error| {
-        let error = Box::new(error);
-        if is_eperm(&error) {
-            LoadError::NotPermitted(error)
-        } else {
-            LoadError::Object(error)
-        }
-    })
+    match loader.load(OBJECT) {
+        Ok(ebpf) => Ok((ebpf, loader)),
+        Err(error) if is_eperm(&error) => Err(LoadError::NotPermitted(Box::new(error))),
+        Err(error) => Err(LoadError::Object(Box::new(error))),
+    }
+}
+
+/// The kernel wants a power of two of at least a page.
+pub(super) fn ring_bytes(wanted: u32) -> u32 {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    wanted.max(page).next_power_of_two()
+}
+
+/// A loader borrows what it writes into the object. It outlives this function, so a few hundred bytes
+/// stay, two or three times in a life.
+pub(super) fn kept(layout: &Layout) -> &'static [u32] {
+    Box::leak(Box::new(layout.words()))
 }
 
 fn is_eperm(error: &EbpfError) -> bool {
@@ -463,5 +472,22 @@ pub fn release_memory() {
     // SAFETY: `malloc_trim` takes the allocator's own locks and touches only free memory.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// From here on what is big is mapped by itself, and goes back the moment it is freed: once memory is
+/// locked, [`release_memory`] can give back nothing.
+#[cfg_attr(
+    target_env = "gnu",
+    expect(
+        unsafe_code,
+        reason = "the C library's allocator has no safe interface"
+    )
+)]
+pub(super) fn map_what_is_big() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: `mallopt` changes a number that the allocator compares sizes with.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
     }
 }
