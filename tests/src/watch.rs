@@ -4,7 +4,10 @@
 //! At the end of an agent's life the law must hold. Refuses an event that nothing provoked, where
 //! nobody else makes kills.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
@@ -272,10 +275,10 @@ impl Law {
         for nothing in ["ring_dropped", "forged", "malformed"] {
             ensure!(summary.get(nothing)? == 0, "{nothing}: {summary:?}");
         }
-        let mut ids = HashSet::new();
+        let mut ids = HashMap::new();
         for event in &finished.events {
-            let is_new = ids.insert((is_kill(event), event["id"].as_str()));
-            ensure!(is_new, "id twice: {event:#}");
+            let before = ids.insert((is_kill(event), event["id"].as_str()), event);
+            ensure!(before.is_none(), "id twice: {before:#?}\n{event:#}");
         }
         ensure!(law.kills == i64::try_from(finished.kills().count())?);
         Ok(law)

@@ -85,9 +85,15 @@ impl Roster {
         let last = self.by_path.get(path).and_then(VecDeque::back);
         let lives = last.is_some_and(|life| life.died_ns.is_none());
         let same = last.is_some_and(|life| same_id(life.id, known.id));
+        // Looked at before its removal, told behind it.
+        let stale = same
+            && last.is_some_and(|life| {
+                let died = life.died_ns.is_some_and(|died| known.monotonic_ns <= died);
+                died && life.id.is_some() && known.id.is_some()
+            });
         let mut ended = None;
         // What was looked up when it was gone names the life that there was.
-        let of_last = same && (lives || known.found == Found::LookedUp);
+        let of_last = stale || same && (lives || known.found == Found::LookedUp);
         if !of_last {
             if lives {
                 self.bury(path, known.monotonic_ns);

@@ -85,6 +85,23 @@ fn a_removal_that_was_not_seen_is_told_by_the_next_life() {
 }
 
 #[test]
+fn what_was_looked_at_before_its_removal_is_no_new_life() {
+    let mut roster = Roster::default();
+    roster.know(&made("/a", 10, 100, None));
+    roster.remove(&"/a".into(), Some(10), 200);
+    roster.know(&known("/a", 10, 190, Found::Late, Some("late")));
+    assert_eq!(roster.len(), 1);
+    assert!(roster.life("/a", Some(10), 150).unwrap().died_ns.is_some());
+    assert_eq!(
+        name_of(&roster, "/a", Some(10), 150).as_deref(),
+        Some("late")
+    );
+    // An id can be used again.
+    roster.know(&made("/a", 10, 300, None));
+    assert_eq!(roster.len(), 2);
+}
+
+#[test]
 fn removed_ones_are_kept_for_a_time_and_pods_as_long_as_one_of_their_cgroups() {
     let mut roster = Roster::default();
     let path = format!("/kubepods/burstable/pod{UID}/{}", "4f".repeat(32));

@@ -60,6 +60,8 @@ pub fn churn(hierarchy: &Hierarchy) -> Result<Vec<Owned>> {
     const OTHERS: u32 = 1000;
     const KILLS: u32 = 8;
     machine::only_in_a_guest()?;
+    // Both sides make and remove pods: what they share stays.
+    let _shared = Standing::tree(hierarchy, "/kubepods/burstable")?;
     thread::scope(|scope| {
         let others = scope.spawn(|| {
             for number in 0..OTHERS {
@@ -224,7 +226,7 @@ fn docker() -> Layout {
         "ID": id,
         "Name": "/cart",
         "Config": {"Image": "shop/app:1.2", "Labels": {}},
-        "State": {"Running": true, "ExitCode": 0},
+        "State": {"Running": true, "ExitCode": 0, "FinishedAt": "0001-01-01T00:00:00Z"},
     });
     Layout {
         limited: format!("/docker/{id}"),
@@ -367,23 +369,40 @@ impl Standing {
             fs::write(file, content.to_string()).with_context(|| format!("{}", file.display()))?;
             standing.files.insert(file.clone());
         }
-        let home = standing.home.clone();
+        standing.make(hierarchy)?;
+        Ok(standing)
+    }
+
+    /// Cgroups without limit and files.
+    fn tree(hierarchy: &Hierarchy, path: &str) -> Result<Self> {
+        let mut standing = Self {
+            made: Vec::new(),
+            files: BTreeSet::new(),
+            home: hierarchy.dir_of(path).context("not below the mount")?,
+            limited: PathBuf::new(),
+        };
+        standing.make(hierarchy)?;
+        Ok(standing)
+    }
+
+    fn make(&mut self, hierarchy: &Hierarchy) -> Result<()> {
+        let home = self.home.clone();
         let below = home.strip_prefix(&hierarchy.mount)?;
         let mut dir = hierarchy.mount.clone();
         for name in below {
             hand_down(hierarchy, &dir)?;
             dir.push(name);
             match fs::create_dir(&dir) {
-                Ok(()) => standing.made.push(dir.clone()),
+                Ok(()) => self.made.push(dir.clone()),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).with_context(|| format!("{}", dir.display())),
             }
-            if dir == standing.limited {
+            if dir == self.limited {
                 let file = dir.join(hierarchy.version.limit_file());
                 fs::write(&file, LIMIT.to_string())?;
             }
         }
-        Ok(standing)
+        Ok(())
     }
 }
 

@@ -217,7 +217,9 @@ impl Watches {
         if events.contains(ReadFlags::MOVED_FROM) {
             self.moved = self.children.get(&place).map(|&child| (cookie, child));
         } else if events.contains(ReadFlags::DELETE) {
-            if let Some(&child) = self.children.get(&place) {
+            // What was watched may be a later one of that name: its own removal is still to come.
+            let child = self.children.get(&place).copied();
+            if let Some(child) = child.filter(|&child| !self.is_there(tree, child)) {
                 self.gone(tree, child, now_ns, out);
             }
         } else if let Some(parent) = self.below(wd) {
@@ -294,6 +296,15 @@ impl Watches {
                 }));
             }
         }
+    }
+
+    /// Whether this very directory has its name still.
+    fn is_there(&self, tree: &Tree, wd: i32) -> bool {
+        let (Some(below), Some(dir)) = (self.below(wd), self.dirs.get(&wd)) else {
+            return false;
+        };
+        let now = tree.dir(&below).symlink_metadata();
+        now.is_ok_and(|now| now.ino() == dir.id)
     }
 
     fn grown(&mut self, wd: i32, by: isize) {

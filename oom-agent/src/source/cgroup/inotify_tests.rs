@@ -22,7 +22,8 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // tmpfs gives no number twice, like kernfs and unlike file systems on disks.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let tree = Tree::at(dir.path().to_owned(), "");
         let mut rig = Self {
             dir,
@@ -210,6 +211,21 @@ fn a_directory_made_again_is_another() {
     assert_eq!(rig.pump(), ["removed /a"]);
     assert_eq!(rig.watches.dirs.len(), 1);
     assert_eq!(rig.watches.children.len(), 0);
+}
+
+#[test]
+fn the_removal_of_an_earlier_one_is_not_that_of_its_successor() {
+    let mut rig = Rig::new();
+    rig.make("a");
+    let mut said = Vec::new();
+    rig.read(&mut said);
+    // By the time it is looked at, another one has its name, with something in it.
+    rig.remove("a");
+    fs::create_dir_all(rig.at("a/b")).unwrap();
+    rig.steps(&mut said);
+    said.extend(rig.pump());
+    assert_eq!(said, ["Created /a", "Created /a/b"]);
+    assert_eq!(rig.believed, rig.truth());
 }
 
 #[test]
