@@ -130,14 +130,14 @@ fn names_that_are_not_there_yet_are_looked_for_again() {
     let mut rig = Rig::new(Lookup::Absent);
     rig.change(made("/a", 1));
     let due = rig.core.next_ns().unwrap();
-    assert_eq!(due, 5 * MS);
+    assert_eq!(due, 4 * MS);
     assert!(rig.core.look_at_one_due(due, &mut rig.out));
     rig.set(web());
     let due = rig.core.next_ns().unwrap();
     assert!(rig.core.look_at_one_due(due, &mut rig.out));
     let wanted = [
         known("/a", 1, 5, Found::Created, Lookup::Absent),
-        known("/a", 1, 20 * MS, Found::LookedUp, web()),
+        known("/a", 1, 8 * MS, Found::LookedUp, web()),
     ];
     assert_eq!(rig.take(), wanted);
     assert_eq!(rig.core.next_ns(), None);
