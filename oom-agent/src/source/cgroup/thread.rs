@@ -26,6 +26,7 @@ use super::{
     asks::{self, Asked},
     core::{Core, Counts, Lookups, Seen, ShortLived},
     inotify::{Notice, Watches},
+    schedule::Schedule,
     tree::Tree,
     walk::{Step, Walk},
 };
@@ -42,15 +43,6 @@ use crate::{
 
 /// After a turn that had changes.
 const PAUSE_NS: u64 = 2_000_000;
-
-/// From a loss to the scan: a cgroup is told of a moment before its directory can be seen.
-const SETTLE_NS: u64 = 100_000_000;
-
-/// Between two scans at least, and ten times what the last one took.
-const REST_NS: u64 = 1_000_000_000;
-
-/// Between two scans where nothing else is left.
-const SCANS_ALONE_NS: u64 = 10_000_000_000;
 
 /// Changes a turn: more than fit the ring.
 const AT_A_TIME: usize = 4096;
@@ -124,13 +116,8 @@ struct Watcher<F> {
     asked: Asked,
     submit: F,
     batch: Vec<Evidence>,
-    /// The next scan: when, and when it began, as far as others need know.
-    scan_at: Option<(u64, u64)>,
-    /// Something was lost too late for the next scan to stand for it.
-    scan_again: bool,
-    /// The running scan's start, and before when the next one may not come.
-    scan_ns: u64,
-    rest_until_ns: u64,
+    scans: Schedule,
+    /// No scan is complete yet.
     first: bool,
     /// Until when changes wait.
     pause_until_ns: u64,
@@ -152,18 +139,17 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
                 by_inotify()
             }
         };
+        let mut scans = Schedule::default();
+        scans.at_once(now);
         Self {
             watch,
-            scan_at: tree.is_some().then_some((now, now)),
             tree,
             core: Core::new(options.lookups, version.number()),
             walk: Walk::default(),
             asked,
             submit,
             batch: Vec::new(),
-            scan_again: false,
-            scan_ns: 0,
-            rest_until_ns: 0,
+            scans,
             first: true,
             pause_until_ns: 0,
             notices: Vec::new(),
@@ -214,7 +200,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         let next = [
             (!self.walk.is_done()).then_some(now),
             (pausing || self.is_moving()).then_some(self.pause_until_ns),
-            self.scan_at.map(|(at, _)| at),
+            self.tree.as_ref().and_then(|_| self.scans.next_ns()),
             self.core.next_ns(),
         ];
         let timeout = next.into_iter().flatten().min().map(|at| {
@@ -296,7 +282,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             }
             let now = now();
             if self.core.change(change, now, &gone, &mut self.batch) {
-                self.scan_for(now);
+                self.scans.lost(now);
             }
             self.answer();
         }
@@ -334,30 +320,13 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         changes
     }
 
-    /// The tree must be scanned for what was lost until now.
-    fn scan_for(&mut self, now_ns: u64) {
-        if self.tree.is_none() {
+    fn begin_scan(&mut self) {
+        if self.walk.is_scanning() || self.tree.is_none() {
             return;
         }
-        let soonest = now_ns + SETTLE_NS;
-        match &mut self.scan_at {
-            None => self.scan_at = Some((soonest.max(self.rest_until_ns), now_ns)),
-            Some((at, lost_ns)) if *at >= soonest => *lost_ns = now_ns,
-            Some(_) => self.scan_again = true,
-        }
-    }
-
-    fn begin_scan(&mut self) {
-        let now = now();
-        let Some((_, began_ns)) = self.scan_at.filter(|(at, _)| *at <= now) else {
+        let Some(began_ns) = self.scans.begin(now()) else {
             return;
         };
-        if self.walk.is_scanning() {
-            return;
-        }
-        self.scan_at = None;
-        self.scan_ns = now;
-        self.rest_until_ns = now + REST_NS;
         if matches!(self.watch, Watch::Inotify(_)) {
             // What has its watch already is no news: the scan fills a new one.
             self.watch = by_inotify();
@@ -380,6 +349,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             _ => None,
         };
         let step = self.walk.step(tree, watches);
+        let alone = matches!(self.watch, Watch::None);
         let now = now();
         match step {
             Step::Nothing => {}
@@ -395,12 +365,9 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             Step::Scanned { began_ns } => {
                 self.core.scanned(began_ns, &mut self.batch);
                 self.first = false;
-                self.rest(now);
+                self.scans.ended(now, false, alone);
             }
-            Step::Incomplete { again } => {
-                self.scan_again |= again;
-                self.rest(now);
-            }
+            Step::Incomplete { again } => self.scans.ended(now, again, alone),
             Step::NoRoom(error) => {
                 tracing::warn!(
                     "cgroups: no more inotify watches ({error}): scanned every 10 s instead; \
@@ -408,24 +375,8 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
                 );
                 self.watch = Watch::None;
                 self.walk.clear();
-                self.scan_at = Some((now, now));
+                self.scans.at_once(now);
             }
-        }
-    }
-
-    /// A scan has ended: when may the next one begin?
-    fn rest(&mut self, now_ns: u64) {
-        let took = now_ns.saturating_sub(self.scan_ns);
-        self.rest_until_ns = now_ns + REST_NS.max(took.saturating_mul(10));
-        if let Some((at, _)) = &mut self.scan_at {
-            *at = self.rest_until_ns.max(*at);
-        }
-        if std::mem::take(&mut self.scan_again) {
-            self.scan_for(now_ns);
-        }
-        if matches!(self.watch, Watch::None) {
-            let next = now_ns + SCANS_ALONE_NS;
-            self.scan_at = Some((next, next));
         }
     }
 }
