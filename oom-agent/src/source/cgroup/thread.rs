@@ -13,7 +13,7 @@
 //! lost, said, and found by a scan, of which there is at most one a second, for a tenth of the time.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     os::fd::OwnedFd,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -25,20 +25,18 @@ use super::{
     Asks, Change,
     asks::{self, Asked},
     core::{Core, Counts, Lookups, Seen, ShortLived},
-    inotify::{Notice, Watches},
+    inotify::Notice,
     schedule::Schedule,
     tree::Tree,
     walk::{Step, Walk},
+    watch::Watch,
 };
 use crate::{
     clock::Now,
     error::chain,
     evidence::{Evidence, Found},
-    hierarchy::{CgroupVersion, Hierarchy},
-    source::bpf::{
-        cgroups::{CgroupPrograms, CgroupRing, memory_hierarchy},
-        load,
-    },
+    hierarchy::Hierarchy,
+    source::bpf::cgroups::CgroupPrograms,
 };
 
 /// After a turn that had changes.
@@ -99,15 +97,6 @@ impl CgroupThread {
     }
 }
 
-/// Where changes come from.
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
-enum Watch {
-    Ring(CgroupRing),
-    Inotify(Watches),
-    /// From nowhere: scans alone.
-    None,
-}
-
 struct Watcher<F> {
     tree: Option<Tree>,
     watch: Watch,
@@ -132,13 +121,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             .ok();
         // Before anything is seen: the first scan takes nothing back.
         let now = now();
-        let watch = match attach(programs, version, options.ring_bytes) {
-            Ok(ring) => Watch::Ring(ring),
-            Err(reason) => {
-                tracing::info!("cgroups are watched by inotify: {reason}");
-                by_inotify()
-            }
-        };
+        let watch = Watch::best(programs, version, options.ring_bytes);
         let mut scans = Schedule::default();
         scans.at_once(now);
         Self {
@@ -188,18 +171,12 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             PollFd::new(stop, PollFlags::IN),
             PollFd::from_borrowed_fd(self.asked.fd(), PollFlags::IN),
         ];
-        match &self.watch {
-            Watch::Ring(ring) if !pausing => {
-                fds.push(PollFd::from_borrowed_fd(ring.fd(), PollFlags::IN));
-            }
-            Watch::Inotify(watches) if !pausing => {
-                fds.push(PollFd::from_borrowed_fd(watches.fd(), PollFlags::IN));
-            }
-            _ => {}
+        if let Some(fd) = self.watch.fd().filter(|_| !pausing) {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
         let next = [
             (!self.walk.is_done()).then_some(now),
-            (pausing || self.is_moving()).then_some(self.pause_until_ns),
+            (pausing || self.watch.is_moving()).then_some(self.pause_until_ns),
             self.tree.as_ref().and_then(|_| self.scans.next_ns()),
             self.core.next_ns(),
         ];
@@ -221,10 +198,6 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             self.asked.woken();
         }
         Ok(stopped)
-    }
-
-    fn is_moving(&self) -> bool {
-        matches!(&self.watch, Watch::Inotify(watches) if watches.is_moving())
     }
 
     fn turn(&mut self) {
@@ -272,7 +245,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             Watch::Inotify(_) => self.notices(),
             Watch::None => return,
         };
-        if !changes.is_empty() || self.is_moving() {
+        if !changes.is_empty() || self.watch.is_moving() {
             self.pause_until_ns = now() + PAUSE_NS;
         }
         let gone = ShortLived::of(&changes);
@@ -314,7 +287,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         let lost = |change: &Change| matches!(change, Change::Lost { .. });
         if changes.iter().any(lost) {
             // What it knows is not what is there. The scan comes.
-            self.watch = by_inotify();
+            self.watch = Watch::by_inotify();
             self.walk.clear();
         }
         changes
@@ -329,7 +302,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         };
         if matches!(self.watch, Watch::Inotify(_)) {
             // What has its watch already is no news: the scan fills a new one.
-            self.watch = by_inotify();
+            self.watch = Watch::by_inotify();
             self.walk.clear();
         }
         let found = if self.first {
@@ -384,41 +357,6 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
 impl<F> fmt::Debug for Watcher<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watcher").finish_non_exhaustive()
-    }
-}
-
-fn attach(
-    programs: Option<CgroupPrograms>,
-    version: CgroupVersion,
-    ring_bytes: u32,
-) -> Result<CgroupRing, String> {
-    let programs = programs.ok_or("no BPF for it")?;
-    let hierarchy_id = match version {
-        CgroupVersion::V2 => 0,
-        CgroupVersion::V1 => fs::read_to_string("/proc/cgroups")
-            .and_then(|text| memory_hierarchy(&text))
-            .map_err(|error| error.to_string())?,
-    };
-    let ring = programs.attach(hierarchy_id, ring_bytes);
-    // Loading takes several times the memory that the watch needs.
-    load::release_memory();
-    let ring = ring.map_err(|error| chain(&error))?;
-    if let Some(note) = ring.note() {
-        tracing::info!("renames of cgroups are not seen: {note}");
-    }
-    Ok(ring)
-}
-
-fn by_inotify() -> Watch {
-    match Watches::new() {
-        Ok(watches) => Watch::Inotify(watches),
-        Err(error) => {
-            tracing::warn!(
-                "cgroups are not watched, but scanned every 10 s: inotify: {error}; raise \
-                 fs.inotify.max_user_instances"
-            );
-            Watch::None
-        }
     }
 }
 
