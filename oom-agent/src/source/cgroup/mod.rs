@@ -1,7 +1,7 @@
 //! The tree of memory cgroups: which come and go, and what their runtimes call them.
 //!
-//! `thread` runs it: changes come from the kernel's tracepoints (`source::bpf::cgroups`), else from
-//! `inotify`, else nothing but scans is left. `walk` finds what is there, `core` makes evidence of
+//! `thread` runs it: changes come (`watch`) from the kernel's tracepoints (`source::bpf::cgroups`), else from
+//! `inotify`, else nothing but scans is left. `walk` finds what is there when `schedule` says so, `core` makes evidence of
 //! it all, `pending` says when to look for names once more, `asks` takes the questions of others.
 //! `names` knows what runtimes leave on disk. Emits [`crate::evidence::CgroupEvidence`]. Refuses to
 //! read memory counters, and to say whose a path is.
@@ -11,9 +11,11 @@ mod core;
 mod inotify;
 pub mod names;
 mod pending;
+mod schedule;
 mod thread;
 mod tree;
 mod walk;
+mod watch;
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@
 //! lost, said, and found by a scan, of which there is at most one a second, for a tenth of the time.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     os::fd::OwnedFd,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -25,32 +25,22 @@ use super::{
     Asks, Change,
     asks::{self, Asked},
     core::{Core, Counts, Lookups, Seen, ShortLived},
-    inotify::{Notice, Watches},
+    inotify::Notice,
+    schedule::Schedule,
     tree::Tree,
     walk::{Step, Walk},
+    watch::Watch,
 };
 use crate::{
     clock::Now,
     error::chain,
     evidence::{Evidence, Found},
-    hierarchy::{CgroupVersion, Hierarchy},
-    source::bpf::{
-        cgroups::{CgroupPrograms, CgroupRing, memory_hierarchy},
-        load,
-    },
+    hierarchy::Hierarchy,
+    source::bpf::cgroups::CgroupPrograms,
 };
 
 /// After a turn that had changes.
 const PAUSE_NS: u64 = 2_000_000;
-
-/// From a loss to the scan: a cgroup is told of a moment before its directory can be seen.
-const SETTLE_NS: u64 = 100_000_000;
-
-/// Between two scans at least, and ten times what the last one took.
-const REST_NS: u64 = 1_000_000_000;
-
-/// Between two scans where nothing else is left.
-const SCANS_ALONE_NS: u64 = 10_000_000_000;
 
 /// Changes a turn: more than fit the ring.
 const AT_A_TIME: usize = 4096;
@@ -113,15 +103,6 @@ impl CgroupThread {
     }
 }
 
-/// Where changes come from.
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
-enum Watch {
-    Ring(CgroupRing),
-    Inotify(Watches),
-    /// From nowhere: scans alone.
-    None,
-}
-
 struct Watcher<F> {
     tree: Option<Tree>,
     watch: Watch,
@@ -130,13 +111,8 @@ struct Watcher<F> {
     asked: Asked,
     submit: F,
     batch: Vec<Evidence>,
-    /// The next scan: when, and when it began, as far as others need know.
-    scan_at: Option<(u64, u64)>,
-    /// Something was lost too late for the next scan to stand for it.
-    scan_again: bool,
-    /// The running scan's start, and before when the next one may not come.
-    scan_ns: u64,
-    rest_until_ns: u64,
+    scans: Schedule,
+    /// No scan is complete yet.
     first: bool,
     /// Until when changes wait.
     pause_until_ns: u64,
@@ -151,28 +127,18 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             .ok();
         // Before anything is seen: the first scan takes nothing back.
         let now = now();
-        let watch = match attach(programs, version, options.ring_bytes) {
-            Ok(ring) => {
-                tracing::info!("cgroups are watched by BPF");
-                Watch::Ring(ring)
-            }
-            Err(reason) => {
-                tracing::info!("cgroups are watched by inotify: {reason}");
-                by_inotify()
-            }
-        };
+        let watch = Watch::best(programs, version, options.ring_bytes);
+        let mut scans = Schedule::default();
+        scans.at_once(now);
         Self {
             watch,
-            scan_at: tree.is_some().then_some((now, now)),
             tree,
             core: Core::new(options.lookups, version.number()),
             walk: Walk::default(),
             asked,
             submit,
             batch: Vec::new(),
-            scan_again: false,
-            scan_ns: 0,
-            rest_until_ns: 0,
+            scans,
             first: true,
             pause_until_ns: 0,
             notices: Vec::new(),
@@ -211,19 +177,13 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             PollFd::new(stop, PollFlags::IN),
             PollFd::from_borrowed_fd(self.asked.fd(), PollFlags::IN),
         ];
-        match &self.watch {
-            Watch::Ring(ring) if !pausing => {
-                fds.push(PollFd::from_borrowed_fd(ring.fd(), PollFlags::IN));
-            }
-            Watch::Inotify(watches) if !pausing => {
-                fds.push(PollFd::from_borrowed_fd(watches.fd(), PollFlags::IN));
-            }
-            _ => {}
+        if let Some(fd) = self.watch.fd().filter(|_| !pausing) {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
         let next = [
             (!self.walk.is_done()).then_some(now),
-            (pausing || self.is_moving()).then_some(self.pause_until_ns),
-            self.scan_at.map(|(at, _)| at),
+            (pausing || self.watch.is_moving()).then_some(self.pause_until_ns),
+            self.tree.as_ref().and_then(|_| self.scans.next_ns()),
             self.core.next_ns(),
         ];
         let timeout = next.into_iter().flatten().min().map(|at| {
@@ -244,10 +204,6 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             self.asked.woken();
         }
         Ok(stopped)
-    }
-
-    fn is_moving(&self) -> bool {
-        matches!(&self.watch, Watch::Inotify(watches) if watches.is_moving())
     }
 
     fn turn(&mut self) {
@@ -295,7 +251,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             Watch::Inotify(_) => self.notices(),
             Watch::None => return,
         };
-        if !changes.is_empty() || self.is_moving() {
+        if !changes.is_empty() || self.watch.is_moving() {
             self.pause_until_ns = now() + PAUSE_NS;
         }
         let gone = ShortLived::of(&changes);
@@ -305,7 +261,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             }
             let now = now();
             if self.core.change(change, now, &gone, &mut self.batch) {
-                self.scan_for(now);
+                self.scans.lost(now);
             }
             self.answer();
         }
@@ -337,39 +293,22 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         let lost = |change: &Change| matches!(change, Change::Lost { .. });
         if changes.iter().any(lost) {
             // What it knows is not what is there. The scan comes.
-            self.watch = by_inotify();
+            self.watch = Watch::by_inotify();
             self.walk.clear();
         }
         changes
     }
 
-    /// The tree must be scanned for what was lost until now.
-    fn scan_for(&mut self, now_ns: u64) {
-        if self.tree.is_none() {
+    fn begin_scan(&mut self) {
+        if self.walk.is_scanning() || self.tree.is_none() {
             return;
         }
-        let soonest = now_ns + SETTLE_NS;
-        match &mut self.scan_at {
-            None => self.scan_at = Some((soonest.max(self.rest_until_ns), now_ns)),
-            Some((at, lost_ns)) if *at >= soonest => *lost_ns = now_ns,
-            Some(_) => self.scan_again = true,
-        }
-    }
-
-    fn begin_scan(&mut self) {
-        let now = now();
-        let Some((_, began_ns)) = self.scan_at.filter(|(at, _)| *at <= now) else {
+        let Some(began_ns) = self.scans.begin(now()) else {
             return;
         };
-        if self.walk.is_scanning() {
-            return;
-        }
-        self.scan_at = None;
-        self.scan_ns = now;
-        self.rest_until_ns = now + REST_NS;
         if matches!(self.watch, Watch::Inotify(_)) {
             // What has its watch already is no news: the scan fills a new one.
-            self.watch = by_inotify();
+            self.watch = Watch::by_inotify();
             self.walk.clear();
         }
         let found = if self.first {
@@ -389,6 +328,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             _ => None,
         };
         let step = self.walk.step(tree, watches);
+        let alone = matches!(self.watch, Watch::None);
         let now = now();
         match step {
             Step::Nothing => {}
@@ -404,12 +344,9 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             Step::Scanned { began_ns } => {
                 self.core.scanned(began_ns, &mut self.batch);
                 self.first = false;
-                self.rest(now);
+                self.scans.ended(now, false, alone);
             }
-            Step::Incomplete { again } => {
-                self.scan_again |= again;
-                self.rest(now);
-            }
+            Step::Incomplete { again } => self.scans.ended(now, again, alone),
             Step::NoRoom(error) => {
                 tracing::warn!(
                     "cgroups: no more inotify watches ({error}): scanned every 10 s instead; \
@@ -417,24 +354,8 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
                 );
                 self.watch = Watch::None;
                 self.walk.clear();
-                self.scan_at = Some((now, now));
+                self.scans.at_once(now);
             }
-        }
-    }
-
-    /// A scan has ended: when may the next one begin?
-    fn rest(&mut self, now_ns: u64) {
-        let took = now_ns.saturating_sub(self.scan_ns);
-        self.rest_until_ns = now_ns + REST_NS.max(took.saturating_mul(10));
-        if let Some((at, _)) = &mut self.scan_at {
-            *at = self.rest_until_ns.max(*at);
-        }
-        if std::mem::take(&mut self.scan_again) {
-            self.scan_for(now_ns);
-        }
-        if matches!(self.watch, Watch::None) {
-            let next = now_ns + SCANS_ALONE_NS;
-            self.scan_at = Some((next, next));
         }
     }
 }
@@ -442,41 +363,6 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
 impl<F> fmt::Debug for Watcher<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watcher").finish_non_exhaustive()
-    }
-}
-
-fn attach(
-    programs: Option<CgroupPrograms>,
-    version: CgroupVersion,
-    ring_bytes: u32,
-) -> Result<CgroupRing, String> {
-    let programs = programs.ok_or("no BPF for it")?;
-    let hierarchy_id = match version {
-        CgroupVersion::V2 => 0,
-        CgroupVersion::V1 => fs::read_to_string("/proc/cgroups")
-            .and_then(|text| memory_hierarchy(&text))
-            .map_err(|error| error.to_string())?,
-    };
-    let ring = programs.attach(hierarchy_id, ring_bytes);
-    // Loading takes several times the memory that the watch needs.
-    load::release_memory();
-    let ring = ring.map_err(|error| chain(&error))?;
-    if let Some(note) = ring.note() {
-        tracing::info!("renames of cgroups are not seen: {note}");
-    }
-    Ok(ring)
-}
-
-fn by_inotify() -> Watch {
-    match Watches::new() {
-        Ok(watches) => Watch::Inotify(watches),
-        Err(error) => {
-            tracing::warn!(
-                "cgroups are not watched, but scanned every 10 s: inotify: {error}; raise \
-                 fs.inotify.max_user_instances"
-            );
-            Watch::None
-        }
     }
 }
 
