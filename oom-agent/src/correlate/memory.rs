@@ -71,8 +71,11 @@ impl Correlator {
 
 /// Puts the answer into the report.
 pub(super) fn add(memory: MemoryEvidence, event: &mut OomInstance) {
-    if let Some((mut samples, trend)) = memory.history {
-        samples.extend(at_the_kill(event, trend.cgroup.path.as_deref()));
+    if let Some((mut samples, mut trend)) = memory.history {
+        if let Some(last) = at_the_kill(event, trend.cgroup.path.as_deref()) {
+            trend.peak_bytes = trend.peak_bytes.max(last.usage_bytes);
+            samples.push(last);
+        }
         event.memory_history = samples;
         event.memory_trend = Some(trend);
     }

@@ -99,6 +99,8 @@ fn the_first_alert_wishes_for_the_memory_of_its_limit_and_its_report_waits() {
             }
         ]
     );
+    let peak = instance.memory_trend.as_ref().map(|trend| trend.peak_bytes);
+    assert_eq!(peak, Some(4 << 20));
     assert_eq!(instance.limit_memory_source, Some(FiguresSource::Read));
     assert_eq!(
         (instance.tasks_source, instance.tasks_dropped),
