@@ -4,8 +4,8 @@
 use oom_agent::{
     clock::Now,
     correlate::{Correlator, Host, Timing},
-    event::{Event, Source},
-    evidence::{Evidence, KmsgEvidence},
+    event::Event,
+    evidence::{Evidence, Feed, KmsgEvidence},
     sink::text::{self, TextStyle},
 };
 
@@ -22,7 +22,7 @@ pub fn check(evidence: Vec<KmsgEvidence>) {
     let lines = u64::try_from(lines.count()).unwrap();
     let mut events = Vec::new();
     let up = Evidence::SourceState {
-        source: Source::Kmsg,
+        source: Feed::Kmsg,
         up: true,
     };
     correlator.observe(up, now, &mut events);
@@ -43,6 +43,9 @@ pub fn check(evidence: Vec<KmsgEvidence>) {
             Event::OomKill(kill) => text::kill(kill, TextStyle::default(), &mut out),
             Event::OomInstance(instance) => {
                 text::instance(instance, TextStyle::default(), &mut out);
+            }
+            Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {
+                panic!("a log does not tell of containers")
             }
         }
     }
