@@ -8,7 +8,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Roster, attribute, roster::Life};
+use super::{
+    Roster, attribute,
+    roster::{Life, container_path},
+};
 use crate::{
     clock::Now,
     correlate::Host,
@@ -27,6 +30,12 @@ pub(super) const AGAIN_NS: u64 = 1_000_000_000;
 
 /// Until this long after a cgroup was made its runtime may not have written yet whose it is.
 const CLAIM_NS: u64 = 2_000_000_000;
+
+/// Between two steps of what would be too long at once.
+const WORK_NS: u64 = 1_000_000;
+
+/// Alerts that are remembered until their report comes.
+const MAX_SAID: usize = 4096;
 
 /// Questions that may be open at once; a kill beyond them is told without names.
 const MAX_ASKED: usize = 256;
@@ -85,7 +94,27 @@ pub struct Desk {
     asks: Vec<Ask>,
     asked: VecDeque<Arc<str>>,
     held: VecDeque<Held>,
+    /// What alerts have said of kills whose report is still to come, oldest first.
+    said: VecDeque<Said>,
+    /// There is more to do of what goes in steps.
+    work_at_ns: Option<u64>,
     counts: DeskCounts,
+}
+
+/// What an alert has said.
+#[derive(Debug)]
+struct Said {
+    kill: Arc<str>,
+    named: Named,
+    latency_ns: Option<u64>,
+}
+
+/// Whose something is.
+#[derive(Clone, Debug)]
+struct Named {
+    owner: Owner,
+    /// All that such an owner has is known.
+    whole: bool,
 }
 
 impl Desk {
@@ -100,6 +129,8 @@ impl Desk {
             asks: Vec::with_capacity(16),
             asked: VecDeque::with_capacity(16),
             held: VecDeque::with_capacity(16),
+            said: VecDeque::with_capacity(16),
+            work_at_ns: None,
             counts: DeskCounts::default(),
         }
     }
@@ -132,7 +163,8 @@ impl Desk {
     /// When [`Desk::tick`] has something to do next, on `CLOCK_MONOTONIC`.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.held.iter().map(|held| held.until_ns).min()
+        let held = self.held.iter().map(|held| held.until_ns);
+        held.chain(self.work_at_ns).min()
     }
 
     /// Takes what the watch saw.
@@ -152,9 +184,8 @@ impl Desk {
             }
             CgroupEvidence::Renamed { from, path, .. } => self.roster.rename(&from, &path),
             CgroupEvidence::Scanned { began_ns } => {
-                for (path, life) in self.roster.sweep(began_ns) {
-                    self.tell_removed(&path, &life, None, true, now, out);
-                }
+                self.roster.sweep(began_ns);
+                self.work(now, out);
             }
             CgroupEvidence::Lost { events } => self.counts.watch_lost += events.unwrap_or(1),
         }
@@ -251,8 +282,17 @@ impl Desk {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) {
-        self.roster.tick(now.monotonic_ns);
+        self.work(now, out);
         self.release(now, out);
+    }
+
+    /// A step of what would be too long at once.
+    fn work(&mut self, now: Now, out: &mut Vec<Event>) {
+        for (path, life) in self.roster.sweep_some().unwrap_or_default() {
+            self.tell_removed(&path, &life, None, true, now, out);
+        }
+        let more = self.roster.tick(now.monotonic_ns);
+        self.work_at_ns = more.then_some(now.monotonic_ns + WORK_NS);
     }
 
     /// Lets go of all that is held, at shutdown.
@@ -275,12 +315,14 @@ impl Desk {
             }
             // An alert waits only where the path tells of a container; a report may wait.
             let waits_for = is_report || attribute(path).owner.container_id.is_some();
+            let path = asked_of(path);
             let known = self.asked.iter().any(|asked| &**asked == path);
             if !known && self.asked.len() < MAX_ASKED {
                 let path: Arc<str> = path.into();
+                let id = cgroup.id.filter(|_| cgroup.path.as_deref() == Some(&*path));
                 self.asks.push(Ask {
                     path: path.clone(),
-                    id: cgroup.id,
+                    id,
                 });
                 self.asked.push_back(path);
                 waits |= waits_for;
@@ -296,7 +338,9 @@ impl Desk {
         let place = attribute(path).owner;
         match place.container_id {
             Some(_) => {
-                let life = self.roster.life(path, id, at_ns);
+                let of_container = asked_of(path);
+                let id = id.filter(|_| of_container == path);
+                let life = self.roster.life(of_container, id, at_ns);
                 let looked_up = life.and_then(|life| life.looked_up_ns);
                 let lately = looked_up.is_some_and(|at| now_ns < at + AGAIN_NS);
                 lately || self.names(path, id, at_ns).is_some()
@@ -332,7 +376,7 @@ impl Desk {
         let mut waiting = std::mem::take(&mut self.held);
         while let Some(mut held) = waiting.pop_front() {
             let asked = |cgroup: &Cgroup| {
-                let path = cgroup.path.as_deref();
+                let path = cgroup.path.as_deref().map(asked_of);
                 self.asked.iter().any(|asked| Some(&**asked) == path)
             };
             let waits = cgroups_of(&mut held.event).any(|(_, cgroup)| asked(cgroup));
@@ -344,7 +388,7 @@ impl Desk {
             if waits {
                 self.counts.names_late += 1;
                 let paths: Vec<_> = cgroups_of(&mut held.event)
-                    .filter_map(|(_, cgroup)| cgroup.path.clone())
+                    .filter_map(|(_, cgroup)| Some(asked_of(cgroup.path.as_deref()?).to_owned()))
                     .collect();
                 self.asked
                     .retain(|asked| !paths.iter().any(|path| **path == **asked));
@@ -360,8 +404,8 @@ impl Desk {
                 if let (Some(now), Some(at_ns)) = (held_until, kill.monotonic_ns) {
                     kill.detection_latency_ns = Some(now.monotonic_ns.saturating_sub(at_ns));
                 }
-                self.name_kill(kill);
-                self.counts.unattributed += u64::from(!is_attributed(kill));
+                let named = self.name_kill(kill);
+                self.remember(kill, named);
             }
             Event::OomInstance(instance) => self.name_instance(instance),
             Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
@@ -369,41 +413,72 @@ impl Desk {
         out.push(event);
     }
 
-    fn name_kill(&self, kill: &mut OomKill) {
-        let at_ns = kill.monotonic_ns.unwrap_or(u64::MAX);
-        let Some(cgroup) = &mut kill.cgroup else {
+    /// The report of this kill will not say less.
+    fn remember(&mut self, kill: &OomKill, named: Option<Named>) {
+        let Some(named) = named else {
             return;
         };
-        self.complete(cgroup);
-        kill.owner = self.owner(cgroup, at_ns).or(kill.owner.take());
+        if self.said.len() >= MAX_SAID {
+            self.said.pop_front();
+        }
+        self.said.push_back(Said {
+            kill: kill.id.clone(),
+            named,
+            latency_ns: kill.detection_latency_ns,
+        });
     }
 
-    fn name_instance(&self, instance: &mut OomInstance) {
+    fn name_kill(&self, kill: &mut OomKill) -> Option<Named> {
+        let at_ns = kill.monotonic_ns.unwrap_or(u64::MAX);
+        let cgroup = kill.cgroup.as_mut()?;
+        self.complete(cgroup);
+        let named = self.owner(cgroup, at_ns)?;
+        kill.owner = Some(named.owner.clone());
+        Some(named)
+    }
+
+    fn name_instance(&mut self, instance: &mut OomInstance) {
         let at_ns = instance.monotonic_ns.unwrap_or(u64::MAX);
         for kill in &mut instance.kills {
-            self.name_kill(kill);
+            let mut named = self.name_kill(kill);
+            let said = self.said.iter().position(|said| said.kill == kill.id);
+            if let Some(said) = said.and_then(|at| self.said.remove(at)) {
+                kill.detection_latency_ns = said.latency_ns;
+                if said.named.whole && !named.as_ref().is_some_and(|named| named.whole) {
+                    kill.owner = Some(said.named.owner.clone());
+                    named = Some(said.named);
+                }
+            }
+            let whole = named.is_some_and(|named| named.whole);
+            self.counts.unattributed += u64::from(!whole);
         }
         if let Some(limit) = &mut instance.limit {
             self.complete(&mut limit.cgroup);
             limit.level = self.level(&limit.cgroup, at_ns).or(limit.level);
         }
         for top in &mut instance.top_cgroups {
-            top.owner = self.owner(&top.cgroup, at_ns).or(top.owner.take());
+            let named = self.owner(&top.cgroup, at_ns);
+            top.owner = named.map(|named| named.owner).or(top.owner.take());
         }
     }
 
     /// Whose a cgroup is, by its path and by name.
-    fn owner(&self, cgroup: &Cgroup, at_ns: u64) -> Option<Owner> {
+    fn owner(&self, cgroup: &Cgroup, at_ns: u64) -> Option<Named> {
         let path = cgroup.path.as_deref()?;
         let names = self.names(path, cgroup.id, at_ns).map(|(_, names)| names);
         let mut owner = owner_of(path, names);
         if let Some(pod) = &mut owner.pod
-            && let Some(known) = self.roster.pod(&pod.uid)
+            && let Some(known) = self.roster.pod(path)
         {
             pod.namespace = pod.namespace.take().or_else(|| known.namespace.clone());
             pod.name = pod.name.take().or_else(|| known.name.clone());
         }
-        Some(owner)
+        // The sandbox of a pod has no name of its own.
+        let sandbox = names.is_some_and(|names| names.sandbox);
+        let named = owner.container_id.is_none() || owner.container_name.is_some() || sandbox;
+        let pod = owner.pod.as_ref().is_none_or(|pod| pod.name.is_some());
+        let whole = named && pod;
+        Some(Named { owner, whole })
     }
 
     /// What a limit there is a limit of: what the path says, or the container that claims it.
@@ -482,15 +557,9 @@ fn is_told(which: ContainerEvents, path: &str, names: Option<&Names>) -> bool {
     }
 }
 
-/// Whether all that an owner of this kind has is known.
-fn is_attributed(kill: &OomKill) -> bool {
-    let Some(owner) = &kill.owner else {
-        return false;
-    };
-    let pod = owner.pod.as_ref().is_none_or(|pod| pod.name.is_some());
-    // The sandbox of a pod has no name of its own.
-    let named = owner.container_name.is_some() || owner.pod.is_some();
-    pod && (owner.container_id.is_none() || named)
+/// What is asked for where the names of a cgroup are not known: what its container has left on disk.
+fn asked_of(path: &str) -> &str {
+    container_path(path).unwrap_or(path)
 }
 
 fn instance_of(event: &Event) -> Option<&Arc<str>> {

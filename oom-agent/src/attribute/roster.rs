@@ -3,8 +3,9 @@
 //! Fed with the evidence of the watch; asked by path and time. A cgroup that was removed is kept for
 //! [`RETENTION_NS`], so that a kill in a container that is gone a moment later still has its names. A
 //! path may have had several lives, and an id several paths: each life is told apart by its id and by
-//! when it began and ended. Bounded: beyond [`MAX_LIVES`] those longest gone are forgotten first, and
-//! what finds no room is counted.
+//! when it began and ended. Bounded, in two pools: what only root's runtimes make, and all else, so that
+//! nobody who makes cgroups of his own takes the room of containers. Beyond [`MAX_LIVES`] those longest
+//! gone are forgotten first, and what finds no room is counted. Whatever takes long goes in small steps.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,14 +13,17 @@ use std::{
 };
 
 use super::attribute;
-use crate::event::Timestamp;
+use crate::event::{LimitLevel, Owner, Timestamp};
 use crate::evidence::{Found, KnownCgroup, Lookup, Names, PodNames};
 
 /// How long a removed cgroup is remembered.
 pub(super) const RETENTION_NS: u64 = 300_000_000_000;
 
-/// Cgroups that are remembered, those removed included.
-pub(super) const MAX_LIVES: usize = 32_768;
+/// Cgroups that are remembered in each pool, those removed included.
+pub(super) const MAX_LIVES: usize = 16_384;
+
+/// Steps at a time of what may be long.
+const STEPS: usize = 64;
 
 /// Lives of one path that are told apart; a path that is made over and over keeps its latest.
 const MAX_LIVES_OF_PATH: usize = 8;
@@ -43,6 +47,15 @@ pub struct Life {
     pub(super) looked_up_ns: Option<u64>,
     /// When it was last known to be there.
     seen_ns: u64,
+    pool: usize,
+}
+
+/// Room for lives.
+#[derive(Debug, Default)]
+struct Pool {
+    lives: usize,
+    /// Removed ones, longest gone first.
+    gone: VecDeque<(u64, Arc<str>)>,
 }
 
 /// All cgroups that are, and those that were.
@@ -51,11 +64,12 @@ pub struct Roster {
     by_path: HashMap<Arc<str>, VecDeque<Life>>,
     /// The path that an id was last known to have.
     by_id: HashMap<u64, Arc<str>>,
-    /// Names of pods by the uid in the path, and how many lives tell them.
+    /// Names of pods by the path of their cgroup, and how many lives tell them.
     pods: HashMap<String, (PodNames, usize)>,
-    /// Removed ones, longest gone first.
-    gone: VecDeque<(u64, Arc<str>)>,
-    lives: usize,
+    /// Containers of root's runtimes, and all else.
+    pools: [Pool; 2],
+    /// When a scan began, and what it may not have found.
+    sweeping: (u64, Vec<Arc<str>>),
     untracked: u64,
 }
 
@@ -69,13 +83,13 @@ impl Roster {
     /// How many lives are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lives
+        self.pools.iter().map(|pool| pool.lives).sum()
     }
 
     /// Whether nothing is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lives == 0
+        self.len() == 0
     }
 
     /// Takes what is known of a cgroup; gives its present life, if there was room for it, and the one
@@ -123,11 +137,10 @@ impl Roster {
     }
 
     fn admit(&mut self, known: &KnownCgroup) -> Option<()> {
-        while self.lives >= MAX_LIVES {
-            if !self.forget_one() {
-                self.untracked += 1;
-                return None;
-            }
+        let pool = usize::from(!is_roots(known));
+        if self.pools[pool].lives >= MAX_LIVES && !self.forget_one(pool) {
+            self.untracked += 1;
+            return None;
         }
         let born = matches!(known.found, Found::Created | Found::Late);
         let lives = self.by_path.entry(known.path.clone()).or_default();
@@ -140,8 +153,9 @@ impl Roster {
             told: None,
             looked_up_ns: None,
             seen_ns: known.monotonic_ns,
+            pool,
         });
-        self.lives += 1;
+        self.pools[pool].lives += 1;
         let surplus = (lives.len() > MAX_LIVES_OF_PATH).then(|| lives.pop_front());
         if let Some(oldest) = surplus.flatten() {
             self.let_go(&known.path, &oldest);
@@ -169,9 +183,9 @@ impl Roster {
         }
         life.names = Some(names.clone());
         if let Some(pod) = &names.pod
-            && let Some(uid) = pod_uid(&known.path)
+            && let Some(path) = pod_path(&known.path)
         {
-            let entry = self.pods.entry(uid).or_default();
+            let entry = self.pods.entry(path.to_owned()).or_default();
             entry.0.namespace = entry.0.namespace.take().or_else(|| pod.namespace.clone());
             entry.0.name = entry.0.name.take().or_else(|| pod.name.clone());
             entry.1 += 1;
@@ -191,7 +205,8 @@ impl Roster {
     fn bury(&mut self, path: &Arc<str>, at_ns: u64) {
         if let Some(life) = self.last(path) {
             life.died_ns = Some(at_ns);
-            self.gone.push_back((at_ns, path.clone()));
+            let pool = life.pool;
+            self.pools[pool].gone.push_back((at_ns, path.clone()));
         }
     }
 
@@ -226,56 +241,75 @@ impl Roster {
         }
     }
 
-    /// A scan is complete: gives those that it did not find any more, as removed when it began.
-    pub fn sweep(&mut self, began_ns: u64) -> Vec<(Arc<str>, Life)> {
-        let missing: Vec<Arc<str>> = self
-            .by_path
-            .iter()
-            .filter(|(_, lives)| {
-                let last = lives.back();
-                last.is_some_and(|life| life.died_ns.is_none() && life.seen_ns < began_ns)
-            })
-            .map(|(path, _)| path.clone())
-            .collect();
-        missing
-            .into_iter()
-            .filter_map(|path| {
-                self.bury(&path, began_ns);
-                let life = self.by_path.get(&path)?.back()?.clone();
-                Some((path, life))
-            })
-            .collect()
+    /// A scan that began then is complete: what it did not find any more was removed. The next calls of
+    /// [`Roster::sweep_some`] tell what that is.
+    pub fn sweep(&mut self, began_ns: u64) {
+        self.sweeping = (began_ns, self.by_path.keys().cloned().collect());
     }
 
-    /// Forgets what was removed long ago.
-    pub fn tick(&mut self, now_ns: u64) {
-        while let Some(&(at, _)) = self.gone.front()
-            && now_ns.saturating_sub(at) > RETENTION_NS
-        {
-            self.forget_one();
+    /// Some of those that the last scan did not find; `None` when that is done.
+    pub fn sweep_some(&mut self) -> Option<Vec<(Arc<str>, Life)>> {
+        let (began_ns, mut left) = std::mem::take(&mut self.sweeping);
+        if left.is_empty() {
+            return None;
         }
+        let some = left.split_off(left.len().saturating_sub(STEPS));
+        let mut gone = Vec::new();
+        for path in some {
+            let missing = self
+                .last(&path)
+                .is_some_and(|life| life.died_ns.is_none() && life.seen_ns < began_ns);
+            if missing {
+                self.bury(&path, began_ns);
+                gone.extend(self.last(&path).cloned().map(|life| (path, life)));
+            }
+        }
+        self.sweeping = (began_ns, left);
+        Some(gone)
     }
 
-    fn forget_one(&mut self) -> bool {
-        let Some((at, path)) = self.gone.pop_front() else {
-            return false;
-        };
-        let Some(lives) = self.by_path.get_mut(&path) else {
-            return true;
-        };
-        if let Some(place) = lives.iter().position(|life| life.died_ns == Some(at))
-            && let Some(life) = lives.remove(place)
-        {
+    /// Forgets some of what was removed long ago; whether there is more to do.
+    pub fn tick(&mut self, now_ns: u64) -> bool {
+        let mut more = !self.sweeping.1.is_empty();
+        for pool in 0..self.pools.len() {
+            let mut steps = STEPS;
+            while self.is_due(pool, now_ns) {
+                if steps == 0 {
+                    more = true;
+                    break;
+                }
+                steps -= 1;
+                self.forget_one(pool);
+            }
+        }
+        more
+    }
+
+    fn is_due(&self, pool: usize, now_ns: u64) -> bool {
+        let longest = self.pools[pool].gone.front();
+        longest.is_some_and(|(at, _)| now_ns.saturating_sub(*at) > RETENTION_NS)
+    }
+
+    fn forget_one(&mut self, pool: usize) -> bool {
+        while let Some((at, path)) = self.pools[pool].gone.pop_front() {
+            let Some(lives) = self.by_path.get_mut(&path) else {
+                continue;
+            };
+            let is_it = |life: &Life| life.died_ns == Some(at) && life.pool == pool;
+            let Some(life) = lives.iter().position(is_it).and_then(|at| lives.remove(at)) else {
+                continue;
+            };
             if lives.is_empty() {
                 self.by_path.remove(&path);
             }
             self.let_go(&path, &life);
+            return true;
         }
-        true
+        false
     }
 
     fn let_go(&mut self, path: &Arc<str>, life: &Life) {
-        self.lives -= 1;
+        self.pools[life.pool].lives -= 1;
         if let Some(id) = life.id
             && self.by_id.get(&id) == Some(path)
             && !self.has_id(path, id)
@@ -283,12 +317,12 @@ impl Roster {
             self.by_id.remove(&id);
         }
         let pod = life.names.as_ref().and_then(|names| names.pod.as_ref());
-        if let Some(uid) = pod.and_then(|_| pod_uid(path))
-            && let Some(entry) = self.pods.get_mut(&uid)
+        if let Some(path) = pod.and_then(|_| pod_path(path))
+            && let Some(entry) = self.pods.get_mut(path)
         {
             entry.1 -= 1;
             if entry.1 == 0 {
-                self.pods.remove(&uid);
+                self.pods.remove(path);
             }
         }
     }
@@ -318,10 +352,11 @@ impl Roster {
         newest().find(there).or_else(|| newest().next())
     }
 
-    /// Names of a pod, by the uid in the paths of its cgroups.
+    /// Names of the pod that a cgroup is in. By the pod's cgroup, not by its uid: somebody else can make a
+    /// cgroup that names the same uid.
     #[must_use]
-    pub fn pod(&self, uid: &str) -> Option<&PodNames> {
-        self.pods.get(uid).map(|(names, _)| names)
+    pub fn pod(&self, path: &str) -> Option<&PodNames> {
+        self.pods.get(pod_path(path)?).map(|(names, _)| names)
     }
 }
 
@@ -329,6 +364,34 @@ fn same_id(a: Option<u64>, b: Option<u64>) -> bool {
     a.is_none() || b.is_none() || a == b
 }
 
-fn pod_uid(path: &str) -> Option<String> {
-    attribute(path).owner.pod.map(|pod| pod.uid)
+/// Whether none but root's runtimes can have made it.
+fn is_roots(known: &KnownCgroup) -> bool {
+    if matches!(known.lookup, Lookup::NotNeeded) {
+        return false;
+    }
+    let place = attribute(&known.path);
+    let claimed = matches!(known.lookup, Lookup::Found(_));
+    place.owner.uid.is_none() && (claimed || place.level == LimitLevel::Container)
+}
+
+/// The cgroup of the pod that a cgroup is in.
+fn pod_path(path: &str) -> Option<&str> {
+    let pod = attribute(path).owner.pod?;
+    prefix(path, |owner| {
+        owner.pod.as_ref().is_some_and(|it| it.uid == pod.uid)
+    })
+}
+
+/// The cgroup of the container that a cgroup is in, as far as the path tells.
+pub(super) fn container_path(path: &str) -> Option<&str> {
+    let id = attribute(path).owner.container_id?;
+    prefix(path, |owner| owner.container_id.as_ref() == Some(&id))
+}
+
+/// The first cgroup on the way from the root whose owner is the right one.
+fn prefix(path: &str, is_it: impl Fn(&Owner) -> bool) -> Option<&str> {
+    let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
+    ends.chain([path.len()])
+        .map(|end| &path[..end])
+        .find(|prefix| is_it(&attribute(prefix).owner))
 }

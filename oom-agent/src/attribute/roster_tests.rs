@@ -33,6 +33,16 @@ fn made(path: &str, id: u64, at_ns: u64, name: Option<&str>) -> KnownCgroup {
     known(path, id, at_ns, Found::Created, name)
 }
 
+/// What a scan did not find.
+fn swept(roster: &mut Roster, began_ns: u64) -> Vec<Arc<str>> {
+    roster.sweep(began_ns);
+    let mut gone = Vec::new();
+    while let Some(some) = roster.sweep_some() {
+        gone.extend(some.into_iter().map(|(path, _)| path));
+    }
+    gone
+}
+
 fn name_of(roster: &Roster, path: &str, id: Option<u64>, at_ns: u64) -> Option<String> {
     let names = roster.life(path, id, at_ns)?.names.as_ref()?;
     names.container_name.clone()
@@ -106,12 +116,13 @@ fn removed_ones_are_kept_for_a_time_and_pods_as_long_as_one_of_their_cgroups() {
     let mut roster = Roster::default();
     let path = format!("/kubepods/burstable/pod{UID}/{}", "4f".repeat(32));
     roster.know(&made(&path, 10, 100, Some("app")));
-    assert_eq!(roster.pod(UID).unwrap().name.as_deref(), Some("cart"));
+    let inner = format!("{path}/inner");
+    assert_eq!(roster.pod(&inner).unwrap().name.as_deref(), Some("cart"));
     roster.remove(&path.as_str().into(), Some(10), 200);
     roster.tick(200 + RETENTION_NS);
     assert!(roster.life(&path, Some(10), 150).is_some());
     roster.tick(201 + RETENTION_NS);
-    assert!(roster.is_empty() && roster.pod(UID).is_none() && roster.path_of(10).is_none());
+    assert!(roster.is_empty() && roster.pod(&path).is_none() && roster.path_of(10).is_none());
 }
 
 #[test]
@@ -141,11 +152,7 @@ fn what_a_scan_does_not_find_was_removed() {
     }
     roster.know(&known("/b", 2, 510, Found::Late, None));
     roster.know(&made("/d", 4, 505, None));
-    let mut gone: Vec<_> = roster
-        .sweep(500)
-        .into_iter()
-        .map(|(path, _)| path)
-        .collect();
+    let mut gone = swept(&mut roster, 500);
     gone.sort();
     assert_eq!(gone, ["/a".into(), "/c".into()] as [Arc<str>; 2]);
 }
@@ -171,19 +178,63 @@ fn beyond_its_room_the_longest_gone_are_forgotten_and_living_ones_never() {
         roster.know(&made(&path, number + 2, number, None));
         roster.remove(&path.as_str().into(), Some(number + 2), number);
     }
-    assert_eq!(roster.len(), MAX_LIVES);
-    assert_eq!(roster.untracked(), 0);
+    roster.know(&made("/one-more", 1_000_000, 9, None));
+    assert_eq!((roster.len(), roster.untracked()), (MAX_LIVES + 1, 0));
     assert!(roster.life("/keep", Some(1), 5).is_some());
     assert!(roster.life("/churn-0", None, 0).is_none());
-    for number in 0..MAX_LIVES as u64 {
-        roster.know(&made(
-            &format!("/live-{number}"),
-            number + 1_000_000,
-            number,
-            None,
-        ));
+}
+
+#[test]
+fn nobodys_cgroups_take_the_room_of_containers() {
+    let user = "/user.slice/user-1000.slice/user@1000.service";
+    let mut roster = Roster::default();
+    for number in 0..MAX_LIVES as u64 + 5 {
+        let path = format!("{user}/libpod-{number:064x}.scope");
+        roster.know(&made(&path, number + 2, number, None));
     }
-    assert_eq!((roster.len(), roster.untracked()), (MAX_LIVES, 1));
+    assert_eq!((roster.len(), roster.untracked()), (MAX_LIVES, 5));
+    let path = format!("/kubepods/burstable/pod{UID}/{}", "4f".repeat(32));
+    roster.know(&made(&path, 1, 100, Some("app")));
+    assert_eq!(
+        name_of(&roster, &path, Some(1), 200).as_deref(),
+        Some("app")
+    );
+}
+
+#[test]
+fn what_is_long_goes_in_steps() {
+    let mut roster = Roster::default();
+    for number in 0..1000 {
+        roster.know(&made(&format!("/{number}"), number + 1, 10, None));
+    }
+    roster.sweep(20);
+    let first = roster.sweep_some().map(|gone| gone.len());
+    assert!(first < Some(100) && roster.tick(30), "{first:?}");
+    while roster.sweep_some().is_some() {}
+    assert!(!roster.tick(30));
+    let old = 20 + RETENTION_NS + 1;
+    assert!(roster.tick(old) && roster.len() > 900);
+    while roster.tick(old) {}
+    assert!(roster.is_empty());
+}
+
+#[test]
+fn a_pod_within_a_container_has_not_the_names_of_the_nodes() {
+    let mut roster = Roster::default();
+    let pod = format!("/kubepods/burstable/pod{UID}");
+    roster.know(&made(
+        &format!("{pod}/{}", "4f".repeat(32)),
+        1,
+        100,
+        Some("app"),
+    ));
+    assert!(roster.pod(&pod).is_some());
+    let inner = format!(
+        "/docker/{}/kubepods/pod{UID}/{}",
+        "5f".repeat(32),
+        "6f".repeat(32)
+    );
+    assert!(roster.pod(&inner).is_none());
 }
 
 #[derive(Clone, Debug)]
@@ -233,12 +284,12 @@ proptest! {
                     roster.know(&known(&path(p), 0, at_ns, Found::LookedUp, name));
                 }
                 Step::Rename(a, b) => roster.rename(&path(a), &path(b)),
-                Step::Sweep => drop(roster.sweep(at_ns)),
-                Step::Tick => roster.tick(at_ns),
+                Step::Sweep => drop(swept(&mut roster, at_ns)),
+                Step::Tick => drop(roster.tick(at_ns)),
             }
         }
-        roster.sweep(at_ns + 1);
-        roster.tick(u64::MAX);
+        swept(&mut roster, at_ns + 1);
+        while roster.tick(u64::MAX) {}
         prop_assert_eq!(roster.len(), 0);
         prop_assert!((0..10).all(|id| roster.path_of(id).is_none()));
     }

@@ -3,7 +3,7 @@
 //! Emits its death and how fast it grew. Refuses nothing.
 
 use anyhow::Result;
-use oom_agent::hierarchy::Hierarchy;
+use oom_agent::{hierarchy::Hierarchy, trigger::scratch::ScratchCgroup};
 
 use super::{Birth, Limit, MIB, Truth, actor::Actor, scratch};
 
@@ -14,6 +14,8 @@ pub struct Leaked {
     pub death: Truth,
     /// Bytes in a second.
     pub bytes_per_s: u64,
+    /// Where: it stays until everybody has told of it.
+    _cgroup: ScratchCgroup,
 }
 
 /// A leak that takes its cgroup to the limit within seconds.
@@ -31,5 +33,6 @@ pub fn leak(hierarchy: &Hierarchy) -> Result<Leaked> {
             ..Truth::own(&actor, Limit::of(&cgroup)?, &born)
         },
         bytes_per_s: LIMIT / SECONDS,
+        _cgroup: cgroup,
     })
 }

@@ -187,14 +187,16 @@ fn charged(hierarchy: &Hierarchy, path: &str) -> Option<Level> {
         dir.is_some_and(|dir| dir.join(hierarchy.version.limit_file()).exists())
     };
     // A cgroup that is gone already has no id to tell it from one of the same name.
-    inode(hierarchy, path)?;
-    let path = upwards(path).find(has_memory)?;
-    Some(Level {
-        id: inode(hierarchy, path)?,
-        path: Some(path.to_owned()),
+    let own = inode(hierarchy, path)?;
+    let found = upwards(path).find(has_memory)?;
+    let level = Level {
+        id: inode(hierarchy, found)?,
+        path: Some(found.to_owned()),
         memcg: true,
         charge: None,
-    })
+    };
+    // If it went meanwhile, what was found above it is not its.
+    (inode(hierarchy, path) == Some(own)).then_some(level)
 }
 
 /// `/a/b`, `/a`, `/`.
