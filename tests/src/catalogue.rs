@@ -21,7 +21,7 @@ pub enum Expected {
     /// One process died for each of these decisions, and it is told whose it was.
     Owned(Vec<Owned>),
     /// One process died after a steady growth, and it is told how it came to that.
-    Leaked(Leaked),
+    Leaked(Box<Leaked>),
     /// A cgroup died as one.
     Group(GroupTruth),
     /// Nobody died.
@@ -211,7 +211,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "leak",
         about: "a process grows steadily for seconds: what memory did before the kill",
         needs: &[],
-        play: |machine| Ok(Expected::Leaked(scene::leak(&machine.hierarchy)?)),
+        play: |machine| Ok(Expected::Leaked(Box::new(scene::leak(&machine.hierarchy)?))),
     },
     Scenario {
         name: "sysrq",

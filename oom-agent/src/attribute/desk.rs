@@ -475,9 +475,9 @@ impl Desk {
         }
         // The sandbox of a pod has no name of its own.
         let sandbox = names.is_some_and(|names| names.sandbox);
-        let named = owner.container_id.is_none() || owner.container_name.is_some() || sandbox;
+        let has_name = owner.container_name.is_some() || sandbox;
         let pod = owner.pod.as_ref().is_none_or(|pod| pod.name.is_some());
-        let whole = named && pod;
+        let whole = pod && (has_name || owner.container_id.is_none());
         Some(Named { owner, whole })
     }
 

@@ -60,3 +60,27 @@ pub struct ContainerDeletion {
     /// The watch had lost events, and a scan missed it: it may have been removed before `time`.
     pub late: bool,
 }
+
+#[cfg(test)]
+impl ContainerDeletion {
+    /// Of which nothing is known.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            schema: SCHEMA,
+            id: "removed".into(),
+            time: Timestamp::from_unix_ns(0),
+            monotonic_ns: 0,
+            boot_id: None,
+            node: None,
+            cgroup: Cgroup {
+                path: None,
+                id: None,
+                version: None,
+            },
+            owner: Owner::of(super::OwnerKind::System),
+            created: None,
+            exit_code: -1,
+            late: false,
+        }
+    }
+}

@@ -43,6 +43,14 @@ pub enum Event {
     ContainerDeletion(Box<ContainerDeletion>),
 }
 
+impl Event {
+    /// Whether it tells of a kill, or of what the kernel decided instead.
+    #[must_use]
+    pub const fn is_of_kill(&self) -> bool {
+        matches!(self, Self::OomKill(_) | Self::OomInstance(_))
+    }
+}
+
 /// The alert: one per killed process.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OomKill {

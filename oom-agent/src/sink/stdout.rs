@@ -24,15 +24,11 @@ use super::{
 };
 use crate::{
     event::Event,
-    hub::{Output, Pushed, QUEUE, Queue, Queued, queue},
+    hub::{Output, Pushed, Queue, Queued, queue},
 };
 
 /// A pipe takes this much whole or not at all (`PIPE_BUF`, pipe(7)).
 const PIPE_BUF: usize = 4096;
-
-/// Events that may wait before those of containers find no room any more: a part of the queue stays free
-/// for kills.
-const NEWS_ROOM: u64 = QUEUE as u64 / 2;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -115,10 +111,6 @@ impl Output for Lane {
                 return true;
             }
         }
-        if is_only_news(event) && self.backlog.pending.load(Ordering::Acquire) >= NEWS_ROOM {
-            self.backlog.lost.fetch_add(1, Ordering::AcqRel);
-            return true;
-        }
         self.backlog.pending.fetch_add(1, Ordering::AcqRel);
         if self.queue.push(event) != Pushed::Taken {
             self.backlog.lose_one();
@@ -126,14 +118,6 @@ impl Output for Lane {
         // Never gone: what is not written is counted to the end.
         true
     }
-}
-
-/// What must not take the room of a kill.
-fn is_only_news(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::ContainerCreation(_) | Event::ContainerDeletion(_)
-    )
 }
 
 impl Backlog {
@@ -174,7 +158,7 @@ fn is_pipe() -> bool {
 fn write_queued(queued: &Queued, renderer: Renderer, backlog: &Backlog) {
     let mut line = Vec::with_capacity(2 * PIPE_BUF);
     let mut gone = false;
-    while let Ok(event) = queued.events.recv() {
+    while let Some(event) = queued.next() {
         if gone {
             backlog.lose_one();
             continue;
