@@ -151,8 +151,14 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             .ok();
         // Before anything is seen: the first scan takes nothing back.
         let now = now();
-        let watch = match attach(programs, version, options.ring_bytes) {
+        let ring = programs
+            .ok_or_else(|| "no BPF for it".to_owned())
+            .and_then(|programs| attach(programs, version, options.ring_bytes));
+        let watch = match ring {
             Ok(ring) => {
+                if let Some(note) = ring.note() {
+                    tracing::info!("renames of cgroups are not seen: {note}");
+                }
                 tracing::info!("cgroups are watched by BPF");
                 Watch::Ring(ring)
             }
@@ -445,12 +451,13 @@ impl<F> fmt::Debug for Watcher<F> {
     }
 }
 
-fn attach(
-    programs: Option<CgroupPrograms>,
+/// Attaches the programs for the hierarchy of the memory controller; `ring_bytes` is the size of its ring.
+/// Else why they cannot be attached.
+pub fn attach(
+    programs: CgroupPrograms,
     version: CgroupVersion,
     ring_bytes: u32,
 ) -> Result<CgroupRing, String> {
-    let programs = programs.ok_or("no BPF for it")?;
     let hierarchy_id = match version {
         CgroupVersion::V2 => 0,
         CgroupVersion::V1 => fs::read_to_string("/proc/cgroups")
@@ -460,11 +467,7 @@ fn attach(
     let ring = programs.attach(hierarchy_id, ring_bytes);
     // Loading takes several times the memory that the watch needs.
     load::release_memory();
-    let ring = ring.map_err(|error| chain(&error))?;
-    if let Some(note) = ring.note() {
-        tracing::info!("renames of cgroups are not seen: {note}");
-    }
-    Ok(ring)
+    ring.map_err(|error| chain(&error))
 }
 
 fn by_inotify() -> Watch {
