@@ -31,10 +31,10 @@ fn main() -> ExitCode {
     let code = cli::main(cli);
     drop(flush);
     if lost.dropped_lines() > 0 {
-        eprintln!(
+        cli::say_at_the_end(format!(
             "{} lines of this log were lost: nobody read them",
             lost.dropped_lines()
-        );
+        ));
     }
     code
 }

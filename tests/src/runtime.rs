@@ -5,6 +5,7 @@
 //! said. [`expect`] compares. Everything is made here and taken away again, without any network. Refuses
 //! machines where somebody else uses a runtime's directory: skipped, and the test says why.
 
+pub mod bundle;
 pub mod churn;
 pub mod containerd;
 pub mod cri;
@@ -13,6 +14,7 @@ pub mod ctr;
 pub mod expect;
 mod image;
 mod payload;
+pub mod plain;
 pub mod play;
 pub mod podman;
 pub mod runc;

@@ -6,7 +6,7 @@
 //! answer comes, at most [`NAMES_NS`]; nothing else waits for it but its own report. Refuses to
 //! change what the path says.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, mem::replace, sync::Arc};
 
 use super::{
     Roster, attribute,
@@ -68,7 +68,7 @@ pub struct DeskCounts {
     pub unattributed: u64,
     /// Alerts that were told without names because the answer took too long.
     pub names_late: u64,
-    /// Files of runtimes that could not be used.
+    /// Cgroups whose runtime's files could not be used, however often they were looked at.
     pub unreadable: u64,
     /// Events of the cgroup watch that were lost; a scan made up for them.
     pub watch_lost: u64,
@@ -192,8 +192,13 @@ impl Desk {
     }
 
     fn know(&mut self, known: &KnownCgroup, now: Now, out: &mut Vec<Event>) {
-        self.counts.unreadable += u64::from(matches!(known.lookup, Lookup::Unreadable(_)));
-        let (life, ended) = self.roster.know(known);
+        let (mut life, ended) = self.roster.know(known);
+        if matches!(known.lookup, Lookup::Unreadable(_)) {
+            let counted = life
+                .as_mut()
+                .is_some_and(|life| replace(&mut life.unreadable, true));
+            self.counts.unreadable += u64::from(!counted);
+        }
         let untold = life.filter(|life| {
             let tell = is_told(self.which, &known.path, life.names.as_deref());
             tell && life.told.is_none() && life.born_ns.is_some() && life.died_ns.is_none()

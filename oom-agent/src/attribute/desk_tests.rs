@@ -329,6 +329,27 @@ fn containers_are_told_to_come_and_go_and_nothing_else_unless_asked_for() {
 }
 
 #[test]
+fn one_that_a_kill_asked_for_first_comes_all_the_same() {
+    let mut bench = Bench::new(ContainerEvents::Containers);
+    bench.kill(1, Some(at(&app(), Some(7))));
+    bench
+        .later(1)
+        .named(&app(), 7, Found::LookedUp, app_names());
+    bench.later(1).named(&app(), 7, Found::Created, app_names());
+    bench.named(&app(), 7, Found::Created, app_names());
+    bench.later(1).removed(&app(), 7);
+    let path = app();
+    assert_eq!(
+        bench.story(),
+        [
+            "K i1 app".to_owned(),
+            format!("+ {path}"),
+            format!("- {path} 137")
+        ]
+    );
+}
+
+#[test]
 fn one_that_was_there_before_the_agent_only_goes() {
     let mut bench = Bench::new(ContainerEvents::Containers);
     bench.named(&app(), 7, Found::AtStart, app_names());
@@ -361,12 +382,9 @@ fn a_path_that_was_not_read_comes_from_the_id() {
 #[test]
 fn what_cannot_be_used_and_what_was_lost_are_counted() {
     let mut bench = Bench::new(ContainerEvents::None);
-    bench.known(
-        &app(),
-        7,
-        Found::Created,
-        Lookup::Unreadable(Unreadable::TooLarge),
-    );
+    for found in [Found::Created, Found::LookedUp, Found::LookedUp] {
+        bench.known(&app(), 7, found, Lookup::Unreadable(Unreadable::TooLarge));
+    }
     bench.observe(CgroupEvidence::Lost { events: Some(3) });
     bench.observe(CgroupEvidence::Lost { events: None });
     let counts = bench.desk.counts();

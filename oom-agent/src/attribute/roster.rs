@@ -45,6 +45,8 @@ pub struct Life {
     pub(super) told: Option<Timestamp>,
     /// When it was last looked up for a kill.
     pub(super) looked_up_ns: Option<u64>,
+    /// Its runtime's file could not be used, which has been counted.
+    pub(super) unreadable: bool,
     /// When it was last known to be there.
     seen_ns: u64,
     pool: usize,
@@ -122,6 +124,11 @@ impl Roster {
             }
         }
         if let Some(life) = self.last(path) {
+            // A kill asked for it, or a scan found it, before the watch told that it was made.
+            if known.found == Found::Created && life.died_ns.is_none() {
+                let made_ns = known.monotonic_ns.min(life.seen_ns);
+                life.born_ns = life.born_ns.or(Some(made_ns));
+            }
             life.seen_ns = life.seen_ns.max(known.monotonic_ns);
             life.id = life.id.or(known.id);
             if known.found == Found::LookedUp {
@@ -152,6 +159,7 @@ impl Roster {
             names: None,
             told: None,
             looked_up_ns: None,
+            unreadable: false,
             seen_ns: known.monotonic_ns,
             pool,
         });

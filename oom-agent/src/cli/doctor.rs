@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -18,10 +19,13 @@ pub(super) struct DoctorArgs {
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
+    /// Where the host's files are: what container runtimes leave on disk is read below it.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    host_root: PathBuf,
 }
 
 pub(super) fn main(args: &DoctorArgs) -> ExitCode {
-    let report = doctor::run();
+    let report = doctor::run(&args.host_root);
     if args.json {
         match serde_json::to_string_pretty(&report) {
             Ok(json) => println!("{json}"),

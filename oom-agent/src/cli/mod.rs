@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::mpsc, thread, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -91,4 +91,24 @@ fn schema() -> ExitCode {
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("oom-agent: {}", crate::error::chain(error));
     ExitCode::from(EXIT_FAILED)
+}
+
+/// At the end, a reader of stderr may take this long.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Writes a line to stderr; a reader that does not read must not keep the agent from ending.
+pub fn say_at_the_end(line: String) {
+    let (said, wait) = mpsc::channel::<()>();
+    let say = move || {
+        eprintln!("{line}");
+        drop(said);
+    };
+    if thread::Builder::new()
+        .name("summary".into())
+        .spawn(say)
+        .is_ok()
+    {
+        // Said, which closes the channel, or given up.
+        let _ = wait.recv_timeout(PATIENCE);
+    }
 }

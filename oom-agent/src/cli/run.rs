@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{EXIT_NO_BPF, EXIT_NO_SOURCE, fail};
+use super::{EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
 use crate::{
     attribute::ContainerEvents,
     correlate::Timing,
@@ -95,7 +95,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
     };
     match daemon::run(&options) {
         Ok(summary) => {
-            eprintln!("{summary}");
+            say_at_the_end(summary.to_string());
             ExitCode::SUCCESS
         }
         Err(error) => {

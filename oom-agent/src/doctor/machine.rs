@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{Check, State, setting};
 use crate::{
-    hierarchy::Hierarchy,
+    hierarchy::{Hierarchy, HierarchyError},
     host,
     source::audit::{OomKillCounter, VMSTAT},
 };
@@ -14,12 +14,12 @@ const INIT_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
-pub(super) fn checks() -> Vec<Check> {
+pub(super) fn checks(hierarchy: Result<&Hierarchy, &HierarchyError>) -> Vec<Check> {
     let mountinfo = setting("/proc/self/mountinfo");
     let mountinfo = mountinfo.as_deref();
     vec![
         counter(),
-        cgroups(),
+        cgroups(hierarchy),
         lockdown(setting(LOCKDOWN).as_deref(), mountinfo),
         bpffs(mountinfo),
         panic_on_oom(setting("/proc/sys/vm/panic_on_oom").as_deref()),
@@ -70,9 +70,9 @@ fn counter() -> Check {
     }
 }
 
-fn cgroups() -> Check {
+fn cgroups(hierarchy: Result<&Hierarchy, &HierarchyError>) -> Check {
     let name = "memory cgroups";
-    match Hierarchy::find() {
+    match hierarchy {
         Ok(found) => {
             let version = found.version.number();
             let text = format!("version {version} at {}", found.mount.display());
@@ -88,7 +88,10 @@ fn cgroups() -> Check {
             .fix("container: --cgroupns=host")
         }
         Err(error) => Check::new(name, State::Missing, error.to_string())
-            .cost("`oom-agent trigger` has no place for its kill")
+            .cost(
+                "kills in containers have no names, reports no memory history, and \
+                 `oom-agent trigger` has no place for its kill",
+            )
             .fix("mount -t cgroup2 cgroup2 /sys/fs/cgroup; boot without cgroup_disable=memory"),
     }
 }

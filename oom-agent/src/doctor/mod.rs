@@ -1,19 +1,24 @@
 //! What this machine allows: each capability, feature and permission by itself, and what they add up
 //! to.
 //!
-//! Reads `/proc`, `/sys`, `/dev/kmsg` and tries the programs themselves, which are dropped at once;
-//! emits a [`Report`]. Refuses to conclude from versions and configurations what can be tried.
+//! Reads `/proc`, `/sys`, `/dev/kmsg`, what runtimes leave on disk, and tries the programs themselves, which
+//! are dropped at once; emits a [`Report`]. Refuses to conclude from versions and configurations what can be tried.
 
 mod capabilities;
+mod cgroups;
 mod log;
 mod machine;
+mod memory;
 mod programs;
 pub mod render;
+mod runtimes;
 mod speed;
+
+use std::path::Path;
 
 use serde::Serialize;
 
-use crate::source::bpf::load;
+use crate::{hierarchy::Hierarchy, source::bpf::load};
 
 /// Everything that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,10 +108,12 @@ impl Check {
     }
 }
 
-/// Looks at everything. Takes as long as loading the programs takes: well below a second.
+/// Looks at everything; the host's files are below `host_root`. Takes as long as loading the programs
+/// takes: well below a second.
 #[must_use]
-pub fn run() -> Report {
-    let programs = programs::try_load();
+pub fn run(host_root: &Path) -> Report {
+    let mut programs = programs::try_load();
+    let watch = programs.as_mut().ok().and_then(|it| it.cgroups.take());
     let (kmsg, boot_id) = (log::kmsg(), machine::boot_id());
     let log_readable = kmsg.state == State::Ok;
     let (mut tier, mut not_better_because) = match &programs {
@@ -139,7 +146,13 @@ pub fn run() -> Report {
     checks.extend(programs_checks);
     checks.push(kmsg);
     checks.push(log::console());
-    checks.extend(machine::checks());
+    let hierarchy = Hierarchy::find();
+    checks.extend(machine::checks(hierarchy.as_ref()));
+    if let Ok(hierarchy) = &hierarchy {
+        checks.extend(cgroups::checks(watch, programs.is_ok(), hierarchy));
+        checks.extend(memory::checks(hierarchy));
+    }
+    checks.extend(runtimes::checks(host_root));
     checks.push(boot_id);
     checks.extend(speed::checks());
     Report {

@@ -12,6 +12,7 @@ use crate::{
     sink::units::{bytes, grouped},
     source::bpf::{
         btf::Btf,
+        cgroups::CgroupPrograms,
         decision::{Hook, WantedHook},
         format,
         layout::{self, DECISION_FUNC, MarkPrototype},
@@ -30,6 +31,8 @@ pub(super) const SYMBOLS: &str = "kernel symbols";
 pub(super) struct Reached {
     pub(super) tier: Tier,
     pub(super) notes: Vec<String>,
+    /// What it takes to watch cgroups; `None` where the kernel lacks it.
+    pub(super) cgroups: Option<CgroupPrograms>,
 }
 
 /// Why it accepted nothing.
@@ -46,8 +49,9 @@ pub(super) fn try_load() -> Result<Reached, Refused> {
         by_format: false,
         hook: WantedHook::Best,
     }) {
-        Ok(loaded) => Ok(Reached {
+        Ok(mut loaded) => Ok(Reached {
             tier: loaded.tier,
+            cgroups: loaded.cgroups.take(),
             notes: loaded.notes,
         }),
         Err(error) => Err(Refused {
@@ -262,6 +266,7 @@ mod tests {
             Ok(Reached {
                 tier,
                 notes: notes.iter().map(|&note| note.to_owned()).collect(),
+                cgroups: None,
             })
         };
         let refused = Err(Refused {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub use asks::Asks;
 pub use core::{Counts, Lookups};
 pub use thread::{CgroupThread, Options};
+pub use watch::attach;
 
 /// Something that happened to the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,8 +30,14 @@ impl Watch {
         version: CgroupVersion,
         ring_bytes: u32,
     ) -> Self {
-        match attach(programs, version, ring_bytes) {
+        let ring = programs
+            .ok_or_else(|| "BPF is not used, or this kernel has no tracepoints for it".to_owned())
+            .and_then(|programs| attach(programs, version, ring_bytes));
+        match ring {
             Ok(ring) => {
+                if let Some(note) = ring.note() {
+                    tracing::info!("renames of cgroups are not seen: {note}");
+                }
                 tracing::info!("cgroups are watched by BPF");
                 Self::Ring(ring)
             }
@@ -71,12 +77,13 @@ impl Watch {
     }
 }
 
-fn attach(
-    programs: Option<CgroupPrograms>,
+/// Attaches the programs for the hierarchy of the memory controller; `ring_bytes` is the size of its ring.
+/// Else why they cannot be attached.
+pub fn attach(
+    programs: CgroupPrograms,
     version: CgroupVersion,
     ring_bytes: u32,
 ) -> Result<CgroupRing, String> {
-    let programs = programs.ok_or("BPF is not used, or this kernel has no tracepoints for it")?;
     let hierarchy_id = match version {
         CgroupVersion::V2 => 0,
         CgroupVersion::V1 => fs::read_to_string("/proc/cgroups")
@@ -86,9 +93,5 @@ fn attach(
     let ring = programs.attach(hierarchy_id, ring_bytes);
     // Loading takes several times the memory that the watch needs.
     load::release_memory();
-    let ring = ring.map_err(|error| chain(&error))?;
-    if let Some(note) = ring.note() {
-        tracing::info!("renames of cgroups are not seen: {note}");
-    }
-    Ok(ring)
+    ring.map_err(|error| chain(&error))
 }

@@ -16,6 +16,7 @@ mod files;
 pub mod history;
 pub mod meminfo;
 pub mod parse;
+pub mod probe;
 pub mod processes;
 mod recording;
 pub mod roster;

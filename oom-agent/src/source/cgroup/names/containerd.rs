@@ -11,6 +11,7 @@ use super::{
     disk::{Disk, MOST_BYTES, first},
     files::{Dir, Miss},
     spec::{Spec, is_cgroup},
+    survey::{Family, Shape},
     wanted::Wanted,
 };
 use crate::{event::Runtime, evidence::Names};
@@ -55,11 +56,26 @@ impl Containerd {
 
     /// The container, by its bundle.
     pub(super) fn ask(&self, disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
-        let places = self.configured.as_deref().into_iter().chain(STATES);
-        first(places.map(|state| {
+        first(self.states().map(|state| {
             let dir = disk.root.dir(state)?;
             in_state(disk, &dir, wanted)
         }))
+    }
+
+    /// Where bundles are.
+    pub(super) fn shapes(&self) -> Vec<Shape> {
+        let shape = |state: &str| Shape {
+            family: Family::Containerd,
+            dir: state.to_owned(),
+            below: TASKS.to_owned(),
+            namespaced: true,
+            file: Some("config.json"),
+        };
+        self.states().map(shape).collect()
+    }
+
+    fn states(&self) -> impl Iterator<Item = &str> {
+        self.configured.as_deref().into_iter().chain(STATES)
     }
 }
 

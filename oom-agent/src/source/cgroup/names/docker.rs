@@ -10,6 +10,7 @@ use super::{
     disk::{Disk, MOST_BYTES, first},
     files::Miss,
     spec::Annotations,
+    survey::{Family, Shape},
     text::{IMAGE, NAME, kept},
     user,
 };
@@ -107,6 +108,22 @@ impl Docker {
         ended.then_some(state.exit_code)
     }
 
+    /// Where containers are.
+    pub(super) fn shapes(&self) -> Vec<Shape> {
+        let shape = |root: &str| Shape {
+            family: Family::Docker,
+            dir: root.to_owned(),
+            below: "containers".to_owned(),
+            namespaced: false,
+            file: Some("config.v2.json"),
+        };
+        self.roots().map(shape).collect()
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &str> {
+        self.configured.as_deref().into_iter().chain(ROOTS)
+    }
+
     fn read(&self, disk: &mut Disk, id: &str, user: Option<u32>) -> Result<Container, Miss> {
         let path = format!("containers/{id}/config.v2.json");
         let container: Container = if let Some(uid) = user {
@@ -114,8 +131,7 @@ impl Docker {
             let dir = disk.root.user_dir(&home, uid)?.dir(".local/share/docker")?;
             disk.json(&dir, &path, MOST_BYTES)?
         } else {
-            let roots = self.configured.as_deref().into_iter().chain(ROOTS);
-            first(roots.map(|root| {
+            first(self.roots().map(|root| {
                 let dir = disk.root.dir(root)?;
                 disk.json(&dir, &path, MOST_BYTES)
             }))?

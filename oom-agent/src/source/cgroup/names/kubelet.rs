@@ -9,6 +9,7 @@ use super::{
     disk::Disk,
     files::Miss,
     spec::pod,
+    survey::{Family, Shape},
     text::{NAME, kept},
 };
 use crate::evidence::{Names, Unreadable};
@@ -16,9 +17,22 @@ use crate::evidence::{Names, Unreadable};
 /// A node has some hundred containers; those that ended are kept for a while.
 const MOST_LINKS: usize = 1 << 15;
 
+const LINKS: &str = "var/log/containers";
+
+/// Where links are.
+pub(super) fn shapes() -> Vec<Shape> {
+    vec![Shape {
+        family: Family::Kubelet,
+        dir: LINKS.to_owned(),
+        below: ".".to_owned(),
+        namespaced: false,
+        file: None,
+    }]
+}
+
 /// The container in a pod, by its id.
 pub(super) fn ask(disk: &mut Disk, id: &str) -> Result<Names, Miss> {
-    let links = disk.root.dir("var/log/containers")?;
+    let links = disk.root.dir(LINKS)?;
     let link = disk.pick(&links, ".", MOST_LINKS, |name| {
         let stem = name.strip_suffix(".log")?.strip_suffix(id)?;
         Some((name.to_owned(), stem.strip_suffix('-')?.to_owned()))

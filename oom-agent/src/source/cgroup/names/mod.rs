@@ -17,6 +17,7 @@ mod kubelet;
 mod runc;
 mod spec;
 mod storage;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -11,12 +11,20 @@ use super::{
     disk::{Disk, MOST_BYTES, first, or},
     files::{Dir, Miss},
     spec::{Annotations, chosen},
+    survey::{Family, Shape},
     wanted::Wanted,
 };
 use crate::{
     event::Runtime,
     evidence::{Names, Unreadable},
 };
+
+/// State directories: runc's own and crun's; those that dockerd and containerd give to runc, with a
+/// directory for each namespace.
+const RUNC: &str = "run/runc";
+const CRUN: &str = "run/crun";
+const OF_DOCKER: &str = "run/docker/runtime-runc";
+const OF_CONTAINERD: &str = "run/containerd/runc";
 
 /// The container, by the state of its runtime. If the path has the id, only containerd's tell more.
 pub(super) fn ask(disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
@@ -25,7 +33,7 @@ pub(super) fn ask(disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
     }
     let own = of_crun(disk, wanted);
     let own = or(own, || {
-        let dir = disk.root.dir("run/runc")?;
+        let dir = disk.root.dir(RUNC)?;
         of_runc(disk, &dir, None, wanted)
     });
     let of_docker = or(own, || of_docker(disk, wanted));
@@ -34,16 +42,33 @@ pub(super) fn ask(disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
 
 /// `runc --root /run/docker/runtime-runc/moby`, as dockerd has its shim call it.
 fn of_docker(disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
-    let dir = disk.root.dir("run/docker/runtime-runc")?;
+    let dir = disk.root.dir(OF_DOCKER)?;
     of_runc(disk, &dir, Some("moby"), wanted)
 }
 
 /// `runc --root /run/containerd/runc/<namespace>`, as the shim calls it.
 fn of_containerd(disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
-    let dir = disk.root.dir("run/containerd/runc")?;
+    let dir = disk.root.dir(OF_CONTAINERD)?;
     let namespaces = disk.namespaces(&dir, ".")?;
     let ask = |namespace: &String| of_runc(disk, &dir, Some(namespace), wanted);
     first(namespaces.iter().map(ask))
+}
+
+/// Where states are.
+pub(super) fn shapes() -> Vec<Shape> {
+    let shape = |dir: &str, namespaced, file| Shape {
+        family: Family::Runc,
+        dir: dir.to_owned(),
+        below: ".".to_owned(),
+        namespaced,
+        file: Some(file),
+    };
+    vec![
+        shape(RUNC, false, "state.json"),
+        shape(CRUN, false, "status"),
+        shape(OF_DOCKER, true, "state.json"),
+        shape(OF_CONTAINERD, true, "state.json"),
+    ]
 }
 
 /// What libcontainer keeps of a container (`State` in `libcontainer/container.go`).
@@ -131,7 +156,7 @@ struct Status {
 }
 
 fn of_crun(disk: &mut Disk, wanted: &Wanted) -> Result<Names, Miss> {
-    let dir = disk.root.dir("run/crun")?;
+    let dir = disk.root.dir(CRUN)?;
     let status: Status = disk.json(&dir, &format!("{}/status", wanted.id), MOST_BYTES)?;
     let said = status.cgroup_path.trim_start_matches('/');
     let path = wanted.path.trim_start_matches('/');

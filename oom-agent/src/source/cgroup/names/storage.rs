@@ -17,6 +17,7 @@ use super::{
     disk::{Disk, MOST_BYTES, first},
     files::{Dir, Miss},
     spec::{Spec, is_cgroup},
+    survey::{Family, Shape},
     text::{IMAGE, NAME, kept},
     user,
     wanted::Wanted,
@@ -86,6 +87,20 @@ impl Storage {
             let dir = disk.root.dir(root)?;
             in_root(disk, &dir, wanted)
         }))
+    }
+
+    /// Where specifications are.
+    pub(super) fn shapes(&self) -> Vec<Shape> {
+        let of_root = |root: &String| {
+            DRIVERS.map(|driver| Shape {
+                family: Family::Storage,
+                dir: root.clone(),
+                below: format!("{driver}-containers"),
+                namespaced: false,
+                file: Some("userdata/config.json"),
+            })
+        };
+        self.roots.iter().flat_map(of_root).collect()
     }
 
     /// Directories of containers, where conmon leaves what it has to say.
