@@ -1,6 +1,10 @@
 //! One thread that waits for the ring, and what it waits with.
 
-use std::{io, os::fd::OwnedFd, sync::PoisonError};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{PoisonError, TryLockError},
+};
 
 use rustix::{
     event::epoll,
@@ -11,6 +15,7 @@ use rustix::{
 };
 
 use super::Shared;
+use crate::evidence::Evidence;
 
 const RING: u64 = 0;
 const INBOX: u64 = 1;
@@ -88,9 +93,7 @@ impl Waiter {
             }
             return armed_for;
         };
-        let inbox =
-            std::mem::take(&mut *shared.inbox.lock().unwrap_or_else(PoisonError::into_inner));
-        core.take(inbox);
+        core.take(shared.inbox());
         let next = core.turn();
         drop(core);
         if next != armed_for
@@ -99,6 +102,19 @@ impl Waiter {
             tracing::error!("timer: {error}");
         }
         next
+    }
+}
+
+impl Shared {
+    /// What other sources have put there. Nothing if one of them is at it: its thread may have lost its CPU
+    /// to a killer, and it wakes us once it is done.
+    fn inbox(&self) -> Vec<Evidence> {
+        let mut inbox = match self.inbox.try_lock() {
+            Ok(inbox) => inbox,
+            Err(TryLockError::Poisoned(inbox)) => inbox.into_inner(),
+            Err(TryLockError::WouldBlock) => return Vec::new(),
+        };
+        std::mem::take(&mut *inbox)
     }
 }
 

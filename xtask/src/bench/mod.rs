@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: what the agent costs and how fast it is, on this machine, in one run.
 //!
 //! Two agents watch the same real kills, one through BPF, one through the kernel log; this reads
-//! their stdout as a consumer would. Then logs are read (`parse.rs`). Emits a table of each and
-//! `target/bench.json`, `target/bench-parse.json`. Refuses to judge: no
-//! figure makes it fail, and a figure that could not be taken is null.
+//! their stdout as a consumer would. A third stands beside containers (`containers/`). Then logs are
+//! read (`parse.rs`). Emits a table of each and `target/bench.json`, `target/bench-parse.json`. Refuses
+//! to judge: no figure makes it fail, and a figure that could not be taken is null.
 
 mod bpf_stats;
+mod containers;
 mod parse;
 mod process;
 mod reader;
@@ -58,18 +59,30 @@ pub(crate) struct Args {
     /// Seconds for which nothing happens.
     #[arg(long, default_value_t = 10)]
     idle: u64,
+    /// Only measure what containers cost.
+    #[arg(long, conflicts_with = "parse")]
+    containers: bool,
     /// Only measure how fast `oom-agent parse` reads; needs no root.
     #[arg(long)]
     parse: bool,
     /// Size of each log that is read for it, in MiB.
     #[arg(long, default_value_t = 256)]
     log_size: u64,
+    /// Be a process of a container, and nothing else.
+    #[arg(long, hide = true, requires = "tenant_of")]
+    tenant: Option<containers::Part>,
+    /// Of the one with this cgroup.
+    #[arg(long, hide = true)]
+    tenant_of: Option<PathBuf>,
 }
 
 /// The two paths that are compared.
 const SOURCES: [&str; 2] = ["bpf", "kmsg"];
 
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
+    if let (Some(part), Some(cgroup)) = (args.tenant, &args.tenant_of) {
+        match containers::live(part, cgroup)? {}
+    }
     if args.parse {
         parse::measure(&agent::build(false)?, args.log_size)?;
         return Ok(ExitCode::SUCCESS);
@@ -79,13 +92,18 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     }
     let binary = agent::build(false)?;
     let mut report = Report::new();
+    if args.containers {
+        let figures = containers::measure(&binary, args.storm, args.idle)?;
+        print!("\n{figures}");
+        return Ok(ExitCode::SUCCESS);
+    }
     for source in SOURCES {
         step(&format!("{} starts, --source {source}", args.starts));
         report.of(source).start = starts(&binary, source, args.starts)?;
     }
     let agents = [
-        Watched::start(&binary, SOURCES[0])?,
-        Watched::start(&binary, SOURCES[1])?,
+        Watched::start(&binary, SOURCES[0], &[])?,
+        Watched::start(&binary, SOURCES[1], &[])?,
     ];
     thread::sleep(SETTLE);
     for agent in &agents {
@@ -123,6 +141,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     for agent in agents {
         agent.stop()?;
     }
+    report.containers = Some(containers::measure(&binary, args.storm, args.idle)?);
 
     let path = project::target().join("bench.json");
     fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{
     bpf_stats::Run,
+    containers::Containers,
     process::{Idle, Memory},
     summary::Summary,
     watched::Kill,
@@ -25,6 +26,8 @@ pub(super) struct Report {
     pub bpf: Figures,
     /// The agent that reads the kernel log.
     pub kmsg: Figures,
+    /// What containers cost.
+    pub containers: Option<Containers>,
 }
 
 /// What one agent did.
@@ -82,6 +85,7 @@ impl Report {
             cpus: thread::available_parallelism().ok().map(Into::into),
             bpf: Figures::default(),
             kmsg: Figures::default(),
+            containers: None,
         }
     }
 
@@ -97,10 +101,12 @@ impl Report {
 
 /// How a number is shown.
 #[derive(Clone, Copy)]
-enum Unit {
+pub(super) enum Unit {
     Nanoseconds,
     Bytes,
     Number,
+    /// Millionths of one.
+    Share,
 }
 
 /// A line of the table, and where its number is.
@@ -208,13 +214,16 @@ impl fmt::Display for Report {
                 ratio(*unit, bpf, kmsg)
             )?;
         }
-        Ok(())
+        match &self.containers {
+            Some(containers) => containers.fmt(f),
+            None => Ok(()),
+        }
     }
 }
 
 impl Unit {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    fn show(self, value: Option<u64>) -> String {
+    pub(super) fn show(self, value: Option<u64>) -> String {
         let Some(value) = value else {
             return "-".into();
         };
@@ -222,6 +231,7 @@ impl Unit {
         match self {
             Self::Number => value.to_string(),
             Self::Bytes => format!("{:.2} MiB", number / f64::from(1 << 20)),
+            Self::Share => format!("{:.3} %", number / 1e4),
             Self::Nanoseconds if value < 10_000 => format!("{value} ns"),
             Self::Nanoseconds if value < 10_000_000 => format!("{:.1} µs", number / 1e3),
             Self::Nanoseconds => format!("{:.1} ms", number / 1e6),
@@ -229,12 +239,13 @@ impl Unit {
     }
 }
 
-/// How many times as much the log takes; nothing for plain numbers.
+/// How many times `one` the `other` is; nothing for plain numbers.
 #[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
-fn ratio(unit: Unit, bpf: Option<u64>, kmsg: Option<u64>) -> String {
-    match (unit, bpf, kmsg) {
-        (Unit::Nanoseconds | Unit::Bytes, Some(bpf), Some(kmsg)) if bpf > 0 => {
-            let ratio = kmsg as f64 / bpf as f64;
+pub(super) fn ratio(unit: Unit, one: Option<u64>, other: Option<u64>) -> String {
+    match (unit, one, other) {
+        (Unit::Number, ..) => String::new(),
+        (_, Some(one), Some(other)) if one > 0 => {
+            let ratio = other as f64 / one as f64;
             format!("{ratio:.*}", if ratio < 1.0 { 3 } else { 1 })
         }
         _ => String::new(),
@@ -252,6 +263,8 @@ mod tests {
             monotonic_ns,
             seen_ns,
             detection_latency_ns: None,
+            path: None,
+            named: false,
         };
         let marks = HashMap::from([(1, 100), (2, 200)]);
         let phase = Phase::of(

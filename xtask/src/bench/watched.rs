@@ -4,6 +4,7 @@
 //! `OomKill`. The agent's own log goes to `target/bench-SOURCE.log`.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     path::Path,
     process::{Child, Stdio},
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// An `OomKill` as a consumer saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kill {
     /// The thread that the kernel named.
     pub tid: u32,
@@ -35,6 +36,10 @@ pub(super) struct Kill {
     pub seen_ns: u64,
     /// The agent's own figure.
     pub detection_latency_ns: Option<u64>,
+    /// Cgroup of the victim.
+    pub path: Option<String>,
+    /// Whether its container has a name.
+    pub named: bool,
 }
 
 /// A running agent and its reader.
@@ -46,13 +51,14 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Starts an agent and waits until it is armed.
-    pub(super) fn start(binary: &Path, source: &'static str) -> Result<Self> {
+    /// Starts an agent, with further arguments, and waits until it is armed.
+    pub(super) fn start(binary: &Path, source: &'static str, args: &[&OsStr]) -> Result<Self> {
         let log = project::target().join(format!("bench-{source}.log"));
         let log = File::create(&log).with_context(|| log.display().to_string())?;
         let ready = ReadySocket::bind()?;
         let mut command = agent_command(binary, source, &ready)?;
         let mut child = command
+            .args(args)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -77,7 +83,7 @@ impl Watched {
 
     /// The kills since the last call: `expected` of them, or what came until `quiet` passed without one.
     pub(super) fn kills(&self, expected: usize, quiet: Duration) -> Vec<Kill> {
-        let mut kills = Vec::with_capacity(expected);
+        let mut kills = Vec::new();
         while kills.len() < expected {
             match self.lines.recv_timeout(quiet) {
                 Ok(line) => kills.extend(kill(&line)),
@@ -106,10 +112,20 @@ fn kill(line: &Line) -> Option<Kill> {
         monotonic_ns: Option<u64>,
         victim: Option<Victim>,
         detection_latency_ns: Option<u64>,
+        cgroup: Option<Cgroup>,
+        owner: Option<Owner>,
     }
     #[derive(Deserialize)]
     struct Victim {
         tid: u32,
+    }
+    #[derive(Deserialize)]
+    struct Cgroup {
+        path: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Owner {
+        container_name: Option<String>,
     }
     let event: Event = serde_json::from_slice(&line.text).ok()?;
     if event.kind != "OomKill" {
@@ -120,6 +136,10 @@ fn kill(line: &Line) -> Option<Kill> {
         monotonic_ns: event.monotonic_ns?,
         seen_ns: line.seen_ns,
         detection_latency_ns: event.detection_latency_ns,
+        path: event.cgroup.and_then(|cgroup| cgroup.path),
+        named: event
+            .owner
+            .is_some_and(|owner| owner.container_name.is_some()),
     })
 }
 
@@ -134,7 +154,8 @@ mod tests {
             kill(&Line { seen_ns: 9, text })
         };
         let kill = line(
-            r#"{"kind":"OomKill","monotonic_ns":5,"victim":{"pid":null,"tid":3},"detection_latency_ns":2}"#,
+            r#"{"kind":"OomKill","monotonic_ns":5,"victim":{"pid":null,"tid":3},"detection_latency_ns":2,
+                "cgroup":{"path":"/a"},"owner":{"container_name":"b"}}"#,
         );
         assert_eq!(
             kill,
@@ -142,7 +163,9 @@ mod tests {
                 tid: 3,
                 monotonic_ns: 5,
                 seen_ns: 9,
-                detection_latency_ns: Some(2)
+                detection_latency_ns: Some(2),
+                path: Some("/a".into()),
+                named: true,
             })
         );
         assert_eq!(line(r#"{"kind":"OomInstance","kills":[]}"#), None);

@@ -14,6 +14,7 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, MapData, MapError, RingBuf},
+    programs::tp_btf::BtfTracePointLink,
 };
 use bytes::Buf as _;
 use oom_common::{
@@ -29,8 +30,9 @@ use super::{
 };
 use crate::{source::cgroup::Change, text::printable};
 
-/// Size of the ring where nobody says another, bytes: a good 2,000 events.
-pub const RING_BYTES: u32 = 256 << 10;
+/// Size of the ring where nobody says another, bytes: a good 1,000 events. It counts twice as resident, for
+/// it is mapped twice in a row.
+pub const RING_BYTES: u32 = 128 << 10;
 
 /// Programs, which are named like their tracepoints. Renames there are in version 1 only.
 const PROGRAMS: [&str; 3] = ["cgroup_mkdir", "cgroup_rmdir", "cgroup_rename"];
@@ -97,14 +99,14 @@ impl CgroupPrograms {
             })
             .collect();
         let stand_in = load::parsed_stand_in(&targets)?;
-        let mut note = None;
+        let (mut links, mut note) = (Vec::new(), None);
         for name in PROGRAMS {
             if name == RENAME && hierarchy_id == 0 {
                 continue;
             }
             match one(&mut ebpf, name, &stand_in) {
                 Err(error) if name == RENAME => note = Some(error.to_string()),
-                attached => attached?,
+                attached => links.push(attached?),
             }
         }
         let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(CgroupsError::Map(name, None));
@@ -113,7 +115,7 @@ impl CgroupPrograms {
         let stats =
             Array::try_from(map(&mut ebpf, "CGROUP_STATS")?).map_err(unusable("CGROUP_STATS"))?;
         Ok(CgroupRing {
-            _ebpf: ebpf,
+            _links: links,
             ring,
             stats,
             note,
@@ -125,21 +127,26 @@ impl CgroupPrograms {
     }
 }
 
-fn one(ebpf: &mut Ebpf, name: &'static str, stand_in: &aya::Btf) -> Result<(), LoadError> {
+/// The link alone holds its program in the kernel: the object, with all programs, need not stay.
+fn one(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    stand_in: &aya::Btf,
+) -> Result<BtfTracePointLink, LoadError> {
     let program = btf_tracepoint(ebpf, name)?;
     load_tracepoint(program, name, name, stand_in)?;
-    program.attach().map_err(|error| LoadError::Program {
+    let link = program.attach().and_then(|link| program.take_link(link));
+    link.map_err(|error| LoadError::Program {
         program: name,
         error: Box::new(error),
-    })?;
-    Ok(())
+    })
 }
 
 /// The attached programs and their ring.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct CgroupRing {
-    /// Dropping it detaches the programs.
-    _ebpf: Ebpf,
+    /// Dropping them detaches the programs.
+    _links: Vec<BtfTracePointLink>,
     ring: RingBuf<MapData>,
     stats: Array<MapData, u64>,
     note: Option<String>,

@@ -39,9 +39,24 @@ pub enum SelfCheckError {
     },
 }
 
-/// Triggers the program and compares; gives the record's number. `names`: whether cgroup names could
-/// be read.
+/// Wrong offsets are wrong each time. Threads and mapped memory may change between the program's look and
+/// ours: a thread of this process that reads the symbols ends just about now.
+const ATTEMPTS: usize = 5;
+
+/// Triggers the program and compares; gives the number of the last record. `names`: whether cgroup names
+/// could be read.
 pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckError> {
+    let mut outcome = once(ring, names);
+    for _ in 1..ATTEMPTS {
+        if !matches!(outcome, Err(SelfCheckError::Wrong { .. })) {
+            break;
+        }
+        outcome = once(ring, names);
+    }
+    outcome
+}
+
+fn once(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckError> {
     let adj = proc("oom_score_adj")?;
     fs::write("/proc/self/oom_score_adj", &adj).map_err(|error| SelfCheckError::Proc {
         file: "oom_score_adj",

@@ -9,7 +9,7 @@
 //! Emits [`crate::evidence::CgroupEvidence`] through a function that must not wait. The watch is
 //! attached here, and the first scan comes after it: whoever starts the thread waits for neither. After
 //! a turn that had changes the next one comes 2 ms later, so that a storm of cgroups makes at most 500
-//! turns a second, each of one ring (some 2,000 events) or 4,096 inotify events; what does not fit is
+//! turns a second, each of one ring (some 1,000 events) or 4,096 inotify events; what does not fit is
 //! lost, said, and found by a scan, of which there is at most one a second, for a tenth of the time.
 
 use std::{
