@@ -50,7 +50,7 @@ pub(super) struct Containers {
     pub alone: Option<Rest>,
     /// With [`MANY`], all idle.
     pub many: Option<Rest>,
-    /// With [`MANY`], [`MOVING`] of them between 10 and 12 MiB of 16.
+    /// With [`MANY`], [`MOVING`] of them between a good 10 and 11 MiB of 16.
     pub moving: Option<Rest>,
     /// With [`MOST`], all idle.
     pub most: Option<Rest>,

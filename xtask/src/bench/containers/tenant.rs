@@ -5,8 +5,9 @@
 
 use std::{
     convert::Infallible,
-    env, fs,
-    io::{Read as _, stdin},
+    env,
+    fs::{self, File},
+    io::{Read as _, Seek as _, Write as _, stdin},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Limit of a cgroup whose process dies.
 pub(super) const LIMIT_TO_DIE: u64 = 4 << 20;
@@ -22,9 +24,9 @@ pub(super) const LIMIT_TO_MOVE: u64 = 16 << 20;
 /// Held all the time by one that moves: above half of its limit.
 const HELD: usize = 10 << 20;
 /// Taken and given back.
-const SWING: usize = 2 << 20;
-/// Between the two.
-const PAUSE: Duration = Duration::from_millis(100);
+const SWING: usize = 1 << 20;
+/// Between the two; out of step with whoever reads each second.
+const PAUSE: Duration = Duration::from_millis(350);
 
 /// What it is to do (hidden: bench starts itself with it).
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -99,10 +101,13 @@ pub(in super::super) fn live(part: Part, cgroup: &Path) -> Result<Infallible> {
                 std::process::exit(0);
             });
             let _held = vec![1_u8; HELD];
+            // Not from the allocator, which keeps what it is given back.
+            let mut file = File::from(memfd_create("more", MemfdFlags::CLOEXEC)?);
             loop {
-                let more = vec![1_u8; SWING];
+                file.rewind()?;
+                file.write_all(&vec![1_u8; SWING])?;
                 thread::sleep(PAUSE);
-                drop(more);
+                file.set_len(0)?;
                 thread::sleep(PAUSE);
             }
         }
