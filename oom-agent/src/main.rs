@@ -14,6 +14,9 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 /// Lines of the log that may wait for a reader.
 const LINES: usize = 1024;
 
+/// A panic is told within this time.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     if !cli.watches() {
@@ -29,8 +32,11 @@ fn main() -> ExitCode {
     let lost = writer.error_counter();
     log_to(writer);
     let code = cli::main(cli);
-    drop(flush);
-    if lost.dropped_lines() > 0 {
+    if lost.dropped_lines() == 0 {
+        drop(flush);
+    } else {
+        // Nobody reads: flushing would only say on standard output that it cannot.
+        std::mem::forget(flush);
         cli::say_at_the_end(format!(
             "{} lines of this log were lost: nobody read them",
             lost.dropped_lines()
@@ -54,6 +60,12 @@ fn log_to(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
 fn abort_on_panic() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        // Whoever does not read stderr must not keep the process from ending.
+        let end = || {
+            std::thread::sleep(PATIENCE);
+            std::process::abort();
+        };
+        let _ = std::thread::Builder::new().spawn(end);
         say(panic);
         std::process::abort();
     }));
