@@ -8,7 +8,7 @@ use std::{
     ffi::{CStr, OsString},
     fs::{self, File},
     hint,
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -29,10 +29,7 @@ use oom_agent::{
     trigger::hog::{self, HogArgs},
 };
 use oom_tests::machine;
-use rustix::{
-    fs::{MemfdFlags, memfd_create},
-    thread::{CapabilitySet, SecureComputingMode},
-};
+use rustix::thread::{CapabilitySet, SecureComputingMode};
 
 /// A part to play.
 #[derive(Parser)]
@@ -56,8 +53,6 @@ enum Actor {
     Anywhere(HogArgs),
     /// Takes memory at a steady rate until killed.
     Grower(Grower),
-    /// Says `swinging`, then takes so much memory and three quarters of it by turns, until stdin closes.
-    Swinger(Holder),
     /// Its main thread exits; another, whose id it says (`tid N`), takes memory until killed.
     Leaderless(HogArgs),
 }
@@ -110,7 +105,6 @@ fn main() -> Result<()> {
         Actor::Sharer(args) => share(&args).map(|never| match never {}),
         Actor::Anywhere(args) => anywhere(&args).map(|never| match never {}),
         Actor::Grower(grower) => grow(&grower).map(|never| match never {}),
-        Actor::Swinger(swinger) => swing(&swinger),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
 }
@@ -139,32 +133,6 @@ fn grow(grower: &Grower) -> Result<Infallible> {
         hint::black_box(&memory);
         thread::sleep(STEP);
     }
-}
-
-fn fill(file: &mut File, bytes: usize) -> Result<()> {
-    let bytes = u64::try_from(bytes)?;
-    io::copy(&mut io::repeat(1).take(bytes), file)?;
-    Ok(())
-}
-
-/// In a file, for an allocator may keep what is given back.
-fn swing(swinger: &Holder) -> Result<()> {
-    // Out of step with whoever reads each second.
-    const STEP: Duration = Duration::from_millis(350);
-    hog::enter(&swinger.place)?;
-    say("swinging")?;
-    let closed = thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()));
-    let mut file = File::from(memfd_create("swinger", MemfdFlags::CLOEXEC)?);
-    let low = swinger.bytes / 4 * 3;
-    fill(&mut file, low)?;
-    while !closed.is_finished() {
-        fill(&mut file, swinger.bytes - low)?;
-        thread::sleep(STEP);
-        file.set_len(u64::try_from(low)?)?;
-        file.seek(SeekFrom::End(0))?;
-        thread::sleep(STEP);
-    }
-    Ok(())
 }
 
 /// Some kernels (5.10) charge a process that they may not kill above its limit, others refuse.
