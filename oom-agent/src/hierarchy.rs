@@ -193,7 +193,7 @@ fn cgroup_mounts(mountinfo: &str) -> Vec<CgroupMount> {
 }
 
 /// Undoes the octal escapes (`\040`) that the kernel writes for blanks and backslashes.
-fn unescape(text: &str) -> Vec<u8> {
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -4,7 +4,9 @@
 //! root, for a name means something only below certain others: a pod only below `kubepods`, a slice
 //! only below the one that its name repeats. The first owner keeps all below it, since who was given a
 //! cgroup can make any names in it; one exception: pods in a container that is no pod's (a cluster in
-//! docker). Refuses what merely looks like an id: it is the system's, or the owner's above.
+//! docker). Refuses what merely looks like an id: it is the system's, or the owner's above; and an id
+//! where others than the host's runtimes can have made the cgroup, as in a unit: podman's with
+//! `--cgroups=split` is its unit's, until podman's own file names the cgroup.
 
 use super::{
     guests,
@@ -65,7 +67,7 @@ enum Area {
     /// The slice of a user, and the user's own manager.
     User(u32),
     Manager(u32),
-    /// A service or scope.
+    /// A service or scope, of the system or in a user's own manager.
     Unit,
     /// Slurm's tree in a hierarchy of version 1.
     Slurm,
@@ -214,22 +216,16 @@ impl Walk {
     }
 
     fn unit(&mut self, name: &str, parent: &str) {
-        let payload = name.strip_prefix("libpod-payload-");
+        // Users give the units of their own managers any names.
+        let system = self.place.owner.uid.is_none();
         let stepd = parent == "slurmstepd.scope" || parent.ends_with("_slurmstepd.scope");
-        let job = names::number(name, "job_", "").filter(|_| stepd);
-        if parent == "containerd.service" && self.pod_in_one_name(name) {
+        let job = names::number(name, "job_", "").filter(|_| stepd && system);
+        if parent == "containerd.service" && system && self.pod_in_one_name(name) {
             return;
         }
         self.nested();
-        let owner = &mut self.place.owner;
-        if let Some(id) = payload.filter(|id| names::is_id(id)) {
-            // `podman run --cgroups=split`, as quadlets do.
-            owner.kind = OwnerKind::Container;
-            owner.runtime = Some(Runtime::Podman);
-            owner.container_id = Some(id.to_owned());
-            self.place.level = LimitLevel::Container;
-        } else if let Some(job) = job {
-            owner.run_as_job(job);
+        if let Some(job) = job {
+            self.place.owner.run_as_job(job);
             self.place.level = LimitLevel::Job;
         }
     }
@@ -297,7 +293,11 @@ fn container<'a>(name: &'a str, above: &[&str], slices: bool) -> Option<(Runtime
     let (runtime, id) = match above {
         ["docker"] => (Runtime::Docker, name),
         ["kata_overhead"] => (Runtime::Kata, name),
-        ["libpod_parent", ..] => (Runtime::Podman, name.strip_prefix("libpod-")?),
+        ["libpod_parent"] => (Runtime::Podman, name.strip_prefix("libpod-")?),
+        // A pod of podman's.
+        ["libpod_parent", pod] if names::is_id(pod) => {
+            (Runtime::Podman, name.strip_prefix("libpod-")?)
+        }
         _ => return None,
     };
     names::is_id(id).then_some((runtime, id))

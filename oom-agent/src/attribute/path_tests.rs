@@ -202,8 +202,13 @@ fn containers_without_kubernetes() {
             "Container by=Podman id={id} @ Container",
         ),
         (
+            "/libpod_parent/{other}/libpod-{id}",
+            "Container by=Podman id={id} @ Container",
+        ),
+        // With --cgroups=split: anybody who has the unit can make it.
+        (
             "/system.slice/web.service/libpod-payload-{id}",
-            "Container by=Podman id={id} unit=web.service @ Container",
+            "Unit unit=web.service @ Nested",
         ),
         (
             "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope/container",
@@ -215,7 +220,7 @@ fn containers_without_kubernetes() {
         ),
         (
             "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service/libpod-payload-{id}",
-            "Container by=Podman id={id} unit=web.service uid=1000 @ Container",
+            "Unit unit=web.service uid=1000 @ Nested",
         ),
         (
             "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{id}.scope",
@@ -405,6 +410,8 @@ fn what_only_looks_like_an_owner() {
         "/docker-{id}.scope",
         "/{id}",
         "/docker/buildkit/{id}",
+        "/libpod_parent/foo/libpod-{id}",
+        "/libpod_parent/{other}/foo/libpod-{id}",
         "/kubepods-pod{u_id}.slice:cri-containerd:{id}:x",
         // Units and machines where systemd puts none.
         "/build.service",
@@ -436,11 +443,20 @@ fn who_has_a_cgroup_cannot_make_another_owner_in_it() {
         "/user.slice/user-1000.slice/user@1000.service",
         "/user.slice/user-1000.slice/user@1000.service/app.slice",
         "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope",
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/containerd.service",
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/slurmstepd.scope",
         "/slurm/uid_1/job_2",
     ] {
         let above = fill(above);
         let owner = attribute(&above).owner;
-        for below in [&pods, "/docker/x", &format!("/libpod-{OTHER}.scope/x/y")] {
+        for below in [
+            &pods,
+            "/docker/x",
+            &format!("/libpod-{OTHER}.scope/x/y"),
+            &format!("/libpod-payload-{OTHER}"),
+            &fill("/kubepods-pod{u_id}.slice:cri-containerd:{other}"),
+            "/job_7",
+        ] {
             let found = attribute(&format!("{above}{below}")).owner;
             let in_pod = owner.kind == OwnerKind::Pod;
             let by_manager = above.contains("user@1000") && below.starts_with("/libpod");

@@ -3,8 +3,8 @@
 //! Reads a place of a runtime as an administrator may have laid it out (links allowed, but none out of
 //! the host's root), and below it only what is really there: no link, no magic link. Emits bytes, names
 //! of a directory, targets of links. Refuses what is not a regular file, what is larger than asked for,
-//! and in a place that a user can write also other file systems (a FUSE server could keep us waiting)
-//! and files of others (hard links).
+//! and of a user's place one on a file system that could keep us waiting (see `mounts`), and in it other
+//! file systems and files of others (hard links).
 //!
 //! `openat2(2)` is of Linux 5.6, and some seccomp filters do not know it. Then each component is opened
 //! with `O_NOFOLLOW`: an administrator's links are not followed, and users' places are refused.
@@ -13,10 +13,11 @@ use std::{cell::Cell, fs::File, io::Read as _, path::Path};
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{self, FileType, Mode, OFlags, ResolveFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags},
     io::Errno,
 };
 
+use super::mounts::Mounts;
 use crate::evidence::Unreadable;
 
 /// Why there is no answer.
@@ -51,47 +52,91 @@ impl From<Errno> for Miss {
 pub(super) struct Root {
     /// `None` if it could not be opened.
     fd: Option<OwnedFd>,
+    /// Its path without links, as mounts are told; `None` if that is no text.
+    path: Option<String>,
     opener: Opener,
 }
 
 impl Root {
     pub(super) fn open(path: &Path) -> Self {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let plain = std::fs::canonicalize(path).ok();
         Self {
             fd: fs::open(path, flags, Mode::empty()).ok(),
+            path: plain.and_then(|path| path.into_os_string().into_string().ok()),
             opener: Opener::default(),
         }
     }
 
     /// A place of the host's, reached through any links within the root.
     pub(super) fn dir(&self, path: &str) -> Result<Dir, Miss> {
-        self.place(path, None)
-    }
-
-    /// A place that is a user's, such as the home: reached as any other, but below it nothing else is.
-    pub(super) fn user_dir(&self, path: &str, uid: u32) -> Result<Dir, Miss> {
-        self.place(path, Some(uid))
-    }
-
-    fn place(&self, path: &str, user: Option<u32>) -> Result<Dir, Miss> {
         let root = self.fd.as_ref().ok_or(Unreadable::Refused)?;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let path = path.trim_start_matches('/');
-        let fd = self.opener.open(
-            root.as_fd(),
-            path,
-            OFlags::PATH | OFlags::DIRECTORY,
-            resolve,
-        )?;
-        if user.is_some() && self.opener.steps.get() {
-            return Err(Unreadable::Refused.into());
-        }
+        let fd = self.opener.open(root.as_fd(), path, DIR, resolve)?;
         Ok(Dir {
             fd,
-            user,
+            user: None,
             opener: self.opener.clone(),
         })
     }
+
+    /// A place that is a user's, such as the home: reached through links as any other, but only over
+    /// local file systems, and below it nothing else is.
+    ///
+    /// The user may mount something over it (`fusermount`) after it was looked at: so the mount is told
+    /// by its id, which asks nobody, and from there no other is entered.
+    pub(super) fn user_dir(&self, path: &str, uid: u32) -> Result<Dir, Miss> {
+        let root = self.fd.as_ref().ok_or(Unreadable::Refused)?;
+        let root_path = self.path.as_deref().ok_or(Unreadable::Refused)?;
+        let mounts = Mounts::read()?;
+        let is_local = |fd: &OwnedFd| mount_id(fd).is_some_and(|id| mounts.is_local(id));
+        if !is_local(root) {
+            return Err(Unreadable::Refused.into());
+        }
+        let place = mounts.resolve(root_path, path, |path| self.target(path))?;
+        let mount = self
+            .opener
+            .open(root.as_fd(), &place.mount, DIR, NO_LINKS)?;
+        if self.opener.steps.get() || !is_local(&mount) {
+            return Err(Unreadable::Refused.into());
+        }
+        let resolve = NO_LINKS | ResolveFlags::NO_XDEV;
+        Ok(Dir {
+            fd: self.opener.open(mount.as_fd(), &place.rest, DIR, resolve)?,
+            user: Some(uid),
+            opener: self.opener.clone(),
+        })
+    }
+
+    /// Where the link at a path leads to, above which there are none; `None` if it is no link.
+    fn target(&self, path: &str) -> Result<Option<String>, Miss> {
+        let root = self.fd.as_ref().ok_or(Unreadable::Refused)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let fd = self.opener.open(root.as_fd(), path, flags, NO_LINKS)?;
+        match fs::readlinkat(&fd, "", Vec::new()) {
+            Ok(target) => match target.into_string() {
+                Ok(target) => Ok(Some(target)),
+                Err(_) => Err(Unreadable::Malformed.into()),
+            },
+            // Of what is no link; by a path that is not empty it would be `EINVAL`.
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A directory, to go on from.
+const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+/// Only what is really there.
+const NO_LINKS: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+/// Id of the mount that something is on, asking the kernel alone (Linux 5.8).
+fn mount_id(fd: &OwnedFd) -> Option<u64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = fs::statx(fd, "", flags, StatxFlags::MNT_ID).ok()?;
+    let told = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    told.then_some(stat.stx_mnt_id)
 }
 
 /// A directory of a runtime.
@@ -112,7 +157,7 @@ impl Dir {
     /// A directory below.
     pub(super) fn dir(&self, path: &str) -> Result<Self, Miss> {
         Ok(Self {
-            fd: self.below(path, OFlags::PATH | OFlags::DIRECTORY)?,
+            fd: self.below(path, DIR)?,
             user: self.user,
             opener: self.opener.clone(),
         })
@@ -173,7 +218,7 @@ impl Dir {
     }
 
     fn below(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Miss> {
-        let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let mut resolve = NO_LINKS;
         resolve.set(ResolveFlags::NO_XDEV, self.user.is_some());
         Ok(self.opener.open(self.fd.as_fd(), path, flags, resolve)?)
     }
@@ -278,5 +323,33 @@ mod tests {
             let user = root.user_dir("run", uid);
             assert_eq!(user.is_ok(), !steps);
         }
+    }
+
+    #[test]
+    fn a_users_place_is_reached_through_links_but_only_over_local_file_systems() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |path: &str| temp.path().join(path);
+        std::fs::create_dir_all(at("data/ann")).unwrap();
+        std::fs::write(at("data/ann/file"), "yes").unwrap();
+        symlink("/data", at("home")).unwrap();
+        symlink("home/./ann/../ann", at("me")).unwrap();
+        symlink("me", at("me2")).unwrap();
+        symlink("/loop", at("loop")).unwrap();
+        let uid = rustix::process::getuid().as_raw();
+        let root = Root::open(temp.path());
+        for path in ["/data/ann", "/home/ann", "/me", "/me2/"] {
+            let mut bytes = Vec::new();
+            let dir = root.user_dir(path, uid).unwrap();
+            assert_eq!(dir.read("file", 3, &mut bytes), Ok(()), "{path}");
+        }
+        let absent = root.user_dir("/home/bob", uid).map(|_| ());
+        assert_eq!(absent, Err(Miss::Absent));
+        let refused = Err(Unreadable::Refused.into());
+        assert_eq!(root.user_dir("/loop", uid).map(|_| ()), refused);
+        let host = Root::open(Path::new("/"));
+        assert_eq!(host.user_dir("/proc/self", uid).map(|_| ()), refused);
+        // Itself on none that is local.
+        let proc = Root::open(Path::new("/proc"));
+        assert_eq!(proc.user_dir("/self", uid).map(|_| ()), refused);
     }
 }

@@ -14,6 +14,7 @@ mod docker;
 mod exits;
 mod files;
 mod kubelet;
+mod mounts;
 mod runc;
 mod spec;
 mod storage;

@@ -1,7 +1,9 @@
 //! Which container a cgroup may be, and how sure that is.
 //!
 //! Reads a path; emits the id to look for. Refuses, without asking anybody, paths of what cannot be a
-//! container, and cgroups within one: those have its id in their path. Also pods in a container.
+//! container, and cgroups within one: those have its id in their path. Also pods in a container. Where
+//! others than the host's runtimes can have made the cgroup, its name is a claim: what is found must
+//! name the cgroup; and a user's claim is asked of that user's files alone.
 
 use super::text::{is_name, is_random};
 use crate::{
@@ -41,19 +43,42 @@ pub(super) fn wanted(path: &str) -> Option<Wanted> {
         (OwnerKind::Unit, LimitLevel::Unit) => (id_of_scope(last)?.to_owned(), false),
         _ => return None,
     };
-    // A cluster in a container: who has that container can make any names in it, and the files of
-    // its runtime are not the host's.
-    let above = path.rsplit('/').skip(1).any(|name| is_random(id_in(name)));
-    if above && owner.pod.is_some() {
+    let mut above = path.rsplit('/').skip(1);
+    if above.clone().any(|name| split(name).is_some()) {
         return None;
     }
+    // A cluster in a container: who has that container can make any names in it, and the files of
+    // its runtime are not the host's.
+    if owner.pod.is_some() && above.any(|name| is_random(id_in(name))) {
+        return None;
+    }
+    let certain = certain && (owner.pod.is_none() || is_of_kubelet(path));
+    let of_user = certain || (owner.kind == OwnerKind::Unit && split(last).is_some());
     is_name(&id).then(|| Wanted {
         path: path.to_owned(),
         id,
         certain,
         runtime: owner.runtime.filter(|_| certain),
         pod_uid: owner.pod.filter(|_| certain).map(|pod| pod.uid),
-        user: owner.uid.filter(|_| certain),
+        user: owner.uid.filter(|_| of_user),
+    })
+}
+
+/// The id in the name that podman gives a container with `--cgroups=split`, as quadlets have it: in the
+/// unit that started it, whose owner may make such names too.
+fn split(name: &str) -> Option<&str> {
+    let id = name.strip_prefix("libpod-payload-")?;
+    is_random(id).then_some(id)
+}
+
+/// Whether only the host's kubelet and its runtime can have made the tree of pods that a cgroup is in.
+/// With another `--cgroup-root`, what is above it may as well be a container of `ctr` or runc.
+fn is_of_kubelet(path: &str) -> bool {
+    let names = path.split('/').skip(1);
+    let mut above = names.take_while(|name| !name.contains("kubepods"));
+    above.all(|name| {
+        let slice = name.strip_suffix(".slice").is_some();
+        slice || matches!(name, "kubelet" | "containerd.service")
     })
 }
 

@@ -276,6 +276,63 @@ fn who_has_a_container_cannot_make_another_in_it() {
     }
 }
 
+#[test]
+fn who_has_a_unit_cannot_make_a_container_of_the_systems_in_it() {
+    let storage = "var/lib/containers/storage/overlay-containers";
+    let tasks = "run/containerd/io.containerd.runtime.v2.task";
+    let bundle = r#"{"annotations":{"io.container.manager":"libpod"},
+        "linux":{"cgroupsPath":"machine.slice:libpod:{id}"}}"#;
+    let pod = r#"{"linux":{"cgroupsPath":"/kubepods/pod{uid}/{id}"}}"#;
+    let host = Host::new(&[
+        (
+            &format!("{storage}/{{id}}/userdata/config.json"),
+            &fill(bundle),
+        ),
+        (&format!("{tasks}/k8s.io/{{id}}/config.json"), &fill(pod)),
+    ]);
+    for path in [
+        "/machine.slice/libpod-{id}.scope",
+        "/kubepods/pod{uid}/{id}",
+        "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{u_id}.slice/cri-containerd-{id}.scope",
+    ] {
+        assert!(matches!(host.lookup(path), Lookup::Found(_)), "{path}");
+    }
+    let user = "/user.slice/user-4242.slice/user@4242.service";
+    for path in [
+        "/system.slice/web.service/libpod-payload-{id}",
+        &format!("{user}/app.slice/web.service/libpod-payload-{{id}}"),
+        &format!(
+            "{user}/app.slice/containerd.service/kubepods-pod{{u_id}}.slice:cri-containerd:{{id}}"
+        ),
+        // By `ctr` with a hierarchy of its own.
+        "/default/demo/kubepods/pod{uid}/{id}",
+    ] {
+        assert_eq!(host.lookup(path), Lookup::Absent, "{path}");
+    }
+    // Another root of the kubelet's: the bundle says so.
+    let pod = r#"{"linux":{"cgroupsPath":"/foo/kubepods/pod{uid}/{id}"}}"#;
+    let host = Host::new(&[(&format!("{tasks}/k8s.io/{{id}}/config.json"), &fill(pod))]);
+    let found = host.lookup("/foo/kubepods/pod{uid}/{id}");
+    assert!(matches!(found, Lookup::Found(_)));
+}
+
+#[test]
+fn a_users_unit_has_that_users_containers() {
+    let uid = rustix::process::getuid().as_raw();
+    let unit = format!("/user.slice/user-{uid}.slice/user@{uid}.service/app.slice/web.service");
+    let (host, _) = users_host(&format!(
+        r#"{{"annotations":{{"io.container.manager":"libpod"}},
+        "linux":{{"cgroupsPath":"{unit}/libpod-payload-{{id}}"}}}}"#
+    ));
+    assert_eq!(
+        told(&host.lookup(&format!("{unit}/libpod-payload-{{id}}"))),
+        fill("Podman id={id} name=mine image=img")
+    );
+    let other = unit.replace("web", "db");
+    let other = host.lookup(&format!("{other}/libpod-payload-{{id}}"));
+    assert_eq!(other, Lookup::Absent);
+}
+
 /// JSON of the shape of a bundle, more or less.
 fn document() -> impl Strategy<Value = Vec<u8>> {
     let key = prop::sample::select(vec![

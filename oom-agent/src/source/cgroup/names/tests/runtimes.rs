@@ -436,12 +436,20 @@ fn podman() {
             "/machine.slice/libpod-{id}.scope",
             found,
         ),
+        // With --cgroups=split.
         (
-            "/x",
+            "/system.slice/web.service/libpod-payload-{id}",
             LIST,
             "containers.json",
             "/system.slice/web.service/libpod-payload-{id}",
             found,
+        ),
+        (
+            "/system.slice/web.service/libpod-payload-{id}",
+            LIST,
+            "containers.json",
+            "/system.slice/web.service/libpod-payload-{id}/container",
+            "NotNeeded",
         ),
         // A cgroup parent of somebody's choice.
         (
