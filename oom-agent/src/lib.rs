@@ -35,4 +35,5 @@ pub mod sink;
 pub mod source;
 pub mod text;
 pub mod timestamp;
+pub mod trend;
 pub mod trigger;

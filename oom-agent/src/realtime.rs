@@ -4,6 +4,7 @@
 
 use rustix::{
     mm::{MlockAllFlags, mlockall},
+    process::setpriority_process,
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 use thread_priority::{
@@ -13,6 +14,9 @@ use thread_priority::{
 
 /// Below the kernel's own real-time threads (50), above all else.
 const PRIORITY: u8 = 40;
+
+/// Ahead of nearly all that is not real-time.
+const NICE: i32 = -15;
 
 /// Keeps what the agent has touched, and will touch, in memory: the OOM path evicts program text.
 /// Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
@@ -31,6 +35,15 @@ pub fn raise_thread() -> Result<(), String> {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     set_thread_priority_and_policy(thread_native_id(), priority, policy)
         .map_err(|error| format!("no real-time priority: {error} (needs CAP_SYS_NICE)"))
+}
+
+/// A large share of the CPU, and an early turn, for the calling thread (`nice` -15). For threads that
+/// alerts wait for and that read disks: real-time ones would hold up the machine. Needs `CAP_SYS_NICE`
+/// or a sufficient `RLIMIT_NICE`.
+pub fn favour_thread() -> Result<(), String> {
+    // On Linux each thread has a nice value of its own, and "none" is the calling one (setpriority(2)).
+    setpriority_process(None, NICE)
+        .map_err(|error| format!("no nice value of {NICE}: {error} (needs CAP_SYS_NICE)"))
 }
 
 /// Up to two CPUs that this process may use, as far apart as can be.

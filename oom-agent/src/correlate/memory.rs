@@ -7,8 +7,9 @@
 use super::{Correlator, InstanceKey, Wish, instance::Instance, kill::Kill};
 use crate::{
     clock::Now,
-    event::{FiguresSource, MemorySample, OomInstance},
+    event::{Cgroup, FiguresSource, Limit, MemorySample, MemoryTrend, OomInstance},
     evidence::{Feed, MemoryEvidence},
+    trend,
 };
 
 impl Correlator {
@@ -72,9 +73,9 @@ impl Correlator {
 /// Puts the answer into the report.
 pub(super) fn add(memory: MemoryEvidence, event: &mut OomInstance) {
     if let Some((mut samples, mut trend)) = memory.history {
-        if let Some(last) = at_the_kill(event, trend.cgroup.path.as_deref()) {
-            trend.peak_bytes = trend.peak_bytes.max(last.usage_bytes);
-            samples.push(last);
+        if let Some(limit) = hit(event, &trend.cgroup) {
+            samples.extend(at_the_kill(limit));
+            trend = at_this_limit(&samples, trend, limit.limit_bytes);
         }
         event.memory_history = samples;
         event.memory_trend = Some(trend);
@@ -94,16 +95,40 @@ pub(super) fn add(memory: MemoryEvidence, event: &mut OomInstance) {
     }
 }
 
+/// The limit that was hit, if it is the recorded cgroup's.
+fn hit<'a>(event: &'a OomInstance, recorded: &Cgroup) -> Option<&'a Limit> {
+    let limit = event.limit.as_ref();
+    limit.filter(|limit| limit.cgroup.path.is_some() && limit.cgroup.path == recorded.path)
+}
+
 /// The last point of the history is the kernel's own: what stood at the limit when it decided.
-fn at_the_kill(event: &OomInstance, recorded: Option<&str>) -> Option<MemorySample> {
-    let limit = event.limit.as_ref()?;
-    if limit.cgroup.path.as_deref() != recorded {
-        return None;
-    }
+fn at_the_kill(limit: &Limit) -> Option<MemorySample> {
     Some(MemorySample {
         limit_bytes: limit.limit_bytes,
         ..MemorySample::of(0, limit.usage_bytes?)
     })
+}
+
+/// The trend with that point, and against the limit as it was at the kill. Where nobody has told that,
+/// it is as it was read last.
+pub(super) fn at_this_limit(
+    samples: &[MemorySample],
+    read: MemoryTrend,
+    limit: Option<u64>,
+) -> MemoryTrend {
+    let since_when_read = read.since_80_percent_ns;
+    let of = trend::Recorded {
+        cgroup: read.cgroup.clone(),
+        limit_bytes: limit,
+        hit: true,
+    };
+    let Some(mut trend) = trend::trend(samples, of) else {
+        return read;
+    };
+    if limit.is_none() {
+        trend.since_80_percent_ns = since_when_read;
+    }
+    trend
 }
 
 impl Instance {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Wish,
+    memory::at_this_limit,
     tests::{Bench, MS, bpf, killed, kmsg_kill, log, mark, report},
 };
 use crate::{
@@ -51,8 +52,8 @@ fn task(pid: u32) -> TaskRow {
     }
 }
 
-fn answer(wish: &Wish, recorded: &str) -> Evidence {
-    let trend = MemoryTrend {
+fn trend(recorded: &str) -> MemoryTrend {
+    MemoryTrend {
         cgroup: Cgroup {
             path: Some(recorded.to_owned()),
             id: None,
@@ -62,10 +63,13 @@ fn answer(wish: &Wish, recorded: &str) -> Evidence {
         growth_bytes_per_s: None,
         growth_over_ns: None,
         since_80_percent_ns: None,
-    };
+    }
+}
+
+fn answer(wish: &Wish, recorded: &str) -> Evidence {
     Evidence::Memory(Box::new(MemoryEvidence {
         instance: wish.instance.clone(),
-        history: Some((vec![MemorySample::of(-5, 3 << 20)], trend)),
+        history: Some((vec![MemorySample::of(-5, 3 << 20)], trend(recorded))),
         limit_memory: Some(used(1)),
         tasks: vec![task(1)],
         tasks_dropped: 2,
@@ -106,6 +110,72 @@ fn the_first_alert_wishes_for_the_memory_of_its_limit_and_its_report_waits() {
         (instance.tasks_source, instance.tasks_dropped),
         (Some(FiguresSource::Read), 2)
     );
+}
+
+const S: i64 = 1_000_000_000;
+
+/// Samples, in seconds and MiB, of a cgroup that then had another limit.
+const RISE: &[(i64, u64)] = &[(-20, 60), (-14, 60), (-12, 80), (-6, 90), (-1, 90)];
+
+fn rise() -> Vec<MemorySample> {
+    let points = RISE.iter();
+    points
+        .map(|&(s, mib)| MemorySample::of(s * S, mib << 20))
+        .collect()
+}
+
+/// What comes of that, if this limit, in MiB, was hit, and the recorder had said `since_ns` of the one that
+/// it knew.
+fn since(limit: u64, since_ns: Option<u64>) -> Option<u64> {
+    let mut bench = bench();
+    let mut hit = mark(1, 50);
+    let charge = hit.levels[1].charge.as_mut().unwrap();
+    (charge.usage_bytes, charge.limit_bytes) = (limit << 20, Some(limit << 20));
+    bench.at(1, bpf(hit));
+    let wish = wishes(&mut bench).remove(0);
+    let Evidence::Memory(mut memory) = answer(&wish, "/a") else {
+        unreachable!()
+    };
+    let (samples, trend) = memory.history.as_mut().unwrap();
+    *samples = rise();
+    trend.since_80_percent_ns = since_ns;
+    bench.at(2, Evidence::Memory(memory)).at(3, log(1, 50));
+    let trend = bench.instances()[0].memory_trend.as_ref().unwrap();
+    trend.since_80_percent_ns
+}
+
+#[test]
+fn what_counts_is_the_limit_as_it_was_at_the_kill() {
+    let wrong = Some(98_000_000);
+    // Lowered from 1 GiB: the usage had passed 80 MiB 12 s before.
+    assert_eq!(since(100, wrong), Some(12_000_000_000));
+    assert_eq!(since(100, None), Some(12_000_000_000));
+    // Raised from 100 MiB: it passed 120 MiB half way from 90 to 150.
+    assert_eq!(since(150, wrong), Some(500_000_000));
+    // Lowered so far that it had been above for as long as is known.
+    assert_eq!(since(60, wrong), None);
+}
+
+#[test]
+fn a_limit_that_nobody_tells_is_as_it_was_read() {
+    let read = MemoryTrend {
+        since_80_percent_ns: Some(5),
+        ..trend("/a")
+    };
+    let trend = at_this_limit(&rise(), read.clone(), None);
+    assert_eq!(trend.since_80_percent_ns, Some(5));
+    assert_eq!(at_this_limit(&[], read.clone(), None), read);
+}
+
+#[test]
+fn a_rise_after_the_last_sample_is_growth() {
+    let mut samples: Vec<MemorySample> = (-5..=-1)
+        .map(|s| MemorySample::of(s * S, 1 << 20))
+        .collect();
+    samples.push(MemorySample::of(0, 100 << 20));
+    let trend = at_this_limit(&samples, trend("/a"), Some(100 << 20));
+    assert_eq!(trend.peak_bytes, 100 << 20);
+    assert!(trend.growth_bytes_per_s.unwrap() > 40 << 20, "{trend:?}");
 }
 
 #[test]

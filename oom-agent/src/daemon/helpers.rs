@@ -102,10 +102,12 @@ impl HelperThreads {
         let programs = programs.filter(|_| options.watch == CgroupWatch::Auto);
         let (inbox, news) = (detector.inbox(), recorder.clone());
         let submit = move |evidence: Vec<_>| {
-            if let Some(recorder) = &news {
-                recorder.follow(&evidence);
-            }
+            let told = news.as_ref().map(|_| Recorder::news(&evidence));
+            // Alerts wait for it, while the recorder may keep us waiting.
             inbox.submit(evidence);
+            if let (Some(recorder), Some(told)) = (&news, told) {
+                recorder.follow_news(told);
+            }
         };
         let names = match CgroupThread::start(watch, programs, lock_memory, submit) {
             Ok((thread, asks)) => {

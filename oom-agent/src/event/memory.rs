@@ -278,8 +278,9 @@ pub struct MemoryTrend {
     pub growth_bytes_per_s: Option<i64>,
     /// The time over which that was measured.
     pub growth_over_ns: Option<u64>,
-    /// From when the usage last rose past 80 % of the limit until the kill. Null without a limit, or
-    /// if it was above since before the history began.
+    /// How long the usage had been above 80 % of the limit when the kernel killed: of the limit that
+    /// was hit, as it was then, even if it had been another before; of any other cgroup's, as it was read
+    /// last. Null without a limit, or if it was above since before the history began.
     pub since_80_percent_ns: Option<u64>,
 }
 

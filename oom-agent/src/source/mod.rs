@@ -6,3 +6,4 @@ pub mod bpf;
 pub mod cgroup;
 pub mod kmsg;
 pub mod memory;
+mod worker;

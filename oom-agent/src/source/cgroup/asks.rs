@@ -74,11 +74,26 @@ impl Asks {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        if let Err(error) = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes()) {
+        self.shared.wake();
+        true
+    }
+}
+
+impl Shared {
+    fn wake(&self) {
+        if let Err(error) = rustix::io::write(&self.wake, &1u64.to_ne_bytes()) {
             // A counter at its maximum is readable all the same.
             tracing::debug!("eventfd: {error}");
         }
-        true
+    }
+}
+
+/// Wakes the watch up, for what is no question.
+pub(super) struct Waker(Arc<Shared>);
+
+impl Waker {
+    pub(super) fn wake(&self) {
+        self.0.wake();
     }
 }
 
@@ -91,6 +106,11 @@ impl Asked {
     /// Readable when there may be questions.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.shared.wake.as_fd()
+    }
+
+    /// For whoever has something else for the watch.
+    pub(super) fn waker(&self) -> Waker {
+        Waker(self.shared.clone())
     }
 
     /// Takes the wake-up back; to be called before the questions are taken.

@@ -6,8 +6,9 @@
 //!  lookups that are due ─────┤
 //!  scan, some directories ───┘
 //! ```
-//! Emits [`crate::evidence::CgroupEvidence`] through a function that must not wait. The watch is
-//! attached here, and the first scan comes after it: whoever starts the thread waits for neither. After
+//! Emits [`crate::evidence::CgroupEvidence`] through a function that must not wait. Questions are
+//! answered from the start; the watch is attached beside, on a short-lived thread, which may take seconds
+//! on a busy machine, and the first scan comes after it. Whoever starts the thread waits for neither. After
 //! a turn that had changes the next one comes 2 ms later, so that a storm of cgroups makes at most 500
 //! turns a second, each of one ring (some 1,000 events) or 4,096 inotify events; what does not fit is
 //! lost, said, and found by a scan, of which there is at most one a second, for a tenth of the time.
@@ -15,8 +16,12 @@
 use std::{
     fmt, io,
     os::fd::OwnedFd,
-    sync::Arc,
-    thread::{self, JoinHandle},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, TryRecvError, channel},
+    },
+    thread,
 };
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -36,7 +41,7 @@ use crate::{
     error::chain,
     evidence::{Evidence, Found},
     hierarchy::Hierarchy,
-    source::bpf::cgroups::CgroupPrograms,
+    source::{bpf::cgroups::CgroupPrograms, worker::Worker},
 };
 
 /// After a turn that had changes.
@@ -63,48 +68,94 @@ pub struct Options {
 #[derive(Debug)]
 pub struct CgroupThread {
     stop: Arc<OwnedFd>,
-    thread: JoinHandle<Counts>,
+    counts: Arc<Mutex<Counts>>,
+    worker: Worker,
 }
+
+/// What attaching comes to; `None`: it has panicked.
+type Attached = Option<Watch>;
 
 impl CgroupThread {
     /// Starts watching, by the programs if there are any and they attach, else by inotify; `submit`
     /// gets the evidence and must not wait. `attached` is called once what attaching took has been
-    /// given back.
+    /// given back, also if the watch has been stopped before.
     pub fn start(
         options: Options,
         programs: Option<CgroupPrograms>,
         attached: impl FnOnce() + Send + 'static,
         submit: impl Fn(Vec<Evidence>) + Send + 'static,
     ) -> io::Result<(Self, Asks)> {
+        let (version, ring_bytes) = (options.hierarchy.version, options.ring_bytes);
+        let attach = move || Watch::best(programs, version, ring_bytes);
+        Self::start_by(options, attach, attached, submit)
+    }
+
+    fn start_by(
+        options: Options,
+        attach: impl FnOnce() -> Watch + Send + 'static,
+        attached: impl FnOnce() + Send + 'static,
+        submit: impl Fn(Vec<Evidence>) + Send + 'static,
+    ) -> io::Result<(Self, Asks)> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let shutdown = stop.clone();
         let (asks, asked) = asks::channel()?;
-        let thread = thread::Builder::new()
-            .name("cgroups".into())
-            .spawn(move || {
-                let watcher = Watcher::new(options, programs, asked, submit);
-                attached();
-                watcher.run(&shutdown)
-            })?;
-        Ok((Self { stop, thread }, asks))
+        let waker = asked.waker();
+        let (hand_over, attaching) = channel();
+        let counts = Arc::new(Mutex::new(Counts::default()));
+        let told = counts.clone();
+        // Before anything is seen: the first scan takes nothing back.
+        let began_ns = now();
+        let worker = Worker::start("cgroups", move || {
+            let attaching = Attaching {
+                began_ns,
+                watch: attaching,
+            };
+            Watcher::new(options, attaching, asked, submit, told).run(&shutdown);
+        })?;
+        let run = move || {
+            let watch: Attached = catch_unwind(AssertUnwindSafe(attach)).ok();
+            // Nobody takes it after a stop: then it is closed here.
+            drop(hand_over.send(watch));
+            waker.wake();
+            attached();
+        };
+        let thread = Self {
+            stop,
+            counts,
+            worker,
+        };
+        match thread::Builder::new().name("attach".into()).spawn(run) {
+            Ok(_) => Ok((thread, asks)),
+            Err(error) => {
+                let _ = thread.stop();
+                Err(error)
+            }
+        }
     }
 
-    /// Stops it, after it has delivered what can be read now, and tells what it has seen.
+    /// Stops it, after it has delivered what can be read now, and tells what it has seen. If what it
+    /// reads does not answer, it is left behind after 2 s.
     #[must_use]
     pub fn stop(self) -> Counts {
         if let Err(error) = rustix::io::write(&*self.stop, &1u64.to_ne_bytes()) {
             tracing::error!("cannot stop the watch of cgroups: {error}");
             return Counts::default();
         }
-        self.thread.join().unwrap_or_else(|_| {
-            tracing::error!("the watch of cgroups had panicked");
-            Counts::default()
-        })
+        self.worker.end("the watch of cgroups");
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The watch that is to come.
+struct Attaching {
+    began_ns: u64,
+    watch: Receiver<Attached>,
 }
 
 struct Watcher<F> {
     tree: Option<Tree>,
+    /// Until the watch is there.
+    attaching: Option<Attaching>,
     watch: Watch,
     core: Core,
     walk: Walk,
@@ -117,35 +168,40 @@ struct Watcher<F> {
     /// Until when changes wait.
     pause_until_ns: u64,
     notices: Vec<Notice>,
+    /// For whoever stops the thread, should it not end.
+    counts: Arc<Mutex<Counts>>,
 }
 
 impl<F: Fn(Vec<Evidence>)> Watcher<F> {
-    fn new(options: Options, programs: Option<CgroupPrograms>, asked: Asked, submit: F) -> Self {
+    fn new(
+        options: Options,
+        attaching: Attaching,
+        asked: Asked,
+        submit: F,
+        counts: Arc<Mutex<Counts>>,
+    ) -> Self {
         let version = options.hierarchy.version;
         let tree = Tree::of(&options.hierarchy)
             .inspect_err(|error| tracing::warn!("no scan of cgroups: {}", chain(error)))
             .ok();
-        // Before anything is seen: the first scan takes nothing back.
-        let now = now();
-        let watch = Watch::best(programs, version, options.ring_bytes);
-        let mut scans = Schedule::default();
-        scans.at_once(now);
         Self {
-            watch,
+            attaching: Some(attaching),
+            watch: Watch::None,
             tree,
             core: Core::new(options.lookups, version.number()),
             walk: Walk::default(),
             asked,
             submit,
             batch: Vec::new(),
-            scans,
+            scans: Schedule::default(),
             first: true,
             pause_until_ns: 0,
             notices: Vec::new(),
+            counts,
         }
     }
 
-    fn run(mut self, stop: &OwnedFd) -> Counts {
+    fn run(mut self, stop: &OwnedFd) {
         loop {
             match self.wait(stop) {
                 Ok(false) => self.turn(),
@@ -158,15 +214,43 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         }
         self.pause_until_ns = 0;
         self.answer();
+        self.attach();
         self.changes();
         self.deliver();
+        self.count();
+    }
+
+    /// Tells what has been counted so far.
+    fn count(&self) {
         let mut counts = self.core.counts;
         counts.unread = self.walk.unread;
         counts.asks_refused = self.asked.refused();
         if let Watch::Ring(ring) = &self.watch {
             counts.refused = ring.refused();
         }
-        counts
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// Takes the watch over if it is there.
+    fn attach(&mut self) {
+        let Some(attaching) = &self.attaching else {
+            return;
+        };
+        let watch = match attaching.watch.try_recv() {
+            Ok(watch) => watch,
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => None,
+        };
+        self.scans.at_once(attaching.began_ns);
+        if self.core.counts.asked > 0 {
+            // What was asked for may have gone unseen: a second scan takes it back.
+            self.scans.lost(now());
+        }
+        self.attaching = None;
+        self.watch = watch.unwrap_or_else(|| {
+            tracing::error!("attaching had panicked; cgroups are watched by inotify");
+            Watch::by_inotify()
+        });
     }
 
     /// Waits for something to do; true if that is to stop.
@@ -208,6 +292,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
 
     fn turn(&mut self) {
         self.answer();
+        self.attach();
         if now() >= self.pause_until_ns {
             self.changes();
         }
@@ -223,6 +308,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             self.answer();
         }
         self.deliver();
+        self.count();
     }
 
     fn deliver(&mut self) {
@@ -369,3 +455,7 @@ impl<F> fmt::Debug for Watcher<F> {
 fn now() -> u64 {
     Now::read().monotonic_ns
 }
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

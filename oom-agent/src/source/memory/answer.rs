@@ -14,13 +14,13 @@ use super::{
     processes::{Rows, largest, of_cgroup},
     recording::Recording,
     roster::{Recorded, ancestors, below},
-    trend::{self, trend},
 };
 use crate::{
     attribute::attribute,
     correlate::Wish,
     event::{Cgroup, CgroupState, LimitLevel, MemorySample, MemoryTrend, SystemMemory, TopCgroup},
     evidence::MemoryEvidence,
+    trend::{self, trend},
 };
 
 /// Cgroups that held the most.

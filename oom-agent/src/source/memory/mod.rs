@@ -8,7 +8,7 @@
 //!  correlator ─────── wish ──▶ (queues)  recording  reads what is due              (I/O)
 //!                                │         schedule   when, and how much           (pure)
 //!                                │         history    the last two minutes         (pure)
-//!                                ◀─ answer ── trend, files, processes, meminfo
+//!                                ◀─ answer ── crate::trend, files, processes, meminfo
 //! ```
 
 mod answer;
@@ -24,6 +24,5 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 pub mod thread;
-pub mod trend;
 
 pub use thread::{Counters, MemoryThread, Recorder};

@@ -16,7 +16,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,7 @@ use crate::{
     correlate::Wish,
     evidence::{CgroupEvidence, Evidence, Feed},
     hierarchy::Hierarchy,
+    source::worker::Worker,
 };
 
 /// Wishes that may wait.
@@ -119,7 +120,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct MemoryThread {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    worker: Worker,
 }
 
 /// Tells the recorder of cgroups, and asks it.
@@ -148,44 +149,58 @@ impl MemoryThread {
             news: fresh,
             wishes: asked,
         };
-        let thread = thread::Builder::new()
-            .name("memory".into())
-            .spawn(move || inbox.run(Recording::new(hierarchy), submit))?;
+        let run = move || inbox.run(Recording::new(hierarchy), submit);
+        let worker = Worker::start("memory", run)?;
         let recorder = Recorder {
             shared: shared.clone(),
             news,
             wishes,
         };
-        Ok((Self { shared, thread }, recorder))
+        Ok((Self { shared, worker }, recorder))
     }
 
-    /// Stops it, after the wishes that wait have been answered. Gives what it has counted.
+    /// Stops it, after the wishes that wait have been answered. Gives what it has counted. If a file
+    /// that it reads does not answer, it is left behind after 2 s.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it stops, whatever it has counted"
+    )]
     pub fn stop(self) -> Counters {
         self.shared.stop.store(true, Relaxed);
         self.shared.wake();
-        if self.thread.join().is_err() {
-            tracing::error!("the flight recorder had panicked");
-        }
+        self.worker.end("the flight recorder");
         self.shared.counters()
     }
 }
 
 impl Recorder {
-    /// Hands over what the watch of cgroups saw; other evidence is passed by. May wait for up to 100 ms;
-    /// what finds no room then is counted.
-    pub fn follow(&self, evidence: &[Evidence]) {
+    /// What of the evidence is news of cgroups.
+    #[must_use]
+    pub fn news(evidence: &[Evidence]) -> Vec<CgroupEvidence> {
         let news = evidence.iter().filter_map(|evidence| match evidence {
             Evidence::Cgroup(news) => Some((**news).clone()),
             _ => None,
         });
-        let news: Vec<CgroupEvidence> = news.collect();
+        news.collect()
+    }
+
+    /// Hands over what the watch of cgroups saw; other evidence is passed by. May wait for up to 100 ms;
+    /// what finds no room then is counted.
+    pub fn follow(&self, evidence: &[Evidence]) {
+        self.follow_news(Self::news(evidence));
+    }
+
+    /// The same for news alone.
+    pub fn follow_news(&self, mut news: Vec<CgroupEvidence>) {
+        if news.is_empty() {
+            return;
+        }
         let until = Instant::now() + PATIENCE;
-        for batch in news.chunks(BATCH) {
-            self.send(batch.to_vec(), until);
+        while !news.is_empty() {
+            let rest = news.split_off(news.len().min(BATCH));
+            self.send(std::mem::replace(&mut news, rest), until);
         }
-        if !news.is_empty() {
-            self.shared.wake();
-        }
+        self.shared.wake();
     }
 
     fn send(&self, mut batch: Vec<CgroupEvidence>, until: Instant) {

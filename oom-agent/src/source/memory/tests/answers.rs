@@ -234,3 +234,15 @@ fn in_a_storm_the_first_are_answered_in_full() {
     up(&next(), false);
     assert!(!recorder.ask(wish(None, "/a", later)));
 }
+
+#[test]
+fn a_thread_that_is_held_up_is_left_behind_at_the_end() {
+    let tree = Tree::new(V2);
+    let (go, held_up) = mpsc::channel::<()>();
+    let (thread, _recorder) = MemoryThread::start(tree.hierarchy(), move |_| {
+        let _ = held_up.recv();
+    })
+    .unwrap();
+    assert_eq!(thread.stop().samples, 0);
+    drop(go);
+}

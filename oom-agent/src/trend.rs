@@ -1,7 +1,8 @@
 //! What a history says in short.
 //!
 //! Reads samples, oldest first; emits a [`MemoryTrend`]. Pure. Refuses to tell a growth from fewer than
-//! three samples.
+//! three samples. The recorder makes the trend of what it has read; the correlator makes it anew where it
+//! knows what the kernel saw at the kill.
 //!
 //! **The last way up** is what follows the last fall that counts. Going back from the newest sample, a
 //! fall counts if it is more than half of what the usage has risen since (a garbage collector takes back
@@ -11,8 +12,8 @@
 //! Fewer than three samples: the last three are taken, and the growth may be negative. The growth is the
 //! slope of the line of least squares through these samples.
 //!
-//! **Past 80 %** the usage is taken to have gone in a straight line between two samples. If it was below
-//! at the last sample, it rose in between: of a limit that was hit it is known to have stood at the
+//! **Past 80 %** of one limit: that of the kill, whatever it was when a sample was taken. The usage is taken
+//! to have gone in a straight line between two samples. If it was below at the last sample, it rose in between: of a limit that was hit it is known to have stood at the
 //! limit when the kernel decided.
 
 use crate::event::{Cgroup, MemorySample, MemoryTrend};
@@ -25,7 +26,7 @@ const MIN_SAMPLES: usize = 3;
 pub struct Recorded {
     /// Which.
     pub cgroup: Cgroup,
-    /// Its limit, as it was read last.
+    /// Its limit: at the kill, or else as it was read last.
     pub limit_bytes: Option<u64>,
     /// It is the one whose limit was hit.
     pub hit: bool,
