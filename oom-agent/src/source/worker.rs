@@ -55,7 +55,21 @@ impl Worker {
 mod tests {
     use std::time::Instant;
 
+    use rustix::process::getpriority_process;
+
     use super::*;
+
+    #[test]
+    fn it_alone_runs_ahead_where_that_is_allowed() {
+        let nice = || getpriority_process(None).unwrap();
+        let before = nice();
+        let (tell, told) = channel();
+        let worker = Worker::start("ahead", move || tell.send(nice()).unwrap()).unwrap();
+        let during = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!([-15, before].contains(&during), "{during}");
+        assert_eq!(nice(), before);
+        worker.end("it");
+    }
 
     #[test]
     fn what_has_ended_or_panicked_is_not_waited_for() {
