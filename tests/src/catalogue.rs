@@ -203,7 +203,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "churn",
-        about: "kills in containers of a pod while a thousand others come and go",
+        about: "kills in containers of a pod while hundreds of others come and go",
         needs: &[Need::Guest],
         play: |machine| Ok(Expected::Owned(scene::churn(&machine.hierarchy)?)),
     },

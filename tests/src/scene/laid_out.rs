@@ -55,9 +55,9 @@ pub fn owners(hierarchy: &Hierarchy) -> Result<Vec<Owned>> {
         .collect()
 }
 
-/// Kills in containers of one pod while a thousand others come and go.
+/// Kills in containers of one pod while hundreds of others come and go.
 pub fn churn(hierarchy: &Hierarchy) -> Result<Vec<Owned>> {
-    const OTHERS: u32 = 1000;
+    const OTHERS: u32 = 300;
     const KILLS: u32 = 8;
     machine::only_in_a_guest()?;
     // Both sides make and remove pods: what they share stays.

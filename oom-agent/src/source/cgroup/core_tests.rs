@@ -137,7 +137,7 @@ fn names_that_are_not_there_yet_are_looked_for_again() {
     assert!(rig.core.look_at_one_due(due, &mut rig.out));
     let wanted = [
         known("/a", 1, 5, Found::Created, Lookup::Absent),
-        known("/a", 1, 8 * MS, Found::LookedUp, web()),
+        known("/a", 1, 9 * MS, Found::LookedUp, web()),
     ];
     assert_eq!(rig.take(), wanted);
     assert_eq!(rig.core.next_ns(), None);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 /// First looks again follow each other closely: runc writes its state after it has made the cgroup and
 /// some milliseconds before the container's own program runs.
-const CLOSE_NS: u64 = 4_000_000;
-const CLOSE_LOOKS: usize = 25;
+/// The gaps grow: 4, 9, 15 … 85 ms after the first look.
+const CLOSE_NS: u64 = 1_000_000;
+const CLOSE_LOOKS: usize = 10;
 
-/// While so many wait there are no close looks for more.
-const CLOSE_ROOM: usize = 64;
+/// While so many wait there are no close looks for more: who makes cgroups in a loop must not keep us busy.
+const CLOSE_ROOM: usize = 8;
 
 /// After the close ones, from the first look, ns.
 const AGAIN_NS: [u64; 3] = [320_000_000, 1_500_000_000, 6_000_000_000];
@@ -37,7 +38,10 @@ pub(super) struct Again {
 impl Again {
     fn due_ns(&self) -> Option<u64> {
         let after = match self.looks.checked_sub(CLOSE_LOOKS) {
-            None => CLOSE_NS * (self.looks as u64 + 1),
+            None => {
+                let looks = self.looks as u64 + 1;
+                CLOSE_NS * (looks * (looks + 7) / 2)
+            }
             Some(further) => *AGAIN_NS.get(further)?,
         };
         Some(self.first_ns.saturating_add(after))
@@ -126,7 +130,8 @@ mod tests {
             assert_eq!(*again.path, *"/a");
             looks.push((next / MS, last));
         }
-        let wanted = (1..=25).map(|look| 4 * look).chain([320, 1_500, 6_000]);
+        let close = [4, 9, 15, 22, 30, 39, 49, 60, 72, 85];
+        let wanted = close.into_iter().chain([320, 1_500, 6_000]);
         let wanted: Vec<_> = wanted.map(|ms| (ms, ms == 6_000)).collect();
         assert_eq!(looks, wanted);
     }
