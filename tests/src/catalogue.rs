@@ -92,7 +92,7 @@ impl Scenario {
 }
 
 /// How many kills a storm makes.
-pub const STORM: u32 = 500;
+pub const STORM: u32 = 300;
 
 fn death(truth: Result<Truth>) -> Result<Expected> {
     Ok(Expected::Deaths(vec![truth?]))
