@@ -10,20 +10,28 @@ use std::{collections::VecDeque, mem::replace, sync::Arc};
 
 use super::{
     Roster, attribute,
-    roster::{Life, container_path},
+    claim::{asked_of, is_told, may_be_claimed, owner_of},
+    container::{self, End},
+    roster::Life,
 };
 use crate::{
     clock::Now,
     correlate::Host,
-    event::{
-        Cgroup, ContainerCreation, ContainerDeletion, Event, LimitLevel, OomInstance, OomKill,
-        Owner, OwnerKind, SCHEMA,
-    },
+    event::{Cgroup, Event, LimitLevel, OomInstance, OomKill, Owner},
     evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Names},
 };
 
 /// An alert waits this long at most for the names of a container that nobody has seen before.
 pub const NAMES_NS: u64 = 20_000_000;
+
+/// A question is forgotten after this long.
+const GIVEN_UP_NS: u64 = 2 * NAMES_NS;
+
+/// What a scan did not find.
+const MISSED: End = End {
+    exit_code: None,
+    late: true,
+};
 
 /// What could not be found is not asked for again within this time.
 pub(super) const AGAIN_NS: u64 = 1_000_000_000;
@@ -92,7 +100,8 @@ pub struct Desk {
     answers: bool,
     roster: Roster,
     asks: Vec<Ask>,
-    asked: VecDeque<Arc<str>>,
+    /// What is asked for, and when that is given up.
+    asked: VecDeque<(Arc<str>, u64)>,
     held: VecDeque<Held>,
     /// What alerts have said of kills whose report is still to come, oldest first.
     said: VecDeque<Said>,
@@ -179,7 +188,16 @@ impl Desk {
             } => {
                 let life = self.roster.remove(&path, id, monotonic_ns).cloned();
                 if let Some(life) = life {
-                    self.tell_removed(&path, &life, exit_code, false, now, out);
+                    self.tell_removed(
+                        &path,
+                        &life,
+                        End {
+                            exit_code,
+                            late: false,
+                        },
+                        now,
+                        out,
+                    );
                 }
             }
             CgroupEvidence::Renamed { from, path, .. } => self.roster.rename(&from, &path),
@@ -208,68 +226,22 @@ impl Desk {
             life.clone()
         });
         if let Some(life) = ended {
-            self.tell_removed(&known.path, &life, None, true, now, out);
+            self.tell_removed(&known.path, &life, MISSED, now, out);
         }
         if let Some(life) = untold {
             let late = known.found == Found::Late;
-            self.tell_created(&known.path, &life, late, out);
+            out.extend(container::created(&self.host, &known.path, &life, late));
         }
         if known.found == Found::LookedUp {
-            self.asked.retain(|path| *path != known.path);
+            self.asked.retain(|(path, _)| *path != known.path);
             self.release(now, out);
         }
     }
 
-    fn tell_created(&self, path: &Arc<str>, life: &Life, late: bool, out: &mut Vec<Event>) {
-        let (Some(born_ns), Some(time)) = (life.born_ns, life.told) else {
-            return;
-        };
-        let (id, cgroup) = self.host.name("created", path, life);
-        out.push(Event::ContainerCreation(Box::new(ContainerCreation {
-            schema: SCHEMA,
-            id,
-            time,
-            monotonic_ns: born_ns,
-            boot_id: self.host.boot_id.clone(),
-            node: self.host.node.clone(),
-            cgroup,
-            owner: owner_of(path, life.names.as_deref()),
-            late,
-        })));
-    }
-
-    fn tell_removed(
-        &self,
-        path: &Arc<str>,
-        life: &Life,
-        exit_code: Option<i32>,
-        late: bool,
-        now: Now,
-        out: &mut Vec<Event>,
-    ) {
-        if !is_told(self.which, path, life.names.as_deref()) {
-            return;
+    fn tell_removed(&self, path: &Arc<str>, life: &Life, end: End, now: Now, out: &mut Vec<Event>) {
+        if is_told(self.which, path, life.names.as_deref()) {
+            out.extend(container::removed(&self.host, path, life, end, now));
         }
-        let Some(died_ns) = life.died_ns else {
-            return;
-        };
-        let (id, cgroup) = self.host.name("removed", path, life);
-        out.push(Event::ContainerDeletion(Box::new(ContainerDeletion {
-            schema: SCHEMA,
-            id,
-            time: now.wall(died_ns),
-            monotonic_ns: died_ns,
-            boot_id: self.host.boot_id.clone(),
-            node: self.host.node.clone(),
-            cgroup,
-            owner: owner_of(path, life.names.as_deref()),
-            // The very time that was told, for the clocks drift.
-            created: life
-                .told
-                .or_else(|| life.born_ns.map(|born| now.wall(born))),
-            exit_code: exit_code.unwrap_or(-1),
-            late,
-        })));
     }
 
     /// Takes an event of the correlator: passes it on with its names, or holds it.
@@ -289,12 +261,14 @@ impl Desk {
     pub fn tick(&mut self, now: Now, out: &mut Vec<Event>) {
         self.work(now, out);
         self.release(now, out);
+        // Nobody answers: what was asked for without waiting is not asked for ever.
+        self.asked.retain(|(_, until)| *until > now.monotonic_ns);
     }
 
     /// A step of what would be too long at once.
     fn work(&mut self, now: Now, out: &mut Vec<Event>) {
         for (path, life) in self.roster.sweep_some().unwrap_or_default() {
-            self.tell_removed(&path, &life, None, true, now, out);
+            self.tell_removed(&path, &life, MISSED, now, out);
         }
         let more = self.roster.tick(now.monotonic_ns);
         self.work_at_ns = more.then_some(now.monotonic_ns + WORK_NS);
@@ -321,7 +295,7 @@ impl Desk {
             // An alert waits only where the path tells of a container; a report may wait.
             let waits_for = is_report || attribute(path).owner.container_id.is_some();
             let path = asked_of(path);
-            let known = self.asked.iter().any(|asked| &**asked == path);
+            let known = self.asked.iter().any(|(asked, _)| &**asked == path);
             if !known && self.asked.len() < MAX_ASKED {
                 let path: Arc<str> = path.into();
                 let id = cgroup.id.filter(|_| cgroup.path.as_deref() == Some(&*path));
@@ -329,7 +303,7 @@ impl Desk {
                     path: path.clone(),
                     id,
                 });
-                self.asked.push_back(path);
+                self.asked.push_back((path, now_ns + GIVEN_UP_NS));
                 waits |= waits_for;
             } else {
                 waits |= known && waits_for;
@@ -371,8 +345,8 @@ impl Desk {
 
     /// Whether an event of the same instance is held: it must come first.
     fn is_behind(&self, event: &Event) -> bool {
-        let instance = instance_of(event);
-        let held = self.held.iter().map(|held| instance_of(&held.event));
+        let instance = event.instance_id();
+        let held = self.held.iter().map(|held| held.event.instance_id());
         instance.is_some() && held.into_iter().any(|of| of == instance)
     }
 
@@ -382,7 +356,7 @@ impl Desk {
         while let Some(mut held) = waiting.pop_front() {
             let asked = |cgroup: &Cgroup| {
                 let path = cgroup.path.as_deref().map(asked_of);
-                self.asked.iter().any(|asked| Some(&**asked) == path)
+                self.asked.iter().any(|(asked, _)| Some(&**asked) == path)
             };
             let waits = cgroups_of(&mut held.event).any(|(_, cgroup)| asked(cgroup));
             let late = held.until_ns <= now.monotonic_ns;
@@ -396,7 +370,7 @@ impl Desk {
                     .filter_map(|(_, cgroup)| Some(asked_of(cgroup.path.as_deref()?).to_owned()))
                     .collect();
                 self.asked
-                    .retain(|asked| !paths.iter().any(|path| **path == **asked));
+                    .retain(|(asked, _)| !paths.iter().any(|path| **path == **asked));
             }
             self.pass(held.event, Some(now), out);
         }
@@ -516,65 +490,6 @@ impl Desk {
     }
 }
 
-/// What the path says, with the names that a runtime's own file adds to it.
-fn owner_of(path: &str, names: Option<&Names>) -> Owner {
-    let mut owner = attribute(path).owner;
-    let Some(names) = names else {
-        return owner;
-    };
-    match (&owner.container_id, &names.container_id) {
-        (Some(told), Some(found)) if told != found => return owner,
-        (None, Some(found)) if may_be_claimed(&owner) => {
-            owner.kind = OwnerKind::Container;
-            owner.container_id = Some(found.clone());
-        }
-        (None, _) => return owner,
-        (Some(_), _) => {}
-    }
-    owner.runtime = owner.runtime.or(names.runtime);
-    owner.container_name.clone_from(&names.container_name);
-    owner.image.clone_from(&names.image);
-    if let (Some(pod), Some(known)) = (&mut owner.pod, &names.pod) {
-        pod.namespace.clone_from(&known.namespace);
-        pod.name.clone_from(&known.name);
-    }
-    owner
-}
-
-/// Whether a runtime may say that a cgroup is a container's where the path does not: `ctr` and `runc`
-/// give them any names, and a scope of runc's looks like any other.
-fn may_be_claimed(owner: &Owner) -> bool {
-    matches!(owner.kind, OwnerKind::System | OwnerKind::Unit)
-}
-
-/// Whether events tell of it.
-fn is_told(which: ContainerEvents, path: &str, names: Option<&Names>) -> bool {
-    match which {
-        ContainerEvents::None => false,
-        ContainerEvents::All => true,
-        ContainerEvents::Containers => {
-            let place = attribute(path);
-            let by_path = place.level == LimitLevel::Container;
-            let by_claim = may_be_claimed(&place.owner)
-                && names.is_some_and(|names| names.container_id.is_some());
-            by_path || by_claim
-        }
-    }
-}
-
-/// What is asked for where the names of a cgroup are not known: what its container has left on disk.
-fn asked_of(path: &str) -> &str {
-    container_path(path).unwrap_or(path)
-}
-
-fn instance_of(event: &Event) -> Option<&Arc<str>> {
-    match event {
-        Event::OomKill(kill) => Some(&kill.instance_id),
-        Event::OomInstance(instance) => Some(&instance.id),
-        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => None,
-    }
-}
-
 /// The cgroups of victims and limits in an event, each with the moment of which it tells.
 fn cgroups_of(event: &mut Event) -> impl Iterator<Item = (u64, &mut Cgroup)> {
     let (alert, report) = match event {
@@ -595,18 +510,4 @@ fn cgroups_of(event: &mut Event) -> impl Iterator<Item = (u64, &mut Cgroup)> {
         Some((at_ns, kill.cgroup.as_mut()?))
     });
     kills.chain(limit)
-}
-
-impl Host {
-    /// Id of an event of a cgroup, and the cgroup as events say it.
-    fn name(&self, what: &str, path: &Arc<str>, life: &Life) -> (Arc<str>, Cgroup) {
-        let kernfs = life.id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-        let id = format!("{what}-{}-{kernfs}-{path}", self.boot);
-        let cgroup = Cgroup {
-            path: Some(path.to_string()),
-            id: life.id,
-            version: Some(life.version),
-        };
-        (id.into(), cgroup)
-    }
 }

@@ -456,3 +456,15 @@ fn within_a_container_it_is_the_container_that_is_asked_for() {
     bench.named(&app(), 0, Found::LookedUp, app_names());
     assert_eq!(bench.story(), ["K i1 app"]);
 }
+
+#[test]
+fn questions_that_nobody_answers_are_given_up() {
+    let mut bench = Bench::new(ContainerEvents::None);
+    for number in 0..2000 {
+        bench.kill(number, Some(at(&format!("/plain-{number}"), None)));
+        bench.later(1_000_000);
+    }
+    assert_eq!(bench.asks().len(), 2000);
+    bench.kill(9999, Some(at(&app(), Some(7))));
+    assert_eq!(bench.asks(), [app()]);
+}

@@ -6,6 +6,8 @@
 //! the path tells none and the runtime's own file claims this very cgroup. Refuses to hold an alert for
 //! longer than [`desk::NAMES_NS`].
 
+mod claim;
+mod container;
 pub mod desk;
 #[cfg(test)]
 mod desk_tests;

@@ -49,6 +49,16 @@ impl Event {
     pub const fn is_of_kill(&self) -> bool {
         matches!(self, Self::OomKill(_) | Self::OomInstance(_))
     }
+
+    /// The decision that it is of.
+    #[must_use]
+    pub fn instance_id(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => Some(&kill.instance_id),
+            Self::OomInstance(instance) => Some(&instance.id),
+            Self::ContainerCreation(_) | Self::ContainerDeletion(_) => None,
+        }
+    }
 }
 
 /// The alert: one per killed process.
