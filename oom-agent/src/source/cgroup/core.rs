@@ -102,7 +102,8 @@ impl Core {
     pub(super) fn seen(&mut self, seen: Seen, now_ns: u64, out: &mut Vec<Evidence>) {
         let lookup = self.look(&seen.path);
         if matches!(lookup, Lookup::Absent | Lookup::Unreadable(_)) {
-            self.look_again(&seen.path, Some(seen.id), now_ns);
+            let new = seen.found == Found::Created;
+            self.look_again(&seen.path, Some(seen.id), new, now_ns);
         }
         self.known(seen, lookup, out);
     }
@@ -219,7 +220,9 @@ impl Core {
         let lookup = self.look(&ask.path);
         match &lookup {
             Lookup::Found(names) => self.found(&ask.path, ask.id, names),
-            Lookup::Absent | Lookup::Unreadable(_) => self.look_again(&ask.path, ask.id, now_ns),
+            Lookup::Absent | Lookup::Unreadable(_) => {
+                self.look_again(&ask.path, ask.id, true, now_ns);
+            }
             Lookup::NotNeeded => {}
         }
         evidence(CgroupEvidence::Known(KnownCgroup {
@@ -292,8 +295,8 @@ impl Core {
         self.lookups.lookup(path)
     }
 
-    fn look_again(&mut self, path: &Arc<str>, id: Option<u64>, now_ns: u64) {
-        if !self.pending.add(path, id, now_ns) {
+    fn look_again(&mut self, path: &Arc<str>, id: Option<u64>, new: bool, now_ns: u64) {
+        if !self.pending.add(path, id, new, now_ns) {
             self.counts.no_room += 1;
         }
     }

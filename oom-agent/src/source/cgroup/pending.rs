@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 /// First looks again follow each other closely: runc writes its state after it has made the cgroup and
 /// some milliseconds before the container's own program runs.
-/// The gaps grow: 4, 9, 15 … 85 ms after the first look.
+/// The gaps grow: 4, 9, 15 … 319 ms after the first look.
 const CLOSE_NS: u64 = 1_000_000;
-const CLOSE_LOOKS: usize = 10;
+const CLOSE_LOOKS: usize = 22;
 
 /// While so many wait there are no close looks for more: who makes cgroups in a loop must not keep us busy.
 const CLOSE_ROOM: usize = 8;
 
 /// After the close ones, from the first look, ns.
-const AGAIN_NS: [u64; 3] = [320_000_000, 1_500_000_000, 6_000_000_000];
+const AGAIN_NS: [u64; 3] = [600_000_000, 1_500_000_000, 6_000_000_000];
 
 /// Cgroups that may wait.
 const ROOM: usize = 1024;
@@ -56,20 +56,21 @@ impl Again {
 }
 
 impl Pending {
-    /// Looks again for this one; false if too many wait.
-    pub(super) fn add(&mut self, path: &Arc<str>, id: Option<u64>, now_ns: u64) -> bool {
+    /// Looks again for this one, closely at first if it is new; false if too many wait.
+    pub(super) fn add(&mut self, path: &Arc<str>, id: Option<u64>, new: bool, now_ns: u64) -> bool {
         if self.waiting.iter().any(|again| again.is(path, id)) {
             return true;
         }
         if self.waiting.len() >= ROOM {
             return false;
         }
-        let crowded = self.waiting.len() >= CLOSE_ROOM;
+        let close = |again: &&Again| again.looks < CLOSE_LOOKS;
+        let crowded = self.waiting.iter().filter(close).count() >= CLOSE_ROOM;
         self.waiting.push(Again {
             path: path.clone(),
             id,
             first_ns: now_ns,
-            looks: if crowded { CLOSE_LOOKS } else { 0 },
+            looks: if crowded || !new { CLOSE_LOOKS } else { 0 },
         });
         true
     }
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn each_is_looked_up_often_at_first_and_then_rarely() {
         let mut pending = Pending::default();
-        assert!(pending.add(&"/a".into(), Some(1), 0));
+        assert!(pending.add(&"/a".into(), Some(1), true, 0));
         let mut looks = Vec::new();
         while let Some(next) = pending.next_ns() {
             assert!(pending.due(next - 1).is_none());
@@ -130,8 +131,8 @@ mod tests {
             assert_eq!(*again.path, *"/a");
             looks.push((next / MS, last));
         }
-        let close = [4, 9, 15, 22, 30, 39, 49, 60, 72, 85];
-        let wanted = close.into_iter().chain([320, 1_500, 6_000]);
+        let close = (1..=22).map(|look| look * (look + 7) / 2);
+        let wanted = close.chain([600, 1_500, 6_000]);
         let wanted: Vec<_> = wanted.map(|ms| (ms, ms == 6_000)).collect();
         assert_eq!(looks, wanted);
     }
@@ -140,20 +141,27 @@ mod tests {
     fn in_a_crowd_there_are_no_close_looks() {
         let mut pending = Pending::default();
         for number in 0..CLOSE_ROOM as u64 {
-            pending.add(&format!("/{number}").into(), Some(number), 0);
+            pending.add(&format!("/{number}").into(), Some(number), true, 0);
         }
-        pending.add(&"/one-more".into(), Some(1_000_000), 0);
+        pending.add(&"/one-more".into(), Some(1_000_000), true, 0);
         let looks = |pending: &Pending| pending.waiting.last().map(|last| last.looks);
         assert_eq!(looks(&pending), Some(CLOSE_LOOKS));
+        // What has been there for long makes no crowd.
+        let mut pending = Pending::default();
+        for number in 0..CLOSE_ROOM as u64 {
+            pending.add(&format!("/{number}").into(), Some(number), false, 0);
+        }
+        pending.add(&"/new".into(), Some(1_000_000), true, 0);
+        assert_eq!(looks(&pending), Some(0));
     }
 
     #[test]
     fn a_late_look_stands_for_those_before_it() {
         let mut pending = Pending::default();
-        pending.add(&"/a".into(), Some(1), 0);
+        pending.add(&"/a".into(), Some(1), true, 0);
         assert!(pending.due(100 * MS).is_some());
         assert!(pending.due(100 * MS).is_none());
-        assert_eq!(pending.next_ns(), Some(320 * MS));
+        assert_eq!(pending.next_ns(), Some(114 * MS));
         assert!(pending.due(7_000 * MS).unwrap().1);
         assert_eq!(pending.next_ns(), None);
     }
@@ -162,7 +170,7 @@ mod tests {
     fn what_is_removed_is_forgotten_and_what_is_renamed_followed() {
         let mut pending = Pending::default();
         for (path, id) in [("/a", 1), ("/a/b", 2), ("/ab", 3)] {
-            pending.add(&path.into(), Some(id), 0);
+            pending.add(&path.into(), Some(id), true, 0);
         }
         pending.rename("/a", "/c");
         let paths = |pending: &Pending| -> Vec<String> {
@@ -182,9 +190,12 @@ mod tests {
     fn there_is_room_for_so_many() {
         let mut pending = Pending::default();
         for id in 0..ROOM as u64 {
-            assert!(pending.add(&format!("/{id}").into(), Some(id), 0));
+            assert!(pending.add(&format!("/{id}").into(), Some(id), true, 0));
         }
-        assert!(pending.add(&"/0".into(), Some(0), 0), "it waits already");
-        assert!(!pending.add(&"/more".into(), Some(ROOM as u64), 0));
+        assert!(
+            pending.add(&"/0".into(), Some(0), true, 0),
+            "it waits already"
+        );
+        assert!(!pending.add(&"/more".into(), Some(ROOM as u64), true, 0));
     }
 }
