@@ -18,7 +18,7 @@ use crate::{
     clock::Now,
     correlate::Host,
     event::{Cgroup, Event, LimitLevel, OomInstance, OomKill, Owner},
-    evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Names},
+    evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Names, Unreadable},
 };
 
 /// An alert waits this long at most for the names of a container that nobody has seen before.
@@ -78,6 +78,8 @@ pub struct DeskCounts {
     pub names_late: u64,
     /// Cgroups whose runtime's files could not be used, however often they were looked at.
     pub unreadable: u64,
+    /// The same by reason: refused, not a file, too large, malformed, of another container.
+    pub unreadable_by_reason: [u64; 5],
     /// Events of the cgroup watch that were lost; a scan made up for them.
     pub watch_lost: u64,
     /// Cgroups of which there was no room to know.
@@ -211,11 +213,12 @@ impl Desk {
 
     fn know(&mut self, known: &KnownCgroup, now: Now, out: &mut Vec<Event>) {
         let (mut life, ended) = self.roster.know(known);
-        if matches!(known.lookup, Lookup::Unreadable(_)) {
+        if let Lookup::Unreadable(reason) = known.lookup {
             let counted = life
                 .as_mut()
                 .is_some_and(|life| replace(&mut life.unreadable, true));
             self.counts.unreadable += u64::from(!counted);
+            self.counts.unreadable_by_reason[place_of(reason)] += u64::from(!counted);
         }
         let untold = life.filter(|life| {
             let tell = is_told(self.which, &known.path, life.names.as_deref());
@@ -487,6 +490,17 @@ impl Desk {
             }
             end = path[..end].rfind('/').filter(|&end| end > 0)?;
         }
+    }
+}
+
+/// Where [`DeskCounts::unreadable_by_reason`] counts it.
+const fn place_of(reason: Unreadable) -> usize {
+    match reason {
+        Unreadable::Refused => 0,
+        Unreadable::NotAFile => 1,
+        Unreadable::TooLarge => 2,
+        Unreadable::Malformed => 3,
+        Unreadable::Mismatch => 4,
     }
 }
 

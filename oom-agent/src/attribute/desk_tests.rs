@@ -389,6 +389,7 @@ fn what_cannot_be_used_and_what_was_lost_are_counted() {
     bench.observe(CgroupEvidence::Lost { events: None });
     let counts = bench.desk.counts();
     assert_eq!((counts.unreadable, counts.watch_lost), (1, 4));
+    assert_eq!(counts.unreadable_by_reason, [0, 0, 1, 0, 0]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tally, helpers, .. } = self;
         let counts = &tally.counts;
+        let [refused, not_a_file, too_large, malformed, mismatch] = tally.desk.unreadable_by_reason;
         write!(
             f,
             "summary: kills={} instances={} repeats={} unexplained=",
@@ -48,6 +49,11 @@ impl fmt::Display for Summary {
             ("unattributed", tally.desk.unattributed),
             ("names_late", tally.desk.names_late),
             ("unreadable_bundles", tally.desk.unreadable),
+            ("bundles_refused", refused),
+            ("bundles_not_a_file", not_a_file),
+            ("bundles_too_large", too_large),
+            ("bundles_malformed", malformed),
+            ("bundles_of_another", mismatch),
             ("cgroup_events_lost", helpers.cgroups.lost),
             ("cgroup_overflows", helpers.cgroups.overflows),
             ("cgroups_unread", helpers.cgroups.unread),
