@@ -2,8 +2,8 @@
 //!
 //! Reads the correlator's events and the evidence of the cgroup watch; emits the same events with names
 //! in them, and those of containers that came and went. Pure: time is passed in, and what it wants to
-//! have looked up it says as an [`Ask`]. An event whose container is not known yet is held until the
-//! answer comes, at most [`NAMES_NS`]; nothing else waits for it but its own report. Refuses to
+//! have looked up it says as an [`Ask`]. An event whose cgroup or container is not known yet is held until
+//! the answer comes, at most [`NAMES_NS`]; nothing else waits for it but its own report. Refuses to
 //! change what the path says.
 
 use std::{collections::VecDeque, mem::replace, sync::Arc};
@@ -237,8 +237,8 @@ impl Desk {
         }
         if known.found == Found::LookedUp {
             self.asked.retain(|(path, _)| *path != known.path);
-            self.release(now, out);
         }
+        self.release(now, out);
     }
 
     fn tell_removed(&self, path: &Arc<str>, life: &Life, end: End, now: Now, out: &mut Vec<Event>) {
@@ -290,6 +290,8 @@ impl Desk {
         for (at_ns, cgroup) in cgroups_of(event) {
             self.complete(cgroup);
             let Some(path) = cgroup.path.as_deref() else {
+                // The watch may be about to tell which cgroup it was.
+                waits |= cgroup.id.is_some();
                 continue;
             };
             if self.knows(path, cgroup.id, at_ns, now_ns) {
@@ -355,13 +357,19 @@ impl Desk {
 
     /// Passes on what waits for nothing any more, in order.
     fn release(&mut self, now: Now, out: &mut Vec<Event>) {
+        if self.held.is_empty() {
+            return;
+        }
         let mut waiting = std::mem::take(&mut self.held);
         while let Some(mut held) = waiting.pop_front() {
-            let asked = |cgroup: &Cgroup| {
-                let path = cgroup.path.as_deref().map(asked_of);
-                self.asked.iter().any(|(asked, _)| Some(&**asked) == path)
+            let open = |cgroup: &mut Cgroup| {
+                self.complete(cgroup);
+                match cgroup.path.as_deref().map(asked_of) {
+                    Some(path) => self.asked.iter().any(|(asked, _)| **asked == *path),
+                    None => cgroup.id.is_some(),
+                }
             };
-            let waits = cgroups_of(&mut held.event).any(|(_, cgroup)| asked(cgroup));
+            let waits = cgroups_of(&mut held.event).any(|(_, cgroup)| open(cgroup));
             let late = held.until_ns <= now.monotonic_ns;
             if (waits && !late) || self.is_behind(&held.event) {
                 self.held.push_back(held);

@@ -379,6 +379,25 @@ fn a_path_that_was_not_read_comes_from_the_id() {
     assert_eq!(bench.story(), ["K i1 app", "K i2 ?"]);
 }
 
+/// Gone before it was looked for, and the news of it still on its way.
+#[test]
+fn a_cgroup_without_a_path_waits_for_the_watch_and_not_for_long() {
+    let nameless = |id| {
+        Some(Cgroup {
+            path: None,
+            id: Some(id),
+            version: Some(2),
+        })
+    };
+    let mut bench = Bench::new(ContainerEvents::None);
+    bench.kill(1, nameless(7)).kill(2, nameless(8));
+    assert!(bench.story().is_empty());
+    bench.named(&app(), 7, Found::Created, app_names());
+    assert_eq!(bench.story(), ["K i1 app"]);
+    bench.later(NAMES_NS);
+    assert_eq!(bench.story(), ["K i2 ?"]);
+}
+
 #[test]
 fn what_cannot_be_used_and_what_was_lost_are_counted() {
     let mut bench = Bench::new(ContainerEvents::None);

@@ -123,6 +123,10 @@ impl Roster {
                 self.bury(path, known.monotonic_ns);
             }
         }
+        let unknown_id = |life: &&Life| life.id.is_none();
+        if let (Some(id), Some(_)) = (known.id, self.last(path).as_deref().filter(unknown_id)) {
+            self.by_id.insert(id, path.clone());
+        }
         if let Some(life) = self.last(path) {
             // A kill asked for it, or a scan found it, before the watch told that it was made.
             if known.found == Found::Created && life.died_ns.is_none() {
