@@ -33,6 +33,7 @@ pub mod offline;
 pub mod realtime;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod text;
 pub mod timestamp;
 pub mod trend;

@@ -1,0 +1,51 @@
+//! What detection hands to the store, in its order.
+//!
+//! The law of this order: an observation stands before the events that came of it, and [`Entry::Quiet`]
+//! behind all that came of what was before. Whatever a crash cuts off is then in the journal, or still
+//! in the ring or the log: the correlator makes the same events of it once more, with the same ids.
+
+use std::sync::Arc;
+
+use crate::{clock::Now, event::Event, evidence::Evidence};
+
+/// One step of detection.
+#[derive(Debug)]
+pub enum Entry {
+    /// What the correlator was told, and when.
+    Evidence {
+        /// What.
+        evidence: Box<Evidence>,
+        /// When.
+        now: Now,
+        /// Where it was in the ring.
+        ring: Option<RingPlace>,
+    },
+    /// An event on its way out.
+    Event(Arc<Event>),
+    /// All records of the log up to this number have become evidence, or were nobody's.
+    LogRead {
+        /// The number.
+        through: u64,
+    },
+    /// Nothing is pending: what was journaled before need not be told to a correlator any more once
+    /// its memory of closed kills ([`crate::correlate::Timing::memory_ns`]) is over.
+    Quiet(Box<Snapshot>),
+}
+
+/// Where a record of the ring was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingPlace {
+    /// Bytes that have gone through the ring up to its end: what may be released once this is durable.
+    pub end: u64,
+    /// Its number among all records of this generation of programs.
+    pub seq: u64,
+}
+
+/// What a correlator needs to go on from a quiet moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// The correlator's own words ([`crate::correlate::Correlator::snapshot`]).
+    pub state: Vec<u8>,
+}
