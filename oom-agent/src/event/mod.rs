@@ -13,7 +13,7 @@ mod owner;
 use std::{fmt, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{ContainerCreation, ContainerDeletion},
@@ -30,7 +30,7 @@ use crate::{call_trace::CallTrace, text::Comm};
 pub const SCHEMA: u32 = 1;
 
 /// One event as it leaves the agent. `kind` tells which.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind")]
 pub enum Event {
     /// One process was killed: emitted at the first trustworthy evidence.
@@ -62,7 +62,7 @@ impl Event {
 }
 
 /// The alert: one per killed process.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OomKill {
     /// Version of this contract.
     #[schemars(extend("const" = SCHEMA))]
@@ -102,7 +102,7 @@ pub struct OomKill {
 }
 
 /// Where the wall-clock time of an event is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeSource {
     /// The kernel's own clock, converted on the node while it ran.
@@ -114,7 +114,7 @@ pub enum TimeSource {
 }
 
 /// What the `oom_reaper` (4.6+) did with the memory of a victim that had not ended yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaper {
     /// It took the memory back.
@@ -124,7 +124,7 @@ pub enum Reaper {
 }
 
 /// The process that was killed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Victim {
     /// The process (tgid). Null if only the log spoke, which names a thread, or if the tracepoint
     /// carries only a thread and it was gone.
@@ -136,8 +136,7 @@ pub struct Victim {
     /// Parent process (tgid).
     pub ppid: Option<u32>,
     /// Name of the thread; absent where it could not be read, or is empty.
-    #[serde(skip_serializing_if = "Comm::is_empty")]
-    #[schemars(default)]
+    #[serde(default, skip_serializing_if = "Comm::is_empty")]
     pub comm: Comm,
     /// Name of the parent.
     pub parent_comm: Option<Comm>,
@@ -156,7 +155,7 @@ pub struct Victim {
 }
 
 /// A memory cgroup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cgroup {
     /// Path from the root of its hierarchy, as `/proc/<pid>/cgroup` shows it on the host.
     pub path: Option<String>,
@@ -167,7 +166,7 @@ pub struct Cgroup {
 }
 
 /// Why a process died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The kernel chose it.
@@ -177,7 +176,9 @@ pub enum Role {
 }
 
 /// A source of evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The eBPF programs.
@@ -196,7 +197,7 @@ impl fmt::Display for Source {
 }
 
 /// The report: one per decision of the kernel.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OomInstance {
     /// Version of this contract.
     #[schemars(extend("const" = SCHEMA))]
@@ -263,7 +264,7 @@ pub struct OomInstance {
 }
 
 /// What ran out of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// A memory cgroup reached its limit.
@@ -279,7 +280,7 @@ pub enum Scope {
 }
 
 /// `enum oom_constraint` (include/linux/oom.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Constraint {
     /// No constraint: the whole machine.
     #[serde(rename = "CONSTRAINT_NONE")]
@@ -296,7 +297,7 @@ pub enum Constraint {
 }
 
 /// The task that asked for the memory. It need not be the victim.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trigger {
     /// Process (tgid); null if only the log spoke (it names a thread).
     pub pid: Option<u32>,
@@ -324,7 +325,7 @@ pub struct Trigger {
 }
 
 /// What was being allocated when memory ran out, named from the kernel stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Allocation {
     /// A page fault on anonymous memory.
@@ -356,7 +357,7 @@ pub enum Allocation {
 }
 
 /// The limit that was hit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
     /// The cgroup whose limit it is: the victim's own or one above it.
     pub cgroup: Cgroup,
@@ -373,7 +374,7 @@ pub struct Limit {
 }
 
 /// How the limit is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
     /// Read from the kernel's decision.
@@ -385,7 +386,7 @@ pub enum LimitSource {
 }
 
 /// How a decision ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// At least one process was killed.
@@ -399,7 +400,7 @@ pub enum Outcome {
 }
 
 /// What each source said.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Crosscheck {
     /// Kills of this instance that BPF saw; null when that source was down.
     pub bpf_kills: Option<u32>,
@@ -414,7 +415,7 @@ pub struct Crosscheck {
 }
 
 /// How much of its report the kernel wrote to the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KmsgReportState {
     /// Header, summary and kill line.
@@ -428,7 +429,7 @@ pub enum KmsgReportState {
 }
 
 /// A field on which the sources disagree; the BPF value is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mismatch {
     /// Dotted name of the field.
     pub field: String,

@@ -11,5 +11,6 @@
 //! to hold up detection: what it cannot take is counted, and said.
 
 mod entry;
+pub mod journal;
 
 pub use entry::{Entry, RingPlace, Snapshot};
