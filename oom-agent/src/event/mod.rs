@@ -50,6 +50,19 @@ impl Event {
         matches!(self, Self::OomKill(_) | Self::OomInstance(_))
     }
 
+    /// Makes it history: read back from the log of before the agent watched.
+    pub fn mark_backfill(&mut self) {
+        match self {
+            Self::OomKill(kill) => kill.mark_backfill(),
+            Self::OomInstance(instance) => {
+                instance.backfill = true;
+                instance.open_for_ns = None;
+                instance.kills.iter_mut().for_each(OomKill::mark_backfill);
+            }
+            Self::ContainerCreation(_) | Self::ContainerDeletion(_) => {}
+        }
+    }
+
     /// The decision that it is of.
     #[must_use]
     pub fn instance_id(&self) -> Option<&Arc<str>> {
@@ -99,6 +112,18 @@ pub struct OomKill {
     /// What the `oom_reaper` said of the victim's memory. Null if it had not spoken when the event was
     /// made; it is needed only where the victim does not end by itself.
     pub reaper: Option<Reaper>,
+    /// It happened before the agent first watched this boot, and was read back from the kernel's log:
+    /// history, not an alert. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
+}
+
+impl OomKill {
+    fn mark_backfill(&mut self) {
+        self.backfill = true;
+        // The time until somebody read the log says nothing of detection.
+        self.detection_latency_ns = None;
+    }
 }
 
 /// Where the wall-clock time of an event is from.
@@ -261,6 +286,10 @@ pub struct OomInstance {
     /// From the first evidence until this report was closed. Null for a report from a log that was read
     /// afterwards.
     pub open_for_ns: Option<u64>,
+    /// It happened before the agent first watched this boot, and was read back from the kernel's log:
+    /// history, not an alert. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
 }
 
 /// What ran out of memory.
@@ -484,6 +513,7 @@ impl OomInstance {
                 mismatches: Vec::new(),
             },
             open_for_ns: None,
+            backfill: false,
         }
     }
 }
@@ -509,6 +539,7 @@ impl OomKill {
             evidence: Vec::new(),
             detection_latency_ns: None,
             reaper: None,
+            backfill: false,
         }
     }
 }
