@@ -143,6 +143,7 @@ impl Core {
                 self.observe(evidence);
             }
         }
+        bpf.release().release(bpf.place().end);
         self.evidence = seen;
         self.bpf = Some(bpf);
     }
