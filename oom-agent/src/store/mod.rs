@@ -20,6 +20,7 @@ mod lock;
 mod open;
 mod recovery;
 mod schema;
+mod told;
 mod write;
 
 pub use batch::{Batch, Step};
