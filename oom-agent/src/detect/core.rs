@@ -41,8 +41,6 @@ pub struct Core {
     /// What the last comparison left over, and what of it has been said.
     unexplained: i64,
     warned: i64,
-    /// How often the ring was let go of before the store had all of it.
-    released_early: u64,
 }
 
 /// Who finds out what the detection threads must not wait for. Each takes a question at once or says that
@@ -79,8 +77,6 @@ pub struct Tally {
     pub unexplained: Option<i64>,
     /// Ring records that could not be decoded.
     pub refused: u64,
-    /// How often the ring was let go of before the store had all of it: a crash then would have lost records.
-    pub released_early: u64,
 }
 
 impl Core {
@@ -107,7 +103,6 @@ impl Core {
             audit_at_ns: 0,
             unexplained: 0,
             warned: 0,
-            released_early: 0,
         }
     }
 
@@ -117,6 +112,18 @@ impl Core {
         self.journal = journal;
         self.events = events;
         self.publish(Now::read());
+    }
+
+    /// Begins: what there is to be known at the start, and the base of the audit, which no journal tells.
+    pub fn begin(&mut self, evidence: impl IntoIterator<Item = Evidence>) {
+        for evidence in evidence {
+            self.observe(evidence, None);
+        }
+        if self.correlator.is_quiet() {
+            let now = Now::read();
+            self.journal.quiet(&self.correlator, now.monotonic_ns, true);
+        }
+        self.journal.wake();
     }
 
     /// From now on questions are answered.
@@ -147,6 +154,7 @@ impl Core {
             self.drain_ring();
             self.observe(evidence, None);
         }
+        self.journal.wake();
     }
 
     /// Everything that is in the ring, record by record: an alert does not wait for the next record.
@@ -164,18 +172,16 @@ impl Core {
             }
         }
         self.release(&bpf);
+        self.journal.wake();
         self.evidence = seen;
         self.bpf = Some(bpf);
     }
 
-    /// Who keeps the events lets go of the ring. Where nobody does, or a slow disk would cost records, it
-    /// is done here.
-    fn release(&mut self, bpf: &BpfSource) {
-        let crowded = bpf.used() > bpf.capacity() / 4 * 3;
-        if crowded || !self.journal.keeps() {
+    /// Who keeps the events lets go of the ring; where nobody does, it is done here.
+    fn release(&self, bpf: &BpfSource) {
+        if !self.journal.keeps() {
             bpf.release().release(bpf.place().end);
         }
-        self.released_early += u64::from(crowded && self.journal.keeps());
     }
 
     fn observe(&mut self, evidence: Evidence, ring: Option<RingPlace>) {
@@ -218,6 +224,7 @@ impl Core {
             self.journal
                 .quiet(&self.correlator, now.monotonic_ns, false);
         }
+        self.journal.wake();
         let slow = now.monotonic_ns + SLOW_TURN_NS;
         let deadlines = [self.correlator.next_deadline(), self.desk.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(slow);
@@ -310,6 +317,8 @@ impl Core {
         self.publish(now);
         self.journal.quiet(&self.correlator, now.monotonic_ns, true);
         self.hub = Hub::default();
+        self.journal.wake();
+        self.journal = Journal::default();
         Tally {
             counts: self.correlator.counts(),
             desk: self.desk.counts(),
@@ -319,7 +328,6 @@ impl Core {
                 .map(BpfSource::kernel_stats)
                 .unwrap_or_default(),
             unexplained: self.correlator.audit().unexplained(),
-            released_early: self.released_early,
             refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
         }
     }
