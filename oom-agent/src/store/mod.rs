@@ -7,7 +7,7 @@
 //!                                     │                    ├─▶ the ring may let go of its records
 //!                                     └─ retention         └─▶ readers, by cursor
 //! ```
-//! Reads [`Entry`]s in the order of detection; emits a SQLite database that any tool can open. Refuses
+//! Reads [`Entry`]s in the order of detection; emits a database that any tool for `SQLite` can open. Refuses
 //! to hold up detection: what it cannot take is counted, and said.
 
 mod age;
@@ -15,7 +15,7 @@ mod batch;
 mod entry;
 mod error;
 mod index;
-mod journal;
+pub mod journal;
 mod lock;
 mod open;
 mod recovery;
@@ -25,6 +25,5 @@ mod write;
 pub use batch::{Batch, Step};
 pub use entry::{Entry, RingPlace, Snapshot};
 pub use error::StoreError;
-pub use journal::{EncodeError, Encoder};
 pub use recovery::{Recovery, Run};
 pub use write::{Committed, Store};

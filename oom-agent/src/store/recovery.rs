@@ -30,7 +30,7 @@ pub struct Recovery {
     pub first_start_ns: Option<u64>,
     /// The quiet moment to begin at. `None` with evidence: begin with nothing.
     pub snapshot: Option<Snapshot>,
-    /// What the correlator was told since, and when, as [`super::Encoder`] wrote it.
+    /// What the correlator was told since, and when, as [`super::journal::Encoder`] wrote it.
     pub evidence: Vec<(Now, Vec<u8>)>,
     /// The log is read through this record.
     pub log_read: Option<u64>,

@@ -226,6 +226,7 @@ impl Writing<'_> {
     fn break_off(&mut self) -> Result<(), StoreError> {
         self.journal.broken = true;
         self.journal.first = self.journal.last;
+        self.encoder.forget();
         self.transaction.execute("DELETE FROM journal", [])?;
         self.transaction.execute("DELETE FROM snapshot", [])?;
         Ok(())
@@ -242,12 +243,12 @@ impl Writing<'_> {
             );
             self.break_off()?;
         }
+        if self.journal.broken {
+            self.committed.unjournaled += 1;
+            return Ok(());
+        }
         let encoded = match self.encoder.encode(evidence) {
-            Ok(encoded) if !self.journal.broken => encoded,
-            Ok(_) => {
-                self.committed.unjournaled += 1;
-                return Ok(());
-            }
+            Ok(encoded) => encoded,
             Err(error) => {
                 tracing::error!("an observation cannot be journaled: {error}");
                 self.committed.unjournaled += 1;
