@@ -229,6 +229,7 @@ impl Writing<'_> {
         self.encoder.forget();
         self.transaction.execute("DELETE FROM journal", [])?;
         self.transaction.execute("DELETE FROM snapshot", [])?;
+        self.encoder.forget();
         Ok(())
     }
 
@@ -250,7 +251,10 @@ impl Writing<'_> {
         let encoded = match self.encoder.encode(evidence) {
             Ok(encoded) => encoded,
             Err(error) => {
-                tracing::error!("an observation cannot be journaled: {error}");
+                tracing::error!(
+                    "an observation cannot be journaled: {}",
+                    crate::error::chain(&error)
+                );
                 self.committed.unjournaled += 1;
                 return self.break_off();
             }
