@@ -350,7 +350,7 @@ impl Writing<'_> {
     }
 
     fn positions(&self, batch: &Batch) -> Result<(), StoreError> {
-        if batch.log_read.is_some() || batch.ring_seq.is_some() || batch.backfilled {
+        if batch.log_read.is_some() || batch.ring.is_some() || batch.backfilled {
             self.transaction
                 .prepare_cached(
                     "UPDATE boot SET log_read = coalesce(?2, log_read), \
@@ -360,7 +360,7 @@ impl Writing<'_> {
                 .execute(params![
                     self.boot_id,
                     batch.log_read.map(u64::cast_signed),
-                    batch.ring_seq.map(u64::cast_signed),
+                    batch.ring.map(|ring| ring.seq.cast_signed()),
                     batch.backfilled
                 ])?;
         }
