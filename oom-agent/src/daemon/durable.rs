@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    RunError,
+    Options, RunError,
     backfill::Backfill,
     resume::{Resumed, resume},
     system,
@@ -17,8 +17,11 @@ use crate::{
     correlate::{Correlator, Host, Timing},
     detect::{Core, journal::Journal},
     event::{Event, Timestamp},
-    hub::{Hub, Output},
-    source::kmsg::Position,
+    hub::Output,
+    source::{
+        bpf::ring::BpfSource,
+        kmsg::{self, Position},
+    },
     store::{self, Counts, Entry, Offer, Release, Retention, Run, Store, StoreError, Storing},
 };
 
@@ -55,7 +58,7 @@ pub(super) struct Keeping {
     offer: Arc<Offer>,
     storing: Storing,
     /// Something of before the first start is to be read back.
-    pub(super) wants_backfill: bool,
+    wants_backfill: bool,
 }
 
 impl Durable {
@@ -101,9 +104,7 @@ impl Durable {
 
     /// What the last agent left, in a line for people.
     fn say(&self) {
-        let Resumed {
-            owed, recovery, ..
-        } = &self.resumed;
+        let Resumed { owed, recovery, .. } = &self.resumed;
         let Some(run) = &recovery.last_run else {
             return;
         };
@@ -131,22 +132,22 @@ impl Durable {
             .map_or(Position::End, Position::AfterSeq)
     }
 
-    /// Starts the thread, and lets `core` hand over what it does. `generation` is that of the pinned programs,
-    /// `release` lets go of their ring, which has room for `ring_bytes`.
-    pub(super) fn start(
-        mut self,
-        core: &mut Core,
-        hub: &mut Hub,
-        generation: Option<String>,
-        release: Release,
-        ring_bytes: u64,
-    ) -> Result<Keeping, RunError> {
+    /// Starts the thread, and lets `core` hand over what it does.
+    pub(super) fn start(mut self, core: &mut Core) -> Result<Keeping, RunError> {
         let keep_ns = self.keep_ns();
         let resumed = std::mem::take(&mut self.resumed);
         let recovery = resumed.recovery;
         if let Some(died) = OwnDeath::watch(&recovery) {
-            hub.add(died);
+            core.add_output(died);
         }
+        let (generation, release_of, capacity) = match core.ring() {
+            Some(ring) => (
+                ring.generation().map(str::to_owned),
+                release(ring),
+                ring.capacity(),
+            ),
+            None => (None, Box::new(|_| ()) as Release, u64::MAX),
+        };
         let known = recovery.ring_generation;
         let overlap = known.is_some() && known != generation;
         let options = store::Options {
@@ -155,13 +156,13 @@ impl Durable {
             keep_ns,
             retention: self.options.retention,
             run: this_run(generation),
-            ring_room: ring_bytes / 4 * 3,
+            ring_room: capacity / 4 * 3,
         };
         let wants_backfill = self.options.backfill && self.store.is_some() && !recovery.backfilled;
-        let (offer, storing) = store::start(self.store, options, release)
+        let (offer, storing) = store::start(self.store, options, release_of)
             .map_err(system("cannot start a thread"))?;
         let offer = Arc::new(offer);
-        hub.add(Stored(offer.clone()));
+        core.add_output(Stored(offer.clone()));
         let journal = Journal::new(offer.clone(), resumed.told, keep_ns, overlap);
         core.keep(journal, resumed.owed);
         Ok(Keeping {
@@ -172,17 +173,39 @@ impl Durable {
     }
 }
 
+/// What lets go of a ring's records.
+fn release(ring: &BpfSource) -> Release {
+    let release = ring.release();
+    Box::new(move |end| release.release(end))
+}
+
 impl Keeping {
-    /// Reads back what was before; `through` is the last record of the log that the live reader leaves out.
-    pub(super) fn backfill(&self, backfill: Backfill) -> Result<(), RunError> {
+    /// Reads back what was before, on a thread of its own. `through` is the last record of the log that the
+    /// live reader leaves out, `counted` what the kernel had counted.
+    pub(super) fn backfill(
+        &self,
+        host: &Host,
+        options: &Options,
+        through: Option<u64>,
+        counted: Option<u64>,
+    ) -> Result<(), RunError> {
+        let Some(through) = through.filter(|_| self.wants_backfill) else {
+            return Ok(());
+        };
+        let backfill = Backfill {
+            host: host.clone(),
+            timing: options.timing,
+            kmsg: kmsg::Options {
+                accept_forged: options.accept_forged,
+            },
+            through,
+            counted,
+        };
         let offer = self.offer.clone();
         let deliver = move |event: Option<Event>| {
             let entry = event.map_or(Entry::Backfilled, |event| Entry::Event(Arc::new(event)));
-            let is_last = matches!(entry, Entry::Backfilled);
             offer.offer(entry);
-            if is_last {
-                offer.wake();
-            }
+            offer.wake();
         };
         backfill
             .start(deliver)
@@ -248,7 +271,9 @@ impl Output for OwnDeath {
                 begun <= self.started && self.started.since(begun) < STARTING_NS
             });
         if is_it {
-            let time = kill.time.map_or_else(String::new, |time| format!(" at {time}"));
+            let time = kill
+                .time
+                .map_or_else(String::new, |time| format!(" at {time}"));
             tracing::error!(
                 "the kernel killed the last oom-agent (pid {}) for memory{time}: event {}",
                 self.pid,
@@ -256,11 +281,5 @@ impl Output for OwnDeath {
             );
         }
         !is_it
-    }
-}
-
-impl From<StoreError> for RunError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
     }
 }

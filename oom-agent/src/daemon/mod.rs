@@ -11,8 +11,9 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use self::helpers::HelperThreads;
+use self::{durable::Durable, helpers::HelperThreads};
 pub use self::{
+    durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
     summary::Summary,
 };
@@ -40,6 +41,7 @@ use crate::{
         },
         kmsg::{self, KMSG, KmsgReader, KmsgThread, Position},
     },
+    store::StoreError,
 };
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
@@ -135,7 +137,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let durable = Durable::open(&options.store, &host, options.timing, &mut correlator)?;
     // The log is opened and the counter read before the programs are attached: a kill in between is
     // in the log and in the count.
-    let position = durable.as_ref().map_or(Position::End, Durable::log_position);
+    let position = durable
+        .as_ref()
+        .map_or(Position::End, Durable::log_position);
     let kmsg = open_kmsg(options, position);
     let counter = OomKillCounter::open(Path::new(VMSTAT));
     if let Err(error) = &counter {
@@ -143,6 +147,10 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let mut counter = counter.ok();
     let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
+    let counted = match base {
+        Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
+        _ => None,
+    };
     let mut bpf = open_bpf(options);
     let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
     let bpf = bpf.map(|(source, _)| source);
@@ -175,11 +183,10 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let keeping = durable
         .map(|durable| durable.start(&mut core))
         .transpose()?;
-    core.begin(states.into_iter().chain(base.clone()));
-    if let Some(keeping) = &keeping
-        && let Ok(reader) = &kmsg
-    {
-        keeping.backfill(&host, options, reader, base.as_ref())?;
+    core.begin(states.into_iter().chain(base));
+    if let Some(keeping) = &keeping {
+        let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
+        keeping.backfill(&host, options, through, counted)?;
     }
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {

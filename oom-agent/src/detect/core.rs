@@ -9,7 +9,7 @@ use crate::{
     correlate::{Correlator, Counts, Wish},
     event::Event,
     evidence::Evidence,
-    hub::Hub,
+    hub::{Hub, Output},
     source::{
         audit::OomKillCounter,
         bpf::ring::{BpfSource, KernelStats},
@@ -106,6 +106,11 @@ impl Core {
         }
     }
 
+    /// One output more.
+    pub fn add_output(&mut self, output: impl Output + 'static) {
+        self.hub.add(output);
+    }
+
     /// What detection does is kept from now on, and what has been told is not told again. `events` are
     /// those that a predecessor owed.
     pub fn keep(&mut self, journal: Journal, events: Vec<Event>) {
@@ -133,7 +138,8 @@ impl Core {
     }
 
     /// The ring, to wait on.
-    pub(super) fn ring(&self) -> Option<&BpfSource> {
+    #[must_use]
+    pub fn ring(&self) -> Option<&BpfSource> {
         self.bpf.as_ref()
     }
 
