@@ -12,19 +12,27 @@
 
 mod age;
 mod batch;
+mod cursor;
 mod entry;
 mod error;
+mod filter;
 mod index;
 mod journal;
+mod lists;
 mod lock;
 mod open;
+mod query;
 mod recovery;
 mod schema;
+pub(crate) mod terms;
 mod write;
 
 pub use batch::{Batch, Step};
+pub use cursor::{Cursor, NoCursor};
 pub use entry::{Entry, RingPlace, Snapshot};
 pub use error::StoreError;
+pub use filter::{CgroupFilter, Filter};
 pub use journal::{EncodeError, Encoder};
+pub use query::{Gap, Order, Page, QueryError, Reader, Stored, Tail};
 pub use recovery::{Recovery, Run};
 pub use write::{Committed, Store};
