@@ -22,7 +22,7 @@ use crate::{
         bpf::ring::BpfSource,
         kmsg::{self, Position},
     },
-    store::{self, Counts, Entry, Offer, Release, Retention, Run, Store, StoreError, Storing},
+    store::{self, Counts, Entry, Offer, Release, Retention, Run, Store, Storing},
 };
 
 /// A correlator forgets a kill when its memory is over; the journal keeps some more.

@@ -147,7 +147,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let mut counter = counter.ok();
     let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
-    let counted = match base {
+    let before = match base {
         Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
         _ => None,
     };
@@ -186,7 +186,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     core.begin(states.into_iter().chain(base));
     if let Some(keeping) = &keeping {
         let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
-        keeping.backfill(&host, options, through, counted)?;
+        keeping.backfill(&host, options, through, before)?;
     }
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
