@@ -7,9 +7,10 @@
 //!                                     │                    ├─▶ the ring may let go of its records
 //!                                     └─ retention         └─▶ readers, by cursor
 //! ```
-//! Reads [`Entry`]s in the order of detection; emits a SQLite database that any tool can open. Refuses
+//! Reads [`Entry`]s in the order of detection; emits a database that any tool for `SQLite` can open. Refuses
 //! to hold up detection: what it cannot take is counted, and said.
 
 mod entry;
+pub mod journal;
 
 pub use entry::{Entry, RingPlace, Snapshot};
