@@ -4,12 +4,15 @@
 //! records of the log that are in its journal, marks that two generations of programs recorded both, and
 //! events whose ids are stored. Once nothing of before can come any more, all that is forgotten.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     clock::Now,
     correlate::{Correlator, log_record},
-    event::Event,
+    event::{Event, Kind},
     evidence::Evidence,
     store::{Entry, RingPlace, Snapshot, journal::encode_snapshot},
 };
@@ -30,7 +33,7 @@ const DOUBLES: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Told {
     /// Ids of stored events, with their kinds.
-    pub events: HashSet<(&'static str, String)>,
+    pub events: HashSet<(Kind, Arc<str>)>,
     /// Records of the log that are in the journal.
     pub log_records: HashSet<u64>,
     /// Marks and decisions in the journal; the programs that made them may have been others.
@@ -144,7 +147,7 @@ impl Journal {
             && self
                 .told
                 .events
-                .contains(&(event.kind(), event.id().to_owned()))
+                .contains(&(event.kind(), event.id().clone()))
     }
 
     /// A copy for the journal, before the correlator takes the original. A reading of the counter says

@@ -7,6 +7,7 @@
 //! only added.
 
 mod container;
+mod kind;
 mod memory;
 mod owner;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{ContainerCreation, ContainerDeletion},
+    kind::Kind,
     memory::{
         CgroupMemory, CgroupState, Counter, FiguresSource, Memory, MemoryEvents, MemorySample,
         MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup, Zone,
