@@ -23,6 +23,8 @@ mod queue;
 mod recovery;
 mod retain;
 mod schema;
+#[cfg(test)]
+mod testing;
 mod thread;
 mod write;
 

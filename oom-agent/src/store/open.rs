@@ -180,3 +180,7 @@ pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
     name.push(end);
     name.into()
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

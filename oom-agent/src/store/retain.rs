@@ -41,7 +41,7 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self {
-            age: Duration::from_secs(30 * 24 * 3600),
+            age: Duration::from_hours(30 * 24),
             events: 100_000,
             bytes: 256 << 20,
         }
@@ -196,3 +196,7 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "retain_tests.rs"]
+mod tests;
