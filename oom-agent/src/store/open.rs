@@ -25,7 +25,7 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 const VITAL: [&str; 6] = ["boot", "clock", "journal", "run", "snapshot", "usage"];
 
 /// How long a reader that holds the file up is waited for. In WAL mode none does for long.
-const BUSY: Duration = Duration::from_secs(2);
+pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// An open database that nobody else writes.
 #[derive(Debug)]
@@ -94,6 +94,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         check_health(&db, path)?;
     }
     schema::migrate(&mut db, version)?;
+    // More than there are statements on the way of an event.
+    db.set_prepared_statement_cache_capacity(64);
     Ok(db)
 }
 

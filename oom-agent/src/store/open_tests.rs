@@ -97,19 +97,17 @@ fn flipped(path: &Path) {
     crashed(path, 50);
     let mut bytes = fs::read(path).unwrap();
     let page = bytes.len() / 4096 / 2 * 4096;
-    let page = &mut bytes[page..page + 4096];
-    page.iter_mut().for_each(|byte| *byte ^= 0x5a);
+    bytes[page..page + 4096].fill(0x5a);
     fs::write(path, bytes).unwrap();
 }
 
 #[test]
 fn what_is_no_database_is_moved_aside() {
-    let cases: [(&str, fn(&Path)); 3] = [
-        ("garbage", garbage),
+    for (name, damage) in [
+        ("garbage", garbage as fn(&Path)),
         ("truncated", truncated),
         ("flipped", flipped),
-    ];
-    for (name, damage) in cases {
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.db");
         damage(&path);

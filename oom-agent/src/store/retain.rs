@@ -178,8 +178,12 @@ impl Store {
             return Ok(false);
         }
         let pages = too_many.min(PAGES);
-        self.db
-            .execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        // A row for each page.
+        let mut statement = self
+            .db
+            .prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
         Ok(too_many > pages)
     }
 

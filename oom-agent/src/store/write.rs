@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// More of the journal than this is not kept: detection that is never quiet would fill the disk.
-const JOURNAL_AT_MOST: i64 = 1 << 18;
+const JOURNAL_AT_MOST: i64 = 1 << 15;
 
 /// What a row takes beside its body: columns, indices, what it is searched by.
 pub(super) const ROW_BYTES: usize = 512;

@@ -64,6 +64,8 @@ pub struct Batch {
     pub abandoned_reports: u64,
     /// [`Decoder::read_through`].
     pub read_through: Option<u64>,
+    /// There was nothing more to read.
+    pub is_at_the_end: bool,
 }
 
 /// Why reading stopped.
@@ -223,6 +225,7 @@ impl<S: RecordSource> KmsgReader<S> {
     /// On an error the batch holds what was read before it.
     pub fn drain(&mut self, batch: &mut Batch) -> Result<(), KmsgError> {
         let mut result = Ok(());
+        batch.is_at_the_end = false;
         for _ in 0..MAX_RECORDS {
             if batch.evidence.len() >= MAX_EVIDENCE {
                 break;
@@ -233,7 +236,10 @@ impl<S: RecordSource> KmsgReader<S> {
                     let record = &self.buffer[..len];
                     self.decoder.push(record, read_ns, &mut batch.evidence);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    batch.is_at_the_end = true;
+                    break;
+                }
                 Err(error) => {
                     result = Err(error);
                     break;
