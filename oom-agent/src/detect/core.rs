@@ -2,17 +2,19 @@
 
 use std::fmt;
 
+use super::journal::Journal;
 use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
     correlate::{Correlator, Counts, Wish},
     event::Event,
     evidence::Evidence,
-    hub::Hub,
+    hub::{Hub, Output},
     source::{
         audit::OomKillCounter,
         bpf::ring::{BpfSource, KernelStats},
     },
+    store::{Entry, RingPlace},
 };
 
 /// Without evidence or deadlines the ring is looked at, and the counter compared, this often.
@@ -29,6 +31,7 @@ pub struct Core {
     desk: Desk,
     helpers: Helpers,
     hub: Hub,
+    journal: Journal,
     evidence: Vec<Evidence>,
     /// As the correlator makes them, and as the desk passes them on.
     events: Vec<Event>,
@@ -93,6 +96,7 @@ impl Core {
             desk,
             helpers: Helpers::default(),
             hub,
+            journal: Journal::default(),
             evidence: Vec::with_capacity(256),
             events: Vec::with_capacity(256),
             named: Vec::with_capacity(256),
@@ -102,6 +106,31 @@ impl Core {
         }
     }
 
+    /// One output more.
+    pub fn add_output(&mut self, output: impl Output + 'static) {
+        self.hub.add(output);
+    }
+
+    /// What detection does is kept from now on, and what has been told is not told again. `events` are
+    /// those that a predecessor owed.
+    pub fn keep(&mut self, journal: Journal, events: Vec<Event>) {
+        self.journal = journal;
+        self.events = events;
+        self.publish(Now::read());
+    }
+
+    /// Begins: what there is to be known at the start, and the base of the audit, which no journal tells.
+    pub fn begin(&mut self, evidence: impl IntoIterator<Item = Evidence>) {
+        for evidence in evidence {
+            self.observe(evidence, None);
+        }
+        if self.correlator.is_quiet() {
+            let now = Now::read();
+            self.journal.quiet(&self.correlator, now.monotonic_ns, true);
+        }
+        self.journal.wake();
+    }
+
     /// From now on questions are answered.
     pub(super) fn help(&mut self, helpers: Helpers) {
         self.desk.answered(helpers.names.is_some());
@@ -109,7 +138,8 @@ impl Core {
     }
 
     /// The ring, to wait on.
-    pub(super) fn ring(&self) -> Option<&BpfSource> {
+    #[must_use]
+    pub fn ring(&self) -> Option<&BpfSource> {
         self.bpf.as_ref()
     }
 
@@ -128,8 +158,9 @@ impl Core {
     pub(super) fn take(&mut self, evidence: impl IntoIterator<Item = Evidence>) {
         for evidence in evidence {
             self.drain_ring();
-            self.observe(evidence);
+            self.observe(evidence, None);
         }
+        self.journal.wake();
     }
 
     /// Everything that is in the ring, record by record: an alert does not wait for the next record.
@@ -139,17 +170,37 @@ impl Core {
         };
         let mut seen = std::mem::take(&mut self.evidence);
         while bpf.next(&mut seen) {
+            // Of what a record tells, the last brings its place: only then has all of it been seen.
+            let mut left = seen.len();
             for evidence in seen.drain(..) {
-                self.observe(evidence);
+                left -= 1;
+                self.observe(evidence, (left == 0).then(|| bpf.place()));
             }
         }
+        self.release(&bpf);
+        self.journal.wake();
         self.evidence = seen;
         self.bpf = Some(bpf);
     }
 
-    fn observe(&mut self, evidence: Evidence) {
+    /// Who keeps the events lets go of the ring; where nobody does, it is done here.
+    fn release(&self, bpf: &BpfSource) {
+        if !self.journal.keeps() {
+            bpf.release().release(bpf.place().end);
+        }
+    }
+
+    fn observe(&mut self, evidence: Evidence, ring: Option<RingPlace>) {
+        if self.journal.is_known(&evidence) {
+            return;
+        }
         let now = Now::read();
-        if let Evidence::Cgroup(cgroup) = evidence {
+        let copy = self
+            .journal
+            .copy(&evidence, self.correlator.wants_counter());
+        if let Evidence::LogRead { through } = evidence {
+            self.journal.entry(Entry::LogRead { through });
+        } else if let Evidence::Cgroup(cgroup) = evidence {
             self.desk.observe(*cgroup, now, &mut self.named);
         } else {
             self.correlator.observe(evidence, now, &mut self.events);
@@ -158,6 +209,7 @@ impl Core {
             }
         }
         self.publish(now);
+        self.journal.evidence(copy, now, ring);
     }
 
     /// Lets time pass; gives the next moment at which it matters, on `CLOCK_MONOTONIC`.
@@ -174,6 +226,11 @@ impl Core {
             self.publish(now);
             self.audit_at_ns = now.monotonic_ns + self.judge();
         }
+        if self.correlator.is_quiet() && self.desk.is_quiet() {
+            self.journal
+                .quiet(&self.correlator, now.monotonic_ns, false);
+        }
+        self.journal.wake();
         let slow = now.monotonic_ns + SLOW_TURN_NS;
         let deadlines = [self.correlator.next_deadline(), self.desk.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(slow);
@@ -187,9 +244,14 @@ impl Core {
             return;
         };
         match counter.evidence() {
-            Ok(evidence) => self
-                .correlator
-                .observe(evidence, Now::read(), &mut self.events),
+            Ok(evidence) => {
+                let now = Now::read();
+                let copy = self
+                    .journal
+                    .copy(&evidence, self.correlator.wants_counter());
+                self.correlator.observe(evidence, now, &mut self.events);
+                self.journal.evidence(copy, now, None);
+            }
             Err(error) => tracing::warn!("audit: {error}"),
         }
     }
@@ -227,6 +289,9 @@ impl Core {
             }
         }
         for event in self.events.drain(..) {
+            if self.journal.is_told(&event) {
+                continue;
+            }
             self.desk.take(event, now, &mut self.named);
         }
         for ask in self.desk.asks() {
@@ -248,7 +313,7 @@ impl Core {
             bpf.settle(&mut losses);
         }
         for loss in losses {
-            self.observe(loss);
+            self.observe(loss, None);
         }
         self.audit();
         let now = Now::read();
@@ -256,7 +321,10 @@ impl Core {
         self.publish(now);
         self.desk.finish(now, &mut self.named);
         self.publish(now);
+        self.journal.quiet(&self.correlator, now.monotonic_ns, true);
         self.hub = Hub::default();
+        self.journal.wake();
+        self.journal = Journal::default();
         Tally {
             counts: self.correlator.counts(),
             desk: self.desk.counts(),

@@ -111,7 +111,11 @@ impl Event {
     /// Whether it is of before the agent's first start of this boot.
     #[must_use]
     pub const fn is_backfill(&self) -> bool {
-        false
+        match self {
+            Self::OomKill(kill) => kill.backfill,
+            Self::OomInstance(instance) => instance.backfill,
+            Self::ContainerCreation(_) | Self::ContainerDeletion(_) => false,
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //!                                     │                    ├─▶ the ring may let go of its records
 //!                                     └─ retention         └─▶ readers, by cursor
 //! ```
-//! Reads [`Entry`]s in the order of detection; emits a SQLite database that any tool can open. Refuses
+//! Reads [`Entry`]s in the order of detection; emits a database that any tool for `SQLite` can open. Refuses
 //! to hold up detection: what it cannot take is counted, and said.
 
 mod age;
@@ -17,14 +17,19 @@ mod entry;
 mod error;
 mod filter;
 mod index;
-mod journal;
+pub mod journal;
+mod lane;
 mod lists;
 mod lock;
 mod open;
 mod query;
+mod queue;
 mod recovery;
+mod retain;
 mod schema;
 pub(crate) mod terms;
+mod thread;
+mod told;
 mod write;
 
 pub use batch::{Batch, Step};
@@ -32,7 +37,9 @@ pub use cursor::{Cursor, NoCursor};
 pub use entry::{Entry, RingPlace, Snapshot};
 pub use error::StoreError;
 pub use filter::{CgroupFilter, Filter};
-pub use journal::{EncodeError, Encoder};
 pub use query::{Gap, Order, Page, QueryError, Reader, Stored, Tail};
+pub use queue::{Lost, Offer, Release};
 pub use recovery::{Recovery, Run};
+pub use retain::Retention;
+pub use thread::{Counts, Options, Storing, start};
 pub use write::{Committed, Store};

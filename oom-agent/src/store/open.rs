@@ -141,7 +141,7 @@ fn damaged(found: String) -> StoreError {
 }
 
 /// Moves a database aside, with its write-ahead log, which belongs to it.
-fn set_aside(path: &Path, why: &StoreError) -> Result<PathBuf, StoreError> {
+pub(super) fn set_aside(path: &Path, why: &StoreError) -> Result<PathBuf, StoreError> {
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let mut aside = beside(path, &format!(".corrupt-{stamp}"));
     for number in 1.. {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// More of the journal than this is not kept: detection that is never quiet would fill the disk.
-const JOURNAL_AT_MOST: i64 = 1 << 18;
+const JOURNAL_AT_MOST: i64 = 1 << 15;
 
 /// What a row takes beside its body: columns, indices, what it is searched by.
 pub(super) const ROW_BYTES: usize = 512;
@@ -226,8 +226,10 @@ impl Writing<'_> {
     fn break_off(&mut self) -> Result<(), StoreError> {
         self.journal.broken = true;
         self.journal.first = self.journal.last;
+        self.encoder.forget();
         self.transaction.execute("DELETE FROM journal", [])?;
         self.transaction.execute("DELETE FROM snapshot", [])?;
+        self.encoder.forget();
         Ok(())
     }
 
@@ -242,14 +244,17 @@ impl Writing<'_> {
             );
             self.break_off()?;
         }
+        if self.journal.broken {
+            self.committed.unjournaled += 1;
+            return Ok(());
+        }
         let encoded = match self.encoder.encode(evidence) {
-            Ok(encoded) if !self.journal.broken => encoded,
-            Ok(_) => {
-                self.committed.unjournaled += 1;
-                return Ok(());
-            }
+            Ok(encoded) => encoded,
             Err(error) => {
-                tracing::error!("an observation cannot be journaled: {error}");
+                tracing::error!(
+                    "an observation cannot be journaled: {}",
+                    crate::error::chain(&error)
+                );
                 self.committed.unjournaled += 1;
                 return self.break_off();
             }
@@ -345,7 +350,7 @@ impl Writing<'_> {
     }
 
     fn positions(&self, batch: &Batch) -> Result<(), StoreError> {
-        if batch.log_read.is_some() || batch.ring_seq.is_some() || batch.backfilled {
+        if batch.log_read.is_some() || batch.ring.is_some() || batch.backfilled {
             self.transaction
                 .prepare_cached(
                     "UPDATE boot SET log_read = coalesce(?2, log_read), \
@@ -355,7 +360,7 @@ impl Writing<'_> {
                 .execute(params![
                     self.boot_id,
                     batch.log_read.map(u64::cast_signed),
-                    batch.ring_seq.map(u64::cast_signed),
+                    batch.ring.map(|ring| ring.seq.cast_signed()),
                     batch.backfilled
                 ])?;
         }
