@@ -38,3 +38,4 @@ pub mod text;
 pub mod timestamp;
 pub mod trend;
 pub mod trigger;
+pub mod watch;
