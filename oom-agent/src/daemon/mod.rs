@@ -5,7 +5,12 @@ mod helpers;
 mod resume;
 mod summary;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -33,7 +38,10 @@ use crate::{
             cgroups::CgroupPrograms,
             debug,
             decision::WantedHook,
-            load::{self, LoadError},
+            holder::HeldError,
+            load,
+            open::{OpenError, open},
+            pins::{Pins, PinsError},
             ring::BpfSource,
             stack::Symbols,
         },
@@ -78,6 +86,12 @@ pub struct Options {
     pub bpf_by_format: bool,
     /// How to hook the decision (tests).
     pub bpf_hook: WantedHook,
+    /// Where programs and rings outlive this process; `None`: they do not.
+    pub pin_path: Option<PathBuf>,
+    /// End another agent that reads the pins, and go on in its place.
+    pub take_over: bool,
+    /// What records carry as their version (tests).
+    pub wire_version: u16,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
     /// Who finds out whose a cgroup is and what its memory does, and how.
@@ -106,6 +120,9 @@ pub enum RunError {
         /// Why not the log.
         kmsg: String,
     },
+    /// Another agent reads the pins.
+    #[error(transparent)]
+    Held(#[from] HeldError),
     /// The system refused something basic.
     #[error("{what}")]
     System {
@@ -134,7 +151,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let mut counter = counter.ok();
     let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
-    let mut bpf = open_bpf(options);
+    let mut bpf = open_bpf(options)?;
     let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
     let bpf = bpf.map(|(source, _)| source);
     if options.require_bpf
@@ -170,6 +187,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     if let Some(base) = base {
         correlator.observe(base, now, &mut events);
     }
+    let pinned = bpf.as_ref().ok().and_then(BpfSource::pinned);
+    let pinned = pinned.map(Path::to_owned);
     let core = Core::new(correlator, bpf.ok(), counter, desk, hub);
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
@@ -185,6 +204,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
 
     wait_for_the_end(&once)?;
     tracing::debug!("draining");
+    if let Some(dir) = pinned {
+        tracing::info!(
+            "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
+            dir.display()
+        );
+    }
     detector.settle(DRAIN);
     if let Some(kmsg) = kmsg {
         kmsg.stop();
@@ -208,23 +233,34 @@ fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {
     KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| chain(&error))
 }
 
-fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
+/// The ring and the watch of cgroups, or why they cannot be had.
+type Bpf = Result<(BpfSource, Option<CgroupPrograms>), String>;
+
+fn open_bpf(options: &Options) -> Result<Bpf, RunError> {
     if options.sources == Sources::Kmsg {
-        return Err("not asked for (--source kmsg)".to_owned());
+        return Ok(Err("not asked for (--source kmsg)".to_owned()));
     }
-    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
+    let pins = open_pins(options)?;
+    let symbols = Symbols::spawn().map_err(system("cannot start a thread"))?;
     let wanted = load::Options {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
         by_format: options.bpf_by_format,
         hook: options.bpf_hook,
+        wire_version: options.wire_version,
+        resume: None,
     };
-    let loaded = load::load(wanted).map_err(|error: LoadError| chain(&error));
+    let loaded = open(&wanted, pins);
     // Before anything else settles in it, and before memory is locked.
     load::release_memory();
-    let mut loaded = loaded?;
+    let mut loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(OpenError::Held(error)) => return Err(error.into()),
+        Err(OpenError::Load(error)) => return Ok(Err(chain(&error))),
+    };
     if options.debug_bpf
-        && let Err(error) = debug::spawn(&mut loaded.ebpf)
+        && let Some(ebpf) = &mut loaded.ebpf
+        && let Err(error) = debug::spawn(ebpf)
     {
         tracing::warn!("no debug lines from the kernel side: {error}");
     }
@@ -232,8 +268,28 @@ fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), St
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
     }
+    if loaded.taken_over {
+        tracing::info!("  taken over: these programs went on recording while no agent ran");
+    }
     let programs = loaded.cgroups.take();
-    Ok((BpfSource::new(loaded, symbols), programs))
+    Ok(Ok((BpfSource::new(loaded, symbols), programs)))
+}
+
+/// The directory that lets programs outlive this process. Where it cannot be had kills are only seen while
+/// an agent runs.
+fn open_pins(options: &Options) -> Result<Option<Pins>, HeldError> {
+    let wanted = !options.once && !options.debug_bpf;
+    let Some(dir) = options.pin_path.as_deref().filter(|_| wanted) else {
+        return Ok(None);
+    };
+    match Pins::open(dir, options.take_over) {
+        Ok(pins) => Ok(Some(pins)),
+        Err(PinsError::Held(error)) => Err(error),
+        Err(error) => {
+            tracing::info!("nothing is recorded while no agent runs: {}", chain(&error));
+            Ok(None)
+        }
+    }
 }
 
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
