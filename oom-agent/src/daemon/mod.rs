@@ -1,6 +1,7 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
 mod backfill;
+mod durable;
 mod helpers;
 mod resume;
 mod summary;
@@ -15,8 +16,9 @@ use std::{
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use self::helpers::HelperThreads;
+use self::{durable::Durable, helpers::HelperThreads};
 pub use self::{
+    durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
     summary::Summary,
 };
@@ -24,7 +26,7 @@ pub use self::{
 use crate::{
     attribute::{ContainerEvents, Desk},
     correlate::{Correlator, Timing},
-    detect::{Core, Detector},
+    detect::{Core, Detector, journal::Journal},
     error::chain,
     event::Event,
     evidence::{Evidence, Feed},
@@ -40,13 +42,14 @@ use crate::{
             decision::WantedHook,
             holder::HeldError,
             load,
-            open::{OpenError, open},
+            open::{claim, open},
             pins::{Pins, PinsError},
             ring::BpfSource,
             stack::Symbols,
         },
         kmsg::{self, KMSG, KmsgReader, KmsgThread, Position},
     },
+    store::StoreError,
 };
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
@@ -102,6 +105,8 @@ pub struct Options {
     pub node: Option<String>,
     /// How long to wait for what.
     pub timing: Timing,
+    /// What is kept.
+    pub store: StoreOptions,
 }
 
 /// Why the daemon could not run.
@@ -123,6 +128,9 @@ pub enum RunError {
     /// Another agent reads the pins.
     #[error(transparent)]
     Held(#[from] HeldError),
+    /// The store is another's.
+    #[error(transparent)]
+    Store(StoreError),
     /// The system refused something basic.
     #[error("{what}")]
     System {
@@ -142,16 +150,29 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 pub fn run(options: &Options) -> Result<Summary, RunError> {
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
+    let mut correlator = Correlator::new(host.clone(), options.timing);
+    let mut wanted = programs_wanted(options);
+    // First of all: another agent that is to end has the store, too.
+    let pins = claim_pins(options, &wanted)?;
+    let durable = Durable::open(&options.store, &host, options.timing, &mut correlator)?;
     // The log is opened and the counter read before the programs are attached: a kill in between is
     // in the log and in the count.
-    let kmsg = open_kmsg(options);
+    let position = durable
+        .as_ref()
+        .map_or(Position::End, Durable::log_position);
+    let kmsg = open_kmsg(options, position);
     let counter = OomKillCounter::open(Path::new(VMSTAT));
     if let Err(error) = &counter {
         tracing::warn!("no audit: {error}");
     }
     let mut counter = counter.ok();
     let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
-    let mut bpf = open_bpf(options)?;
+    let before = match base {
+        Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
+        _ => None,
+    };
+    wanted.resume = durable.as_ref().and_then(Durable::ring_read);
+    let mut bpf = open_bpf(options, &wanted, pins);
     let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
     let bpf = bpf.map(|(source, _)| source);
     if options.require_bpf
@@ -177,19 +198,22 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
 
     let desk = Desk::new(host.clone(), options.container_events);
-    let mut correlator = Correlator::new(host, options.timing);
-    let mut events = Vec::new();
-    let now = crate::clock::Now::read();
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
-    for (source, up) in states {
-        correlator.observe(Evidence::SourceState { source, up }, now, &mut events);
-    }
-    if let Some(base) = base {
-        correlator.observe(base, now, &mut events);
-    }
+    let states = states.map(|(source, up)| Evidence::SourceState { source, up });
     let pinned = bpf.as_ref().ok().and_then(BpfSource::pinned);
     let pinned = pinned.map(Path::to_owned);
-    let core = Core::new(correlator, bpf.ok(), counter, desk, hub);
+    let mut core = Core::new(correlator, bpf.ok(), counter, desk, hub);
+    if durable.is_none() && core.ring().is_some_and(BpfSource::overlap) {
+        core.keep(Journal::without_store(options.timing.memory_ns), Vec::new());
+    }
+    let keeping = durable
+        .map(|durable| durable.start(&mut core))
+        .transpose()?;
+    core.begin(states.into_iter().chain(base));
+    if let Some(keeping) = &keeping {
+        let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
+        keeping.backfill(&host, options, through, before)?;
+    }
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
         tracing::info!("slower than it could be: {note}");
@@ -219,45 +243,45 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     Ok(Summary {
         tally,
         helpers,
+        stored: keeping.map(|keeping| keeping.finish(FLUSH)),
         unwritten: writer.finish(FLUSH),
     })
 }
 
-fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {
+fn open_kmsg(options: &Options, position: Position) -> Result<KmsgReader, String> {
     if options.sources == Sources::Bpf {
         return Err("not asked for (--source bpf)".to_owned());
     }
     let kmsg = kmsg::Options {
         accept_forged: options.accept_forged,
     };
-    KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| chain(&error))
+    KmsgReader::open(Path::new(KMSG), position, kmsg).map_err(|error| chain(&error))
 }
 
-/// The ring and the watch of cgroups, or why they cannot be had.
-type Bpf = Result<(BpfSource, Option<CgroupPrograms>), String>;
-
-fn open_bpf(options: &Options) -> Result<Bpf, RunError> {
-    if options.sources == Sources::Kmsg {
-        return Ok(Err("not asked for (--source kmsg)".to_owned()));
-    }
-    let pins = open_pins(options)?;
-    let symbols = Symbols::spawn().map_err(system("cannot start a thread"))?;
-    let wanted = load::Options {
+fn programs_wanted(options: &Options) -> load::Options {
+    load::Options {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
         by_format: options.bpf_by_format,
         hook: options.bpf_hook,
         wire_version: options.wire_version,
         resume: None,
-    };
-    let loaded = open(&wanted, pins);
+    }
+}
+
+fn open_bpf(
+    options: &Options,
+    wanted: &load::Options,
+    pins: Option<Pins>,
+) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
+    if options.sources == Sources::Kmsg {
+        return Err("not asked for (--source kmsg)".to_owned());
+    }
+    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
+    let loaded = open(wanted, pins).map_err(|error| chain(&error));
     // Before anything else settles in it, and before memory is locked.
     load::release_memory();
-    let mut loaded = match loaded {
-        Ok(loaded) => loaded,
-        Err(OpenError::Held(error)) => return Err(error.into()),
-        Err(OpenError::Load(error)) => return Ok(Err(chain(&error))),
-    };
+    let mut loaded = loaded?;
     if options.debug_bpf
         && let Some(ebpf) = &mut loaded.ebpf
         && let Err(error) = debug::spawn(ebpf)
@@ -272,17 +296,17 @@ fn open_bpf(options: &Options) -> Result<Bpf, RunError> {
         tracing::info!("  taken over: these programs went on recording while no agent ran");
     }
     let programs = loaded.cgroups.take();
-    Ok(Ok((BpfSource::new(loaded, symbols), programs)))
+    Ok((BpfSource::new(loaded, symbols), programs))
 }
 
 /// The directory that lets programs outlive this process. Where it cannot be had kills are only seen while
 /// an agent runs.
-fn open_pins(options: &Options) -> Result<Option<Pins>, HeldError> {
-    let wanted = !options.once && !options.debug_bpf;
+fn claim_pins(options: &Options, programs: &load::Options) -> Result<Option<Pins>, HeldError> {
+    let wanted = !options.once && !options.debug_bpf && options.sources != Sources::Kmsg;
     let Some(dir) = options.pin_path.as_deref().filter(|_| wanted) else {
         return Ok(None);
     };
-    match Pins::open(dir, options.take_over) {
+    match claim(dir, programs, options.take_over) {
         Ok(pins) => Ok(Some(pins)),
         Err(PinsError::Held(error)) => Err(error),
         Err(error) => {

@@ -47,12 +47,12 @@ fn who(pid: &Option<i32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 
-/// Says who holds the lock on `fd`.
-pub(super) fn held(fd: &OwnedFd, dir: &Path) -> HeldError {
+/// Says who holds the lock on `fd`, and what was tried.
+pub(super) fn held(fd: &OwnedFd, dir: &Path, why: Option<&str>) -> HeldError {
     HeldError {
         pid: holder(fd).map(Pid::as_raw_nonzero).map(Into::into),
         dir: dir.to_owned(),
-        why: None,
+        why: why.map(|why| format!(", which could not be ended: {why}")),
     }
 }
 
@@ -60,10 +60,7 @@ pub(super) fn held(fd: &OwnedFd, dir: &Path) -> HeldError {
 pub(super) fn take_over(fd: &OwnedFd, dir: &Path) -> Result<(), HeldError> {
     let deadline = Instant::now() + PATIENCE;
     let mut told: Option<(Pid, OwnedFd)> = None;
-    let refused = |why: String| HeldError {
-        why: Some(format!(" and does not let go: {why}")),
-        ..held(fd, dir)
-    };
+    let refused = |why: String| held(fd, dir, Some(&why));
     loop {
         match flock(fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),

@@ -17,7 +17,7 @@ use super::{
     cgroups::CgroupPrograms,
     decision::{self, Hook, WantedHook},
     format::{self, FormatError},
-    generation::{self, GenerationError, Resume},
+    generation::{self, GenerationError},
     layout::{self, LayoutError},
     link::{self, Hold},
     pins::PinName,
@@ -39,6 +39,8 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/oom.x86_64.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 const SELF_CHECK_TRACEPOINT: &str = "oom_score_adj_update";
+
+pub use super::generation::Resume;
 
 /// What to load.
 #[derive(Clone, Debug)]

@@ -5,13 +5,14 @@
 //! both record has the same id twice. Every step may be the last: what is half made has no name, and what
 //! is detached keeps its records until they are let go of.
 
+use std::path::{Path, PathBuf};
+
 use aya::{Ebpf, programs::links::FdLink};
 use thiserror::Error;
 
 use super::{
     cgroups::CgroupPrograms,
     generation::{self, Generation, GenerationError},
-    holder::HeldError,
     link::Hold,
     load::{self, LoadError, Options, Programs, Tier},
     pins::{self, MAPS, PinName, Pins, PinsError, UnusableError},
@@ -51,55 +52,72 @@ pub struct Loaded {
 pub(super) struct Retired {
     pub(super) generation: Generation,
     /// To be removed once nothing in it is needed.
-    pub(super) dir: std::path::PathBuf,
+    pub(super) dir: PathBuf,
 }
 
-/// Why nothing can be read.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// No program can be had.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// Another agent does not let go.
-    #[error(transparent)]
-    Held(#[from] HeldError),
-}
-
-/// Takes over what a predecessor has left in `pins`, else loads the best that the kernel allows, and pins it.
-pub fn open(options: &Options, pins: Option<Pins>) -> Result<Loaded, OpenError> {
-    let Some(mut pins) = pins else {
-        return Ok(unpinned(load::load(options)?)?);
-    };
+/// Opens the pins and takes their lock. If another agent has it, it is an error, or with `take_over` its end:
+/// our own programs are attached before that, if they are other ones.
+pub fn claim(dir: &Path, options: &Options, take_over: bool) -> Result<Pins, PinsError> {
+    let mut pins = Pins::look(dir)?;
+    if pins.try_lock()? {
+        return Ok(pins);
+    }
+    if !take_over {
+        return Err(pins.held(None).into());
+    }
     let name = generation::name(options);
-    let links = pins.links(&name);
-    let tier = links.as_deref().ok().and_then(pins::tier);
-    if let Some(tier) = tier {
-        pins.take_over()?;
-        match taken_over(&pins, &name, tier, options) {
-            Ok(mut loaded) => {
-                retire(&pins, &name, options, &mut loaded);
-                loaded.pins = Some(pins);
-                return Ok(loaded);
-            }
-            Err(error) => tracing::warn!("cannot go on with {name}: {}", chain(&error)),
+    let is_there = pins
+        .links(&name)
+        .is_ok_and(|links| pins::tier(&links).is_some());
+    if !is_there {
+        let made = load::load(options).map(|programs| pinned(programs, &pins, &name));
+        let made = made.map_err(|error| chain(&error));
+        if let Err(why) = made.and_then(|made| made.map_err(|(_, error)| chain(&error))) {
+            return Err(pins.held(Some(&why)).into());
         }
     }
-    // What has this name is not whole, and cannot stay beside its namesake.
-    if pins.names().is_ok_and(|names| names.contains(&name)) {
-        pins.take_over()?;
-        if let Err(error) = pins.remove(&name) {
-            tracing::warn!("{}", chain(&error));
-        }
-    }
-    let programs = load::load(options)?;
-    let mut loaded = pinned(programs, &pins, &name, options)?;
     if let Err(error) = pins.take_over() {
         // Never two generations.
-        if let Err(error) = pins.remove(&name) {
+        if !is_there && let Err(error) = pins.remove(&name) {
             tracing::warn!("{}", chain(&error));
         }
         return Err(error.into());
     }
+    Ok(pins)
+}
+
+/// Goes on with what a predecessor has left in `pins`, else loads the best that the kernel allows, and pins it.
+pub fn open(options: &Options, pins: Option<Pins>) -> Result<Loaded, LoadError> {
+    let Some(pins) = pins else {
+        return unpinned(load::load(options)?);
+    };
+    let name = generation::name(options);
+    let mut loaded = match taken_over(&pins, &name, options) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            // What has this name is not whole, and cannot stay beside its namesake.
+            if pins.names().is_ok_and(|names| names.contains(&name)) {
+                tracing::warn!("cannot go on with {name}: {}", chain(&error));
+                if let Err(error) = pins.remove(&name) {
+                    tracing::warn!("{}", chain(&error));
+                }
+            }
+            match pinned(load::load(options)?, &pins, &name) {
+                Ok(loaded) => loaded?,
+                Err((programs, error)) => {
+                    // A link that could not be pinned is gone, and its program detached.
+                    let mut programs = match programs {
+                        Some(programs) => *programs,
+                        None => load::load(options)?,
+                    };
+                    let note =
+                        format!("nothing is recorded while no agent runs: {}", chain(&error));
+                    programs.notes.push(note);
+                    unpinned(programs)?
+                }
+            }
+        }
+    };
     retire(&pins, &name, options, &mut loaded);
     loaded.pins = Some(pins);
     Ok(loaded)
@@ -126,16 +144,8 @@ fn read(pins: &Pins, name: &str, options: &Options) -> Result<Generation, TakeOv
     )?)
 }
 
-fn taken_over(
-    pins: &Pins,
-    name: &str,
-    tier: Tier,
-    options: &Options,
-) -> Result<Loaded, TakeOverError> {
-    // Once more under the lock: whoever had it may have taken them away.
-    if pins::tier(&pins.links(name)?) != Some(tier) {
-        return Err(UnusableError::NoMark.into());
-    }
+fn taken_over(pins: &Pins, name: &str, options: &Options) -> Result<Loaded, TakeOverError> {
+    let tier = pins::tier(&pins.links(name)?).ok_or(UnusableError::NoMark)?;
     Ok(Loaded {
         ebpf: None,
         links: Vec::new(),
@@ -152,37 +162,18 @@ fn taken_over(
     })
 }
 
-/// Pins what was loaded; where that cannot be, it is held as long as this process lives.
+/// What could not be pinned, unless that has taken it away, and why.
+type NotPinned = (Option<Box<Programs>>, PinsError);
+
+/// Pins what was loaded: nothing but the pins holds it then.
 fn pinned(
     mut programs: Programs,
     pins: &Pins,
     name: &str,
-    options: &Options,
-) -> Result<Loaded, LoadError> {
-    let error = match pin(&mut programs, pins, name) {
-        Ok(()) => {
-            let mut loaded = unpinned(programs)?;
-            // Nothing but the pins holds them from now on.
-            loaded.ebpf = None;
-            loaded.generation = Some(name.to_owned());
-            return Ok(loaded);
-        }
-        Err(error) => error,
-    };
-    if !matches!(error, PinsError::NoLink(_)) {
-        // A link that could not be pinned is gone, and its program detached.
-        drop(programs);
-        programs = load::load(options)?;
-    }
-    let note = format!("nothing is recorded while no agent runs: {}", chain(&error));
-    programs.notes.push(note);
-    unpinned(programs)
-}
-
-fn pin(programs: &mut Programs, pins: &Pins, name: &str) -> Result<(), PinsError> {
+) -> Result<Result<Loaded, LoadError>, NotPinned> {
     let by_object = |(_, hold): &&(PinName, Hold)| matches!(hold, Hold::Object);
-    if let Some((pin, _)) = programs.holds.iter().find(by_object) {
-        return Err(PinsError::NoLink(*pin));
+    if let Some(&(pin, _)) = programs.holds.iter().find(by_object) {
+        return Err((Some(Box::new(programs)), PinsError::NoLink(pin)));
     }
     let links = programs
         .holds
@@ -191,8 +182,14 @@ fn pin(programs: &mut Programs, pins: &Pins, name: &str) -> Result<(), PinsError
             Hold::Link(link) => Some((pin, link)),
             Hold::Object => None,
         });
+    let links = links.collect();
     let maps = MAPS.map(|(pin, what)| (pin, what, programs.ebpf.map(what)));
-    pins.pin(name, maps, links.collect())
+    pins.pin(name, maps, links).map_err(|error| (None, error))?;
+    Ok(unpinned(programs).map(|loaded| Loaded {
+        ebpf: None,
+        generation: Some(name.to_owned()),
+        ..loaded
+    }))
 }
 
 fn unpinned(programs: Programs) -> Result<Loaded, LoadError> {

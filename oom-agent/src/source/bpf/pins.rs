@@ -164,16 +164,6 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Opens the directory, and makes it if need be. Takes the lock if nobody has it; else, unless it is
-    /// to be taken over, refuses.
-    pub fn open(dir: &Path, take_over: bool) -> Result<Self, PinsError> {
-        let mut pins = Self::look(dir)?;
-        if !pins.try_lock()? && !take_over {
-            return Err(holder::held(&pins.fd, dir).into());
-        }
-        Ok(pins)
-    }
-
     /// Opens the directory, and makes it if need be, without its lock.
     pub fn look(dir: &Path) -> Result<Self, PinsError> {
         let failed = |errno: Errno| io_error(dir, errno.into());
@@ -221,6 +211,11 @@ impl Pins {
             Err(errno) => return Err(io_error(&self.dir, errno.into())),
         };
         Ok(self.locked)
+    }
+
+    /// Who has the lock, and what keeps us from taking it over.
+    pub fn held(&self, why: Option<&str>) -> HeldError {
+        holder::held(&self.fd, &self.dir, why)
     }
 
     /// Ends the agent that has the lock, and takes it.

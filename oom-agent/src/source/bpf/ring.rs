@@ -38,7 +38,7 @@ pub struct BpfSource {
     _held: (Option<Ebpf>, Vec<FdLink>),
     /// Dropping it unlocks the pins.
     pins: Option<Pins>,
-    is_pinned: bool,
+    generation: Option<String>,
     /// Programs that record no more, the oldest first.
     retired: VecDeque<Generation>,
     own: Generation,
@@ -126,7 +126,7 @@ impl BpfSource {
         Self {
             _held: (loaded.ebpf, loaded.links),
             pins: loaded.pins,
-            is_pinned: loaded.generation.is_some(),
+            generation: loaded.generation,
             retired: retired.collect(),
             own: loaded.own,
             done: 0,
@@ -222,10 +222,17 @@ impl BpfSource {
         self.own.ring.capacity()
     }
 
+    /// Which pinned programs it reads; `None` without pins.
+    #[must_use]
+    pub fn generation(&self) -> Option<&str> {
+        self.generation.as_deref()
+    }
+
     /// Where the programs are pinned, and so go on recording without this process.
     #[must_use]
     pub fn pinned(&self) -> Option<&Path> {
-        self.pins.as_ref().filter(|_| self.is_pinned).map(Pins::dir)
+        let pins = self.pins.as_ref().filter(|_| self.generation.is_some());
+        pins.map(Pins::dir)
     }
 
     /// Whether programs of two generations may have recorded the same.
