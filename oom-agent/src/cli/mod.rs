@@ -19,13 +19,15 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_NO_SOURCE: u8 = 3;
 /// `--require-bpf`, and BPF cannot be used.
 pub const EXIT_NO_BPF: u8 = 4;
+/// Another agent reads the pins.
+pub const EXIT_HELD: u8 = 5;
 
 /// Knows which process the kernel killed for memory on this node, why, and whose it was.
 #[derive(Debug, Parser)]
 #[command(
     name = "oom-agent",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable source, 4 BPF required but not usable."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable source, 4 BPF required but not usable, 5 another agent is at it."
 )]
 pub struct Cli {
     #[command(subcommand)]

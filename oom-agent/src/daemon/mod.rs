@@ -6,7 +6,12 @@ mod helpers;
 mod resume;
 mod summary;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -21,7 +26,7 @@ pub use self::{
 use crate::{
     attribute::{ContainerEvents, Desk},
     correlate::{Correlator, Timing},
-    detect::{Core, Detector},
+    detect::{Core, Detector, journal::Journal},
     error::chain,
     event::Event,
     evidence::{Evidence, Feed},
@@ -35,7 +40,10 @@ use crate::{
             cgroups::CgroupPrograms,
             debug,
             decision::WantedHook,
-            load::{self, LoadError},
+            holder::HeldError,
+            load,
+            open::{claim, open},
+            pins::{Pins, PinsError},
             ring::BpfSource,
             stack::Symbols,
         },
@@ -81,6 +89,12 @@ pub struct Options {
     pub bpf_by_format: bool,
     /// How to hook the decision (tests).
     pub bpf_hook: WantedHook,
+    /// Where programs and rings outlive this process; `None`: they do not.
+    pub pin_path: Option<PathBuf>,
+    /// End another agent that reads the pins, and go on in its place.
+    pub take_over: bool,
+    /// What records carry as their version (tests).
+    pub wire_version: u16,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
     /// Who finds out whose a cgroup is and what its memory does, and how.
@@ -111,6 +125,9 @@ pub enum RunError {
         /// Why not the log.
         kmsg: String,
     },
+    /// Another agent reads the pins.
+    #[error(transparent)]
+    Held(#[from] HeldError),
     /// The store is another's.
     #[error(transparent)]
     Store(StoreError),
@@ -134,6 +151,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
+    let mut wanted = programs_wanted(options);
+    // First of all: another agent that is to end has the store, too.
+    let pins = claim_pins(options, &wanted)?;
     let durable = Durable::open(&options.store, &host, options.timing, &mut correlator)?;
     // The log is opened and the counter read before the programs are attached: a kill in between is
     // in the log and in the count.
@@ -151,7 +171,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
         _ => None,
     };
-    let mut bpf = open_bpf(options);
+    wanted.resume = durable.as_ref().and_then(Durable::ring_read);
+    let mut bpf = open_bpf(options, &wanted, pins);
     let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
     let bpf = bpf.map(|(source, _)| source);
     if options.require_bpf
@@ -179,7 +200,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
+    let pinned = bpf.as_ref().ok().and_then(BpfSource::pinned);
+    let pinned = pinned.map(Path::to_owned);
     let mut core = Core::new(correlator, bpf.ok(), counter, desk, hub);
+    if durable.is_none() && core.ring().is_some_and(BpfSource::overlap) {
+        core.keep(Journal::without_store(options.timing.memory_ns), Vec::new());
+    }
     let keeping = durable
         .map(|durable| durable.start(&mut core))
         .transpose()?;
@@ -202,6 +228,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
 
     wait_for_the_end(&once)?;
     tracing::debug!("draining");
+    if let Some(dir) = pinned {
+        tracing::info!(
+            "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
+            dir.display()
+        );
+    }
     detector.settle(DRAIN);
     if let Some(kmsg) = kmsg {
         kmsg.stop();
@@ -226,23 +258,33 @@ fn open_kmsg(options: &Options, position: Position) -> Result<KmsgReader, String
     KmsgReader::open(Path::new(KMSG), position, kmsg).map_err(|error| chain(&error))
 }
 
-fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
-    if options.sources == Sources::Kmsg {
-        return Err("not asked for (--source kmsg)".to_owned());
-    }
-    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
-    let wanted = load::Options {
+fn programs_wanted(options: &Options) -> load::Options {
+    load::Options {
         ring_bytes: options.ring_bytes,
         debug_log: options.debug_bpf,
         by_format: options.bpf_by_format,
         hook: options.bpf_hook,
-    };
-    let loaded = load::load(wanted).map_err(|error: LoadError| chain(&error));
+        wire_version: options.wire_version,
+        resume: None,
+    }
+}
+
+fn open_bpf(
+    options: &Options,
+    wanted: &load::Options,
+    pins: Option<Pins>,
+) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
+    if options.sources == Sources::Kmsg {
+        return Err("not asked for (--source kmsg)".to_owned());
+    }
+    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
+    let loaded = open(wanted, pins).map_err(|error| chain(&error));
     // Before anything else settles in it, and before memory is locked.
     load::release_memory();
     let mut loaded = loaded?;
     if options.debug_bpf
-        && let Err(error) = debug::spawn(&mut loaded.ebpf)
+        && let Some(ebpf) = &mut loaded.ebpf
+        && let Err(error) = debug::spawn(ebpf)
     {
         tracing::warn!("no debug lines from the kernel side: {error}");
     }
@@ -250,8 +292,28 @@ fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), St
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
     }
+    if loaded.taken_over {
+        tracing::info!("  taken over: these programs went on recording while no agent ran");
+    }
     let programs = loaded.cgroups.take();
     Ok((BpfSource::new(loaded, symbols), programs))
+}
+
+/// The directory that lets programs outlive this process. Where it cannot be had kills are only seen while
+/// an agent runs.
+fn claim_pins(options: &Options, programs: &load::Options) -> Result<Option<Pins>, HeldError> {
+    let wanted = !options.once && !options.debug_bpf && options.sources != Sources::Kmsg;
+    let Some(dir) = options.pin_path.as_deref().filter(|_| wanted) else {
+        return Ok(None);
+    };
+    match claim(dir, programs, options.take_over) {
+        Ok(pins) => Ok(Some(pins)),
+        Err(PinsError::Held(error)) => Err(error),
+        Err(error) => {
+            tracing::info!("nothing is recorded while no agent runs: {}", chain(&error));
+            Ok(None)
+        }
+    }
 }
 
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
