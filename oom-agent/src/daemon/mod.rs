@@ -1,6 +1,7 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
 mod helpers;
+mod service;
 mod summary;
 
 use std::{io, path::Path, sync::Arc, time::Duration};
@@ -8,7 +9,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use self::helpers::HelperThreads;
+use self::{helpers::HelperThreads, service::Service};
 pub use self::{
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
     summary::Summary,
@@ -16,6 +17,7 @@ pub use self::{
 
 use crate::{
     attribute::{ContainerEvents, Desk},
+    confine::{self, Confinement, Feature},
     correlate::{Correlator, Timing},
     detect::{Core, Detector},
     error::chain,
@@ -23,7 +25,6 @@ use crate::{
     evidence::{Evidence, Feed},
     host,
     hub::{Hub, Output},
-    notify,
     sink::stdout::{self, Format},
     source::{
         audit::{OomKillCounter, VMSTAT},
@@ -44,6 +45,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// At the end, a reader of standard output may take this long.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// The tier without BPF, for people.
+const KMSG_TIER: &str = "kmsg (the kernel log alone)";
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,6 +90,8 @@ pub struct Options {
     pub node: Option<String>,
     /// How long to wait for what.
     pub timing: Timing,
+    /// What the agent gives up, and what it does not.
+    pub confine: confine::Options,
 }
 
 /// Why the daemon could not run.
@@ -121,6 +127,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 
 /// Runs until SIGINT, SIGTERM or, with `once`, the first report.
 pub fn run(options: &Options) -> Result<Summary, RunError> {
+    let confinement = Confinement::begin(&options.confine);
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
     // The log is opened and the counter read before the programs are attached: a kill in between is
@@ -133,8 +140,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let mut counter = counter.ok();
     let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
     let mut bpf = open_bpf(options);
-    let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
-    let bpf = bpf.map(|(source, _)| source);
+    let programs = bpf.as_mut().ok().and_then(|bpf| bpf.programs.take());
+    let tier = bpf.as_ref().ok().map(|bpf| bpf.tier.describe());
+    let bpf = bpf.map(|bpf| bpf.source);
     if options.require_bpf
         && let Err(error) = &bpf
     {
@@ -147,6 +155,10 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         });
     }
     say_tier(&bpf, &kmsg);
+
+    // Before any thread that stays is started: they inherit it.
+    let features = features(options, bpf.is_ok(), kmsg.is_ok());
+    confinement.threads(&features, &[]);
 
     let mut hub = Hub::default();
     let once = Arc::new(Notify::new());
@@ -173,7 +185,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     for note in notes {
         tracing::info!("slower than it could be: {note}");
     }
-    let helpers = HelperThreads::start(&options.helpers, programs, &detector);
+    let helpers = HelperThreads::start(&options.helpers, programs, &detector, &confinement);
     let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
@@ -181,7 +193,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .transpose()
         .map_err(system("cannot start a thread"))?;
 
-    wait_for_the_end(&once)?;
+    let mut service = Service::new().map_err(system("cannot catch signals"))?;
+    confinement.system_calls(&features);
+    for line in confinement.told() {
+        tracing::info!("{line}");
+    }
+    service.wait(&once, &detector.turns(), tier.unwrap_or(KMSG_TIER));
     tracing::debug!("draining");
     detector.settle(DRAIN);
     if let Some(kmsg) = kmsg {
@@ -206,7 +223,15 @@ fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {
     KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| chain(&error))
 }
 
-fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
+/// What BPF gives.
+struct Bpf {
+    source: BpfSource,
+    tier: load::Tier,
+    /// To watch cgroups with.
+    programs: Option<CgroupPrograms>,
+}
+
+fn open_bpf(options: &Options) -> Result<Bpf, String> {
     if options.sources == Sources::Kmsg {
         return Err("not asked for (--source kmsg)".to_owned());
     }
@@ -222,7 +247,7 @@ fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), St
     load::release_memory();
     let mut loaded = loaded?;
     if options.debug_bpf
-        && let Err(error) = debug::spawn(&mut loaded.ebpf)
+        && let Err(error) = debug::spawn(&mut loaded.ebpf, &options.confine.without)
     {
         tracing::warn!("no debug lines from the kernel side: {error}");
     }
@@ -230,43 +255,33 @@ fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), St
     for note in &loaded.notes {
         tracing::info!("  not better because: {note}");
     }
-    let programs = loaded.cgroups.take();
-    Ok((BpfSource::new(loaded, symbols), programs))
+    Ok(Bpf {
+        tier: loaded.tier,
+        programs: loaded.cgroups.take(),
+        source: BpfSource::new(loaded, symbols),
+    })
 }
 
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
     match (bpf, kmsg) {
         (Err(reason), _) => {
-            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}");
+            tracing::info!("tier: {KMSG_TIER}; not bpf because: {reason}");
         }
         (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
         (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),
     }
 }
 
-fn wait_for_the_end(once: &Notify) -> Result<(), RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(system("cannot start the runtime"))?;
-    runtime
-        .block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            // Signals are caught from here on: only now is it safe to say that we are ready.
-            if let Err(error) = notify::ready() {
-                tracing::warn!("cannot tell the service manager that we are ready: {error}");
-            }
-            tracing::info!("watching");
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = once.notified() => {}
-            }
-            Ok(())
-        })
-        .map_err(system("cannot catch signals"))
+/// What takes privileges while it runs.
+fn features(options: &Options, bpf: bool, log: bool) -> Vec<Feature> {
+    let names = options.helpers.watch != CgroupWatch::Off;
+    let features = [
+        (Feature::Bpf, bpf),
+        (Feature::Log, log),
+        (Feature::Names, names),
+    ];
+    let used = features.into_iter().filter(|(_, used)| *used);
+    used.map(|(feature, _)| feature).collect()
 }
 
 /// Ends the run with the first report, written or not.
