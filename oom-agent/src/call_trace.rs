@@ -6,7 +6,7 @@
 use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Functions of a kernel stack, the innermost first.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -45,6 +45,13 @@ impl fmt::Debug for CallTrace {
 impl Serialize for CallTrace {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for CallTrace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let functions = Vec::<Cow<'_, str>>::deserialize(deserializer)?;
+        Ok(functions.iter().map(AsRef::as_ref).collect())
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     call_trace::CallTrace,
     event::{
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// One observation of one source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Evidence {
     /// BPF: the kernel decided on a victim (entry of `oom_kill_process`).
     Decision(Box<Decision>),
@@ -29,6 +31,11 @@ pub enum Evidence {
     },
     /// The kernel log.
     Kmsg(KmsgEvidence),
+    /// The kernel log: its records up to this one have become evidence, or said nothing.
+    LogRead {
+        /// Its number.
+        through: u64,
+    },
     /// `/proc/vmstat oom_kill`: all kills since boot.
     Counter {
         /// Its value.
@@ -48,7 +55,7 @@ pub enum Evidence {
 }
 
 /// What reports wait for, as long as it is up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Feed {
     /// The eBPF programs.
     Bpf,
@@ -59,7 +66,7 @@ pub enum Feed {
 }
 
 /// One thing that the watch of cgroups saw or found out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CgroupEvidence {
     /// A cgroup is there, or was when it was looked at.
     Known(KnownCgroup),
@@ -98,7 +105,7 @@ pub enum CgroupEvidence {
 }
 
 /// A cgroup of the memory controller's hierarchy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KnownCgroup {
     /// Path from the root of the hierarchy, as the kernel prints it.
     pub path: Arc<str>,
@@ -115,7 +122,7 @@ pub struct KnownCgroup {
 }
 
 /// How a cgroup came to be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Found {
     /// Its creation was seen.
     Created,
@@ -128,7 +135,7 @@ pub enum Found {
 }
 
 /// What was found on disk about a cgroup's owner.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Lookup {
     /// Not looked for: the path says all.
     NotNeeded,
@@ -141,7 +148,7 @@ pub enum Lookup {
 }
 
 /// Why a runtime's file is not used. Each is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Unreadable {
     /// Permission denied, or an error of the disk.
     Refused,
@@ -156,7 +163,7 @@ pub enum Unreadable {
 }
 
 /// What a runtime calls a container. What it does not say is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
     /// Its id, also where that cannot be told from the cgroup's path.
     pub container_id: Option<String>,
@@ -173,7 +180,7 @@ pub struct Names {
 }
 
 /// What a runtime calls a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodNames {
     /// Namespace.
     pub namespace: Option<String>,
@@ -184,7 +191,7 @@ pub struct PodNames {
 }
 
 /// The answer to a wish ([`crate::correlate::Wish`]).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryEvidence {
     /// Id of the instance that it was asked for.
     pub instance: Arc<str>,
@@ -205,7 +212,7 @@ pub struct MemoryEvidence {
 }
 
 /// `oom:mark_victim`, as the kernel side read it at that instant.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Mark {
     /// Number among all records of the kernel side.
     pub seq: u64,
@@ -244,7 +251,7 @@ impl Mark {
 }
 
 /// What the kernel stack at the mark says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// `__oom_kill_process` is on the stack.
     Kill,
@@ -256,7 +263,7 @@ pub enum Verdict {
 }
 
 /// One level of the victim's cgroup path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
     /// kernfs id.
     pub id: u64,
@@ -269,7 +276,7 @@ pub struct Level {
 }
 
 /// `struct page_counter` of one memory cgroup, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     /// Charged now.
     pub usage_bytes: u64,
@@ -282,7 +289,7 @@ pub struct Charge {
 }
 
 /// The task that asked for memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asker {
     /// Process.
     pub pid: u32,
@@ -297,7 +304,7 @@ pub struct Asker {
 }
 
 /// `struct oom_control` at the entry of `oom_kill_process`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Decision {
     /// Number among all records of the kernel side.
     pub seq: u64,
@@ -324,7 +331,7 @@ pub struct Decision {
 }
 
 /// One thing that the kernel log said about OOM.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum KmsgEvidence {
     /// "Killed process": one kill, never rate-limited by the kernel.
     Killed(Box<KmsgKill>),
@@ -391,7 +398,7 @@ pub enum KmsgEvidence {
 }
 
 /// The end of a decision that killed nobody.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KmsgEnd {
     /// [`KmsgKill::decision`].
     pub decision: u64,
@@ -404,7 +411,7 @@ pub struct KmsgEnd {
 }
 
 /// A "Killed process" line and what the report around it told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KmsgKill {
     /// Number of the first record of the decision that this kill is of: what has the same number was
     /// decided at once.
@@ -440,7 +447,7 @@ pub struct KmsgKill {
 }
 
 /// What the kernel prints before a kill when its rate limit allows.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KmsgReport {
     /// Sequence number of the header, or of the first line seen of a truncated report.
     pub seq: u64,

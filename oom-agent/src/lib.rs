@@ -9,7 +9,7 @@
 //! Data flows one way. `source` turns bytes into [`evidence`]; `correlate` is pure and decides;
 //! [`event`] is the public contract.
 
-// One exception, in `source::bpf::load`.
+// But for `source::bpf`, where memory is the allocator's or shared with the kernel.
 #![deny(unsafe_code)]
 
 pub mod allocation;

@@ -10,7 +10,10 @@ use std::{
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 
 /// `TASK_COMM_LEN`: a process name holds at most 15 bytes and a NUL (include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
@@ -62,7 +65,40 @@ impl fmt::Debug for Comm {
 
 impl Serialize for Comm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&printable(self.as_bytes()))
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&printable(self.as_bytes()))
+        } else {
+            serializer.serialize_bytes(self.as_bytes())
+        }
+    }
+}
+
+/// From text what it shows, which for bytes that are not UTF-8 is their `\xNN`; from binary the name.
+impl<'de> Deserialize<'de> for Comm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = Comm;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a process name")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Comm, E> {
+                Ok(Comm::new(name.as_bytes()))
+            }
+
+            fn visit_bytes<E: Error>(self, name: &[u8]) -> Result<Comm, E> {
+                Ok(Comm::new(name))
+            }
+        }
+
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Name)
+        } else {
+            deserializer.deserialize_bytes(Name)
+        }
     }
 }
 

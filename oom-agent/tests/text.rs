@@ -74,6 +74,7 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
         evidence: vec![Source::Bpf],
         detection_latency_ns: Some(84_000),
         reaper: None,
+        backfill: false,
     }
 }
 
@@ -165,6 +166,7 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
             mismatches: Vec::new(),
         },
         open_for_ns: Some(1_200_000),
+        backfill: false,
     }
 }
 

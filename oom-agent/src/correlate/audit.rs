@@ -2,8 +2,11 @@
 //!
 //! The law: distinct victims + counted repeats = growth of `/proc/vmstat oom_kill`.
 
+use serde::{Deserialize, Serialize};
+
 /// What has been counted since the agent was armed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// `OomKill` events.
     pub kills: u64,
@@ -34,7 +37,7 @@ pub struct Counts {
 }
 
 /// The counter at the start and now.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
     /// What was counted.
     pub counts: Counts,

@@ -149,6 +149,7 @@ impl Instance {
                 mismatches,
             },
             open_for_ns: Some(now.monotonic_ns.saturating_sub(self.opened_ns)),
+            backfill: false,
         };
         if let Some(answer) = &self.memory {
             memory::add((**answer).clone(), &mut event);

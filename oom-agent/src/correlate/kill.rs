@@ -166,6 +166,7 @@ impl Kill {
             role: self.role,
             evidence: evidence.into_iter().flatten().collect(),
             detection_latency_ns: self.latency_ns,
+            backfill: false,
             reaper: self.reaper,
         }
     }

@@ -14,6 +14,7 @@ mod limit;
 mod memory;
 #[cfg(test)]
 mod memory_tests;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,9 @@ use std::{
 pub use audit::{Audit, Counts};
 use instance::Instance;
 use kill::Kill;
+pub use replay::log_record;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Now,
@@ -80,6 +84,14 @@ pub struct Wish {
     pub victim: Option<String>,
     /// The machine ran out, or some of its nodes.
     pub machine: bool,
+}
+
+/// What a correlator hands to its successor at a quiet moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    audit: Audit,
+    /// BPF, the log, the flight recorder.
+    up: [bool; 3],
 }
 
 /// Decisions of the log that are kept apart: their lines follow each other closely.
@@ -198,8 +210,8 @@ impl Correlator {
                 Feed::Kmsg => self.kmsg_up = up,
                 Feed::Memory => self.memory_up = up,
             },
-            // The way of the cgroups goes past here, to `attribute`.
-            Evidence::Cgroup(_) => {}
+            // The way of the cgroups goes past here, to `attribute`; that of positions to the store.
+            Evidence::Cgroup(_) | Evidence::LogRead { .. } => {}
             Evidence::Memory(memory) => self.memory(*memory),
         }
         let mut touched = std::mem::take(&mut self.touched);
@@ -242,6 +254,22 @@ impl Correlator {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.waiting_lines.is_empty() && self.held_marks.is_empty() && self.open.is_empty()
+    }
+
+    /// What of its state outlives a quiet moment, but for its memory of closed kills: for a successor,
+    /// which is told all evidence since then once more.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            audit: self.audit,
+            up: [self.bpf_up, self.kmsg_up, self.memory_up],
+        }
+    }
+
+    /// Goes on from a predecessor's quiet moment.
+    pub fn restore(&mut self, snapshot: &Snapshot) {
+        self.audit = snapshot.audit;
+        [self.bpf_up, self.kmsg_up, self.memory_up] = snapshot.up;
     }
 
     /// What has been counted so far.

@@ -1,6 +1,8 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
+mod backfill;
 mod helpers;
+mod resume;
 mod service;
 mod summary;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::journal::Journal;
 use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
@@ -13,6 +14,7 @@ use crate::{
         audit::OomKillCounter,
         bpf::ring::{BpfSource, KernelStats},
     },
+    store::{Entry, RingPlace},
 };
 
 /// Without evidence or deadlines the ring is looked at, and the counter compared, this often.
@@ -29,6 +31,7 @@ pub struct Core {
     desk: Desk,
     helpers: Helpers,
     hub: Hub,
+    journal: Journal,
     evidence: Vec<Evidence>,
     /// As the correlator makes them, and as the desk passes them on.
     events: Vec<Event>,
@@ -38,6 +41,8 @@ pub struct Core {
     /// What the last comparison left over, and what of it has been said.
     unexplained: i64,
     warned: i64,
+    /// How often the ring was let go of before the store had all of it.
+    released_early: u64,
 }
 
 /// Who finds out what the detection threads must not wait for. Each takes a question at once or says that
@@ -74,6 +79,8 @@ pub struct Tally {
     pub unexplained: Option<i64>,
     /// Ring records that could not be decoded.
     pub refused: u64,
+    /// How often the ring was let go of before the store had all of it: a crash then would have lost records.
+    pub released_early: u64,
 }
 
 impl Core {
@@ -93,13 +100,23 @@ impl Core {
             desk,
             helpers: Helpers::default(),
             hub,
+            journal: Journal::default(),
             evidence: Vec::with_capacity(256),
             events: Vec::with_capacity(256),
             named: Vec::with_capacity(256),
             audit_at_ns: 0,
             unexplained: 0,
             warned: 0,
+            released_early: 0,
         }
+    }
+
+    /// What detection does is kept from now on, and what has been told is not told again. `events` are
+    /// those that a predecessor owed.
+    pub fn keep(&mut self, journal: Journal, events: Vec<Event>) {
+        self.journal = journal;
+        self.events = events;
+        self.publish(Now::read());
     }
 
     /// From now on questions are answered.
@@ -128,7 +145,7 @@ impl Core {
     pub(super) fn take(&mut self, evidence: impl IntoIterator<Item = Evidence>) {
         for evidence in evidence {
             self.drain_ring();
-            self.observe(evidence);
+            self.observe(evidence, None);
         }
     }
 
@@ -139,17 +156,39 @@ impl Core {
         };
         let mut seen = std::mem::take(&mut self.evidence);
         while bpf.next(&mut seen) {
+            // Of what a record tells, the last brings its place: only then has all of it been seen.
+            let mut left = seen.len();
             for evidence in seen.drain(..) {
-                self.observe(evidence);
+                left -= 1;
+                self.observe(evidence, (left == 0).then(|| bpf.place()));
             }
         }
+        self.release(&bpf);
         self.evidence = seen;
         self.bpf = Some(bpf);
     }
 
-    fn observe(&mut self, evidence: Evidence) {
+    /// Who keeps the events lets go of the ring. Where nobody does, or a slow disk would cost records, it
+    /// is done here.
+    fn release(&mut self, bpf: &BpfSource) {
+        let crowded = bpf.used() > bpf.capacity() / 4 * 3;
+        if crowded || !self.journal.keeps() {
+            bpf.release().release(bpf.place().end);
+        }
+        self.released_early += u64::from(crowded && self.journal.keeps());
+    }
+
+    fn observe(&mut self, evidence: Evidence, ring: Option<RingPlace>) {
+        if self.journal.is_known(&evidence) {
+            return;
+        }
         let now = Now::read();
-        if let Evidence::Cgroup(cgroup) = evidence {
+        let copy = self
+            .journal
+            .copy(&evidence, self.correlator.wants_counter());
+        if let Evidence::LogRead { through } = evidence {
+            self.journal.entry(Entry::LogRead { through });
+        } else if let Evidence::Cgroup(cgroup) = evidence {
             self.desk.observe(*cgroup, now, &mut self.named);
         } else {
             self.correlator.observe(evidence, now, &mut self.events);
@@ -158,6 +197,7 @@ impl Core {
             }
         }
         self.publish(now);
+        self.journal.evidence(copy, now, ring);
     }
 
     /// Lets time pass; gives the next moment at which it matters, on `CLOCK_MONOTONIC`.
@@ -174,6 +214,10 @@ impl Core {
             self.publish(now);
             self.audit_at_ns = now.monotonic_ns + self.judge();
         }
+        if self.correlator.is_quiet() && self.desk.is_quiet() {
+            self.journal
+                .quiet(&self.correlator, now.monotonic_ns, false);
+        }
         let slow = now.monotonic_ns + SLOW_TURN_NS;
         let deadlines = [self.correlator.next_deadline(), self.desk.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(slow);
@@ -187,9 +231,14 @@ impl Core {
             return;
         };
         match counter.evidence() {
-            Ok(evidence) => self
-                .correlator
-                .observe(evidence, Now::read(), &mut self.events),
+            Ok(evidence) => {
+                let now = Now::read();
+                let copy = self
+                    .journal
+                    .copy(&evidence, self.correlator.wants_counter());
+                self.correlator.observe(evidence, now, &mut self.events);
+                self.journal.evidence(copy, now, None);
+            }
             Err(error) => tracing::warn!("audit: {error}"),
         }
     }
@@ -227,6 +276,9 @@ impl Core {
             }
         }
         for event in self.events.drain(..) {
+            if self.journal.is_told(&event) {
+                continue;
+            }
             self.desk.take(event, now, &mut self.named);
         }
         for ask in self.desk.asks() {
@@ -248,7 +300,7 @@ impl Core {
             bpf.settle(&mut losses);
         }
         for loss in losses {
-            self.observe(loss);
+            self.observe(loss, None);
         }
         self.audit();
         let now = Now::read();
@@ -256,6 +308,7 @@ impl Core {
         self.publish(now);
         self.desk.finish(now, &mut self.named);
         self.publish(now);
+        self.journal.quiet(&self.correlator, now.monotonic_ns, true);
         self.hub = Hub::default();
         Tally {
             counts: self.correlator.counts(),
@@ -266,6 +319,7 @@ impl Core {
                 .map(BpfSource::kernel_stats)
                 .unwrap_or_default(),
             unexplained: self.correlator.audit().unexplained(),
+            released_early: self.released_early,
             refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
         }
     }

@@ -11,6 +11,7 @@
 //! run. Outputs take what they can at once and can never hold these threads up.
 
 mod core;
+pub mod journal;
 mod waiter;
 
 use std::{

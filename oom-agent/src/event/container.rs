@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Cgroup, Owner, SCHEMA, Timestamp};
 
 /// A container's cgroup appeared; that of anything else only if all were asked for.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerCreation {
     /// Version of this contract.
     #[schemars(extend("const" = SCHEMA))]
@@ -34,7 +34,7 @@ pub struct ContainerCreation {
 }
 
 /// A container's cgroup was removed; that of anything else only if all were asked for.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerDeletion {
     /// Version of this contract.
     #[schemars(extend("const" = SCHEMA))]

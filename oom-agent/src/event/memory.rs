@@ -3,13 +3,13 @@
 //! Reads nothing: a part of the contract.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Cgroup, Owner};
 use crate::text::Comm;
 
 /// What a process held at the moment of its death.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Memory {
     /// Mapped address space.
     pub total_vm_bytes: Option<u64>,
@@ -37,7 +37,7 @@ impl Memory {
 }
 
 /// What a memory cgroup held, with all below it, and against which limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CgroupMemory {
     /// Memory (`memory.max`, v1 `memory.limit_in_bytes`).
     pub memory: Option<Counter>,
@@ -69,7 +69,7 @@ impl CgroupMemory {
 }
 
 /// A `page_counter` as the log prints it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counter {
     /// Charged.
     pub usage_bytes: u64,
@@ -81,7 +81,7 @@ pub struct Counter {
 
 /// What the memory of a cgroup was made of: `memory.stat`, under the names of cgroup v2. What a
 /// hierarchy of version 1 calls `cache`, `rss`, `mapped_file` is `file`, `anon`, `file_mapped` here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryStat {
     /// Anonymous memory.
     pub anon_bytes: Option<u64>,
@@ -125,7 +125,7 @@ pub struct MemoryStat {
 
 /// What the whole machine held: the `Mem-Info` of the kernel's report (`show_free_areas`,
 /// `mm/show_mem.c`, before 6.3 `mm/page_alloc.c`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemMemory {
     /// RAM that the kernel manages or has reserved.
     pub ram_bytes: Option<u64>,
@@ -168,7 +168,7 @@ pub struct SystemMemory {
 }
 
 /// One zone of memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Zone {
     /// NUMA node.
     pub node: u32,
@@ -189,7 +189,7 @@ pub struct Zone {
 }
 
 /// A row of the kernel's process table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskRow {
     /// Thread that the kernel lists.
     pub pid: u32,
@@ -212,7 +212,7 @@ pub struct TaskRow {
 }
 
 /// One reading of a cgroup's memory by the flight recorder.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemorySample {
     /// When, from the kill; negative before it.
     pub t_ns: i64,
@@ -267,7 +267,7 @@ impl MemorySample {
 }
 
 /// What the history says in short.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryTrend {
     /// The cgroup that was recorded: that of the limit, or else the victim's.
     pub cgroup: Cgroup,
@@ -286,7 +286,7 @@ pub struct MemoryTrend {
 
 /// What the cgroup of the limit (of the victim, if the machine ran out) said of itself, read right
 /// after the kill.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CgroupState {
     /// Which cgroup.
     pub cgroup: Cgroup,
@@ -304,7 +304,7 @@ pub struct CgroupState {
 
 /// `memory.events`: how often what happened, in this cgroup and all below it, since it was made. Of a
 /// hierarchy of version 1 only `oom_kill` is known, and `max` is `memory.failcnt`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryEvents {
     /// Reclaimed though below `memory.low`.
     pub low: Option<u64>,
@@ -321,7 +321,7 @@ pub struct MemoryEvents {
 }
 
 /// `memory.pressure` (PSI).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pressure {
     /// Some task waited.
     pub some: Stall,
@@ -330,7 +330,7 @@ pub struct Pressure {
 }
 
 /// A line of PSI (Documentation/accounting/psi.rst).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stall {
     /// Share of the last 10 s.
     pub avg10_percent: f32,
@@ -343,7 +343,7 @@ pub struct Stall {
 }
 
 /// One of the cgroups that held the most when the machine ran out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopCgroup {
     /// Which.
     pub cgroup: Cgroup,
@@ -356,7 +356,7 @@ pub struct TopCgroup {
 }
 
 /// Where figures are from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FiguresSource {
     /// The kernel's report: of the moment of the kill.

@@ -7,16 +7,18 @@
 //! only added.
 
 mod container;
+mod kind;
 mod memory;
 mod owner;
 
 use std::{fmt, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{ContainerCreation, ContainerDeletion},
+    kind::Kind,
     memory::{
         CgroupMemory, CgroupState, Counter, FiguresSource, Memory, MemoryEvents, MemorySample,
         MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup, Zone,
@@ -30,7 +32,7 @@ use crate::{call_trace::CallTrace, text::Comm};
 pub const SCHEMA: u32 = 1;
 
 /// One event as it leaves the agent. `kind` tells which.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind")]
 pub enum Event {
     /// One process was killed: emitted at the first trustworthy evidence.
@@ -50,6 +52,19 @@ impl Event {
         matches!(self, Self::OomKill(_) | Self::OomInstance(_))
     }
 
+    /// Makes it history: read back from the log of before the agent watched.
+    pub fn mark_backfill(&mut self) {
+        match self {
+            Self::OomKill(kill) => kill.mark_backfill(),
+            Self::OomInstance(instance) => {
+                instance.backfill = true;
+                instance.open_for_ns = None;
+                instance.kills.iter_mut().for_each(OomKill::mark_backfill);
+            }
+            Self::ContainerCreation(_) | Self::ContainerDeletion(_) => {}
+        }
+    }
+
     /// The decision that it is of.
     #[must_use]
     pub fn instance_id(&self) -> Option<&Arc<str>> {
@@ -62,7 +77,7 @@ impl Event {
 }
 
 /// The alert: one per killed process.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OomKill {
     /// Version of this contract.
     #[schemars(extend("const" = SCHEMA))]
@@ -99,10 +114,22 @@ pub struct OomKill {
     /// What the `oom_reaper` said of the victim's memory. Null if it had not spoken when the event was
     /// made; it is needed only where the victim does not end by itself.
     pub reaper: Option<Reaper>,
+    /// It happened before the agent first watched this boot, and was read back from the kernel's log:
+    /// history, not an alert. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
+}
+
+impl OomKill {
+    fn mark_backfill(&mut self) {
+        self.backfill = true;
+        // The time until somebody read the log says nothing of detection.
+        self.detection_latency_ns = None;
+    }
 }
 
 /// Where the wall-clock time of an event is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeSource {
     /// The kernel's own clock, converted on the node while it ran.
@@ -114,7 +141,7 @@ pub enum TimeSource {
 }
 
 /// What the `oom_reaper` (4.6+) did with the memory of a victim that had not ended yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reaper {
     /// It took the memory back.
@@ -124,7 +151,7 @@ pub enum Reaper {
 }
 
 /// The process that was killed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Victim {
     /// The process (tgid). Null if only the log spoke, which names a thread, or if the tracepoint
     /// carries only a thread and it was gone.
@@ -136,8 +163,7 @@ pub struct Victim {
     /// Parent process (tgid).
     pub ppid: Option<u32>,
     /// Name of the thread; absent where it could not be read, or is empty.
-    #[serde(skip_serializing_if = "Comm::is_empty")]
-    #[schemars(default)]
+    #[serde(default, skip_serializing_if = "Comm::is_empty")]
     pub comm: Comm,
     /// Name of the parent.
     pub parent_comm: Option<Comm>,
@@ -156,7 +182,7 @@ pub struct Victim {
 }
 
 /// A memory cgroup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cgroup {
     /// Path from the root of its hierarchy, as `/proc/<pid>/cgroup` shows it on the host.
     pub path: Option<String>,
@@ -167,7 +193,7 @@ pub struct Cgroup {
 }
 
 /// Why a process died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The kernel chose it.
@@ -177,7 +203,9 @@ pub enum Role {
 }
 
 /// A source of evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The eBPF programs.
@@ -196,7 +224,7 @@ impl fmt::Display for Source {
 }
 
 /// The report: one per decision of the kernel.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct OomInstance {
     /// Version of this contract.
     #[schemars(extend("const" = SCHEMA))]
@@ -260,10 +288,14 @@ pub struct OomInstance {
     /// From the first evidence until this report was closed. Null for a report from a log that was read
     /// afterwards.
     pub open_for_ns: Option<u64>,
+    /// It happened before the agent first watched this boot, and was read back from the kernel's log:
+    /// history, not an alert. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfill: bool,
 }
 
 /// What ran out of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// A memory cgroup reached its limit.
@@ -279,7 +311,7 @@ pub enum Scope {
 }
 
 /// `enum oom_constraint` (include/linux/oom.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Constraint {
     /// No constraint: the whole machine.
     #[serde(rename = "CONSTRAINT_NONE")]
@@ -296,7 +328,7 @@ pub enum Constraint {
 }
 
 /// The task that asked for the memory. It need not be the victim.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trigger {
     /// Process (tgid); null if only the log spoke (it names a thread).
     pub pid: Option<u32>,
@@ -324,7 +356,7 @@ pub struct Trigger {
 }
 
 /// What was being allocated when memory ran out, named from the kernel stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Allocation {
     /// A page fault on anonymous memory.
@@ -356,7 +388,7 @@ pub enum Allocation {
 }
 
 /// The limit that was hit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
     /// The cgroup whose limit it is: the victim's own or one above it.
     pub cgroup: Cgroup,
@@ -373,7 +405,7 @@ pub struct Limit {
 }
 
 /// How the limit is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSource {
     /// Read from the kernel's decision.
@@ -385,7 +417,7 @@ pub enum LimitSource {
 }
 
 /// How a decision ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// At least one process was killed.
@@ -399,7 +431,7 @@ pub enum Outcome {
 }
 
 /// What each source said.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Crosscheck {
     /// Kills of this instance that BPF saw; null when that source was down.
     pub bpf_kills: Option<u32>,
@@ -414,7 +446,7 @@ pub struct Crosscheck {
 }
 
 /// How much of its report the kernel wrote to the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KmsgReportState {
     /// Header, summary and kill line.
@@ -428,7 +460,7 @@ pub enum KmsgReportState {
 }
 
 /// A field on which the sources disagree; the BPF value is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mismatch {
     /// Dotted name of the field.
     pub field: String,
@@ -483,6 +515,7 @@ impl OomInstance {
                 mismatches: Vec::new(),
             },
             open_for_ns: None,
+            backfill: false,
         }
     }
 }
@@ -508,6 +541,7 @@ impl OomKill {
             evidence: Vec::new(),
             detection_latency_ns: None,
             reaper: None,
+            backfill: false,
         }
     }
 }

@@ -3,10 +3,10 @@
 //! Reads nothing.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Whose a cgroup is. What its path does not tell is null.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owner {
     /// What kind of owner.
     pub kind: OwnerKind,
@@ -51,7 +51,7 @@ impl Owner {
 }
 
 /// Kinds of owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnerKind {
     /// A container, in a pod or not.
@@ -71,7 +71,7 @@ pub enum OwnerKind {
 }
 
 /// What makes cgroups for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Runtime {
     /// containerd: of Kubernetes, or of nerdctl.
@@ -97,7 +97,7 @@ pub enum Runtime {
 }
 
 /// A pod of Kubernetes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Option<String>,
@@ -110,7 +110,7 @@ pub struct Pod {
 }
 
 /// Classes of service of pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Qos {
     /// Limits equal to requests.
@@ -122,7 +122,7 @@ pub enum Qos {
 }
 
 /// What a cgroup is a level of, and so whose limit its limit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitLevel {
     /// The container's own.

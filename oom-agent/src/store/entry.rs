@@ -27,6 +27,8 @@ pub enum Entry {
         /// The number.
         through: u64,
     },
+    /// What the log holds of before the agent's first start of this boot has been told.
+    Backfilled,
     /// Nothing is pending: what was journaled before need not be told to a correlator any more once
     /// its memory of closed kills ([`crate::correlate::Timing::memory_ns`]) is over.
     Quiet(Box<Snapshot>),

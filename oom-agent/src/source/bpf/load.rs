@@ -3,11 +3,11 @@
 //! Reads the kernel's BTF; emits [`Loaded`]: the ring, the counters, and the [`Tier`] with the reasons
 //! why it is not a better one. Refuses offsets that the self-check disproves.
 
-use std::{fs, io};
+use std::{fs, io, os::fd::AsFd as _};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Endianness,
-    maps::{MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Map, MapData, MapError, PerCpuArray},
     programs::{BtfTracePoint, ProgramError, TracePoint},
 };
 use oom_common::Layout;
@@ -19,6 +19,7 @@ use super::{
     decision::{self, Hook, WantedHook},
     format::{self, FormatError},
     layout::{self, LayoutError},
+    ring_map::RingMap,
     self_check::{self, SelfCheckError},
     stand_in::{Target, TargetKind, stand_in},
 };
@@ -91,7 +92,7 @@ pub struct Loaded {
     /// Owns programs and links; dropping it detaches them.
     pub ebpf: Ebpf,
     /// The ring.
-    pub ring: RingBuf<MapData>,
+    pub ring: RingMap,
     /// The kernel side's counters ([`oom_common::stat`]).
     pub stats: PerCpuArray<MapData, u64>,
     /// Number of the last record that has been taken from the ring already.
@@ -124,6 +125,9 @@ pub enum LoadError {
     /// A map is not there or not what it should be.
     #[error("map {0} of the BPF object is unusable")]
     Map(&'static str, #[source] Option<Box<MapError>>),
+    /// The ring cannot be mapped.
+    #[error("cannot map the ring buffer")]
+    Ring(#[source] io::Error),
     /// No BTF.
     #[error("cannot read {KERNEL_BTF} (CONFIG_DEBUG_INFO_BTF)")]
     NoBtf(#[source] io::Error),
@@ -431,14 +435,25 @@ pub(super) fn load_tracepoint(
         })
 }
 
-fn open_ring(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, LoadError> {
-    let map = ebpf.take_map("RING").ok_or(LoadError::Map("RING", None))?;
-    RingBuf::try_from(map).map_err(|error| LoadError::Map("RING", Some(Box::new(error))))
+fn open_ring(ebpf: &mut Ebpf) -> Result<RingMap, LoadError> {
+    let Some(Map::RingBuf(map)) = ebpf.take_map("RING") else {
+        return Err(LoadError::Map("RING", None));
+    };
+    map_ring(&map)
+}
+
+/// The ring behind a map.
+fn map_ring(map: &MapData) -> Result<RingMap, LoadError> {
+    let unusable = |error| LoadError::Map("RING", Some(Box::new(error)));
+    let capacity = map.info().map_err(unusable)?.max_entries();
+    let fd = map.fd().as_fd().try_clone_to_owned();
+    fd.and_then(|fd| RingMap::new(fd, capacity))
+        .map_err(LoadError::Ring)
 }
 
 fn finish(
     mut ebpf: Ebpf,
-    ring: RingBuf<MapData>,
+    ring: RingMap,
     last_seq: u64,
     tier: Tier,
     notes: Vec<String>,

@@ -16,6 +16,7 @@ pub mod layout;
 pub mod load;
 mod proc;
 pub mod ring;
+pub mod ring_map;
 pub mod self_check;
 pub mod stack;
 pub mod stand_in;

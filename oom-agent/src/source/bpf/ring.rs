@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray},
 };
 use oom_common::stat;
 
@@ -15,16 +15,17 @@ use super::{
     complete::Completer,
     decode::{Decoded, decode},
     load::{Loaded, Tier},
+    ring_map::{Release, RingMap},
     stack::Symbols,
 };
-use crate::evidence::Evidence;
+use crate::{evidence::Evidence, store::RingPlace};
 
 /// The attached programs and their ring.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct BpfSource {
     /// Dropping it detaches the programs.
     _ebpf: Ebpf,
-    ring: RingBuf<MapData>,
+    ring: RingMap,
     stats: PerCpuArray<MapData, u64>,
     symbols: Arc<OnceLock<Symbols>>,
     completer: Completer,
@@ -79,12 +80,10 @@ impl BpfSource {
 
     /// The next observation, if the ring holds one.
     pub fn next(&mut self, out: &mut Vec<Evidence>) -> bool {
-        let Some(item) = self.ring.next() else {
+        let Some(record) = self.ring.take() else {
             return false;
         };
-        let decoded = decode(&item, self.page_size);
-        drop(item);
-        match decoded {
+        match decode(record, self.page_size) {
             Ok(Decoded::Mark(mut mark, stack)) => {
                 self.gap(mark.seq, out);
                 self.symbols.wait().classify(stack.addresses(), &mut mark);
@@ -105,6 +104,34 @@ impl BpfSource {
             }
         }
         true
+    }
+
+    /// Where the last record was that [`Self::next`] took.
+    #[must_use]
+    pub fn place(&self) -> RingPlace {
+        RingPlace {
+            end: self.ring.end(),
+            seq: self.last_seq,
+        }
+    }
+
+    /// What lets go of records ([`RingPlace::end`]): until then they stay in the ring, and whoever opens it
+    /// next takes them again.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        self.ring.release()
+    }
+
+    /// Bytes of the ring that nobody has let go of.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.ring.used()
+    }
+
+    /// Bytes that the ring has room for.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.ring.capacity()
     }
 
     fn gap(&mut self, seq: u64, out: &mut Vec<Evidence>) {

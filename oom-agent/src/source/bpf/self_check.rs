@@ -6,10 +6,12 @@
 
 use std::{fs, io};
 
-use aya::maps::{MapData, RingBuf};
 use thiserror::Error;
 
-use super::decode::{Decoded, decode};
+use super::{
+    decode::{Decoded, decode},
+    ring_map::RingMap,
+};
 use crate::{evidence::Mark, text::Comm};
 
 /// Why the self-check failed.
@@ -45,7 +47,7 @@ const ATTEMPTS: usize = 5;
 
 /// Triggers the program and compares; gives the number of the last record. `names`: whether cgroup names
 /// could be read.
-pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckError> {
+pub fn run(ring: &mut RingMap, names: bool) -> Result<u64, SelfCheckError> {
     let mut outcome = once(ring, names);
     for _ in 1..ATTEMPTS {
         if !matches!(outcome, Err(SelfCheckError::Wrong { .. })) {
@@ -56,7 +58,7 @@ pub fn run(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckErr
     outcome
 }
 
-fn once(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckError> {
+fn once(ring: &mut RingMap, names: bool) -> Result<u64, SelfCheckError> {
     let adj = proc("oom_score_adj")?;
     fs::write("/proc/self/oom_score_adj", &adj).map_err(|error| SelfCheckError::Proc {
         file: "oom_score_adj",
@@ -65,8 +67,8 @@ fn once(ring: &mut RingBuf<MapData>, names: bool) -> Result<u64, SelfCheckError>
     // The program runs within the write above: its record is there now.
     let page_size = rustix::param::page_size() as u64;
     let mut seen = None;
-    while let Some(item) = ring.next() {
-        if let Ok(Decoded::SelfCheck(mark)) = decode(&item, page_size) {
+    while let Some(record) = ring.take() {
+        if let Ok(Decoded::SelfCheck(mark)) = decode(record, page_size) {
             seen = Some(mark);
         }
     }

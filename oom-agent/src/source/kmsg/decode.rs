@@ -22,6 +22,8 @@ pub struct Decoder {
     /// How far the log's clock runs ahead of `CLOCK_MONOTONIC` at least: nothing is read before it is
     /// written. The log stamps with the CPU's raw clock, which nobody steers (`local_clock`).
     ahead_ns: u64,
+    /// `CLOCK_MONOTONIC` of the last record.
+    last_ns: u64,
 }
 
 impl Decoder {
@@ -33,12 +35,21 @@ impl Decoder {
             next_seq: None,
             unnumbered: 0,
             ahead_ns: 0,
+            last_ns: 0,
         }
     }
 
     /// Records up to `seq` are known: skip them, and count what is missing after it.
     pub fn skip_through(&mut self, seq: u64) {
         self.next_seq = Some(seq.saturating_add(1));
+    }
+
+    /// The record through which all has become evidence: who begins behind it again misses nothing, and
+    /// finds reports from their first line. What was told of since then is told once more.
+    #[must_use]
+    pub fn read_through(&self) -> Option<u64> {
+        let next = self.messages.begun(self.last_ns).or(self.next_seq)?;
+        next.checked_sub(1)
     }
 
     /// Reports so far that ended without a kill line.
@@ -61,10 +72,11 @@ impl Decoder {
         self.ahead_ns = self
             .ahead_ns
             .max(record.monotonic_ns.saturating_sub(read_ns));
+        self.last_ns = record.monotonic_ns.saturating_sub(self.ahead_ns);
         let message = Message {
             meta: Meta {
                 seq: record.seq,
-                monotonic_ns: record.monotonic_ns.saturating_sub(self.ahead_ns),
+                monotonic_ns: self.last_ns,
                 caller: record.caller,
             },
             by_kernel: record.facility == 0,

@@ -40,6 +40,11 @@ impl Joiner {
         self.begun.is_some()
     }
 
+    /// The record that began it.
+    pub(super) fn begun(&self) -> Option<Meta> {
+        self.begun
+    }
+
     /// Whether it is this caller's.
     pub(super) fn is_of(&self, caller: Option<Caller>) -> bool {
         self.begun.is_some_and(|begun| begun.caller == caller)

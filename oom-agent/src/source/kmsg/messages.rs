@@ -29,6 +29,9 @@ pub struct Message<'a> {
     pub text: &'a [u8],
 }
 
+/// A line is not continued after this long.
+const PIECES_NS: u64 = 1_000_000_000;
+
 /// The state between messages.
 #[derive(Debug)]
 pub struct Messages {
@@ -61,6 +64,16 @@ impl Messages {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.assembler.is_open()
+    }
+
+    /// The first record without which what follows after that moment would be understood otherwise;
+    /// `None` if nothing is under way.
+    #[must_use]
+    pub fn begun(&self, monotonic_ns: u64) -> Option<u64> {
+        let goes_on = |begun: &Meta| monotonic_ns < begun.monotonic_ns + PIECES_NS;
+        let piece = self.joiner.begun().filter(goes_on).map(|begun| begun.seq);
+        let report = self.assembler.begun(monotonic_ns);
+        report.into_iter().chain(piece).min()
     }
 
     /// Messages are missing here.

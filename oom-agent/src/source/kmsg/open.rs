@@ -39,6 +39,8 @@ pub(super) struct Open {
     ambiguous: Option<Vec<u8>>,
     /// The report before it had not ended.
     overtook: bool,
+    /// The first record that bears on it: its own, or of the reports that it overtook.
+    begun: u64,
     /// Whose statistics were listed.
     stats_of: Option<String>,
     /// Two reports are mixed here.
@@ -57,17 +59,23 @@ enum End {
 }
 
 impl Open {
-    /// A report whose first line stood here; `overtook` if the one before it had not ended.
-    pub(super) fn new(seq: u64, monotonic_ns: u64, overtook: bool) -> Self {
+    /// A report whose first line stood here; `overtook`: the one before it, if that had not ended.
+    pub(super) fn new(seq: u64, monotonic_ns: u64, overtook: Option<&Self>) -> Self {
         Self {
             report: KmsgReport {
                 seq,
                 monotonic_ns,
                 ..KmsgReport::default()
             },
-            overtook,
+            overtook: overtook.is_some(),
+            begun: overtook.map_or(seq, |before| before.begun),
             ..Self::default()
         }
+    }
+
+    /// The first record that bears on it.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// Whether a part with this number cannot belong to it: a summary is the last part.

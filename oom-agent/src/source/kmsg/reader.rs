@@ -31,6 +31,9 @@ const MAX_EVIDENCE: usize = 256;
 /// Records in one batch: bounds the time until a shutdown is seen while the log is flooded.
 const MAX_RECORDS: usize = 4096;
 
+/// Records that say nothing of OOM are told to have been read in portions of this many.
+const TELL: u64 = 1000;
+
 /// Batches that are still read after a shutdown, if there are so many.
 const LAST_TURNS: usize = 64;
 
@@ -59,6 +62,10 @@ pub struct Batch {
     pub evidence: Vec<KmsgEvidence>,
     /// Since the reader was opened: reports that ended without the line that closes them.
     pub abandoned_reports: u64,
+    /// [`Decoder::read_through`].
+    pub read_through: Option<u64>,
+    /// There was nothing more to read.
+    pub is_at_the_end: bool,
 }
 
 /// Why reading stopped.
@@ -119,7 +126,8 @@ impl KmsgReader {
     /// Reads and delivers until `shutdown` (an eventfd, or any descriptor) becomes readable, and what
     /// can be read then.
     ///
-    /// `deliver` may take the evidence out of the batch; what it leaves is dropped.
+    /// `deliver` may take the evidence out of the batch; what it leaves is dropped. A batch without any
+    /// tells how far the log has been read.
     pub fn run(
         &mut self,
         shutdown: impl AsFd,
@@ -127,6 +135,7 @@ impl KmsgReader {
     ) -> Result<(), KmsgError> {
         let mut batch = Batch::default();
         let mut last_turns = LAST_TURNS;
+        let mut told = self.decoder.read_through().unwrap_or(0);
         while last_turns > 0 {
             if !self.wait(&shutdown)? {
                 last_turns = if self.is_readable() {
@@ -137,12 +146,20 @@ impl KmsgReader {
             }
             batch.evidence.clear();
             let result = self.drain(&mut batch);
-            if !batch.evidence.is_empty() {
+            let far = batch.read_through.is_some_and(|seq| seq >= told + TELL);
+            if far || !batch.evidence.is_empty() {
+                told = batch.read_through.unwrap_or(told);
                 deliver(&mut batch);
             }
             result?;
         }
         Ok(())
+    }
+
+    /// [`Decoder::read_through`].
+    #[must_use]
+    pub fn read_through(&self) -> Option<u64> {
+        self.decoder.read_through()
     }
 
     /// Whether a record can be read now.
@@ -208,6 +225,7 @@ impl<S: RecordSource> KmsgReader<S> {
     /// On an error the batch holds what was read before it.
     pub fn drain(&mut self, batch: &mut Batch) -> Result<(), KmsgError> {
         let mut result = Ok(());
+        batch.is_at_the_end = false;
         for _ in 0..MAX_RECORDS {
             if batch.evidence.len() >= MAX_EVIDENCE {
                 break;
@@ -218,7 +236,10 @@ impl<S: RecordSource> KmsgReader<S> {
                     let record = &self.buffer[..len];
                     self.decoder.push(record, read_ns, &mut batch.evidence);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    batch.is_at_the_end = true;
+                    break;
+                }
                 Err(error) => {
                     result = Err(error);
                     break;
@@ -226,6 +247,7 @@ impl<S: RecordSource> KmsgReader<S> {
             }
         }
         batch.abandoned_reports = self.decoder.abandoned_reports();
+        batch.read_through = self.decoder.read_through();
         result
     }
 

@@ -61,6 +61,21 @@ struct Stream {
     group: Option<Group>,
     /// From "no killable processes" to the next report: a panic may follow.
     without_victim: Option<u64>,
+    /// `CLOCK_MONOTONIC` of its last line.
+    last_ns: u64,
+}
+
+impl Stream {
+    /// The first record of what its next line may still belong to.
+    fn begun(&self) -> Option<u64> {
+        let open = self.open.as_ref().map(|open| open.begun());
+        let group = self.group.as_ref().map(|group| group.decision);
+        let last = self.last.as_ref().map(|last| last.decision);
+        [open, group, last, self.without_victim]
+            .into_iter()
+            .flatten()
+            .min()
+    }
 }
 
 /// The victim may be a child of the chosen task.
@@ -110,6 +125,17 @@ impl Assembler {
         self.streams.iter().any(|(_, stream)| stream.open.is_some())
     }
 
+    /// The first record without which what follows after that moment would be understood otherwise;
+    /// `None` if nothing is under way.
+    #[must_use]
+    pub fn begun(&self, monotonic_ns: u64) -> Option<u64> {
+        let goes_on = |stream: &&Stream| {
+            stream.open.is_some() || monotonic_ns < stream.last_ns + GROUP_SILENCE_NS
+        };
+        let streams = self.streams.iter().map(|(_, stream)| stream);
+        streams.filter(goes_on).filter_map(Stream::begun).min()
+    }
+
     /// Records are missing here. Only a report whose victim is known can still find its kill.
     pub fn gap(&mut self) {
         let abandoned = &mut self.abandoned;
@@ -126,6 +152,14 @@ impl Assembler {
 
     /// Takes the next line.
     pub fn feed(&mut self, meta: Meta, line: Line<'_>, out: &mut Vec<KmsgEvidence>) {
+        self.take(meta, line, out);
+        let of_caller = |(caller, _): &&mut (Option<Caller>, Stream)| *caller == meta.caller;
+        if let Some((_, stream)) = self.streams.iter_mut().find(of_caller) {
+            stream.last_ns = meta.monotonic_ns;
+        }
+    }
+
+    fn take(&mut self, meta: Meta, line: Line<'_>, out: &mut Vec<KmsgEvidence>) {
         let Meta {
             seq,
             monotonic_ns,
@@ -239,7 +273,7 @@ impl Assembler {
     fn open(&mut self, meta: Meta, fill: impl FnOnce(&mut Open)) {
         let stream = self.stream(meta.caller);
         let before = stream.open.take();
-        let overtook = before.as_ref().is_some_and(|before| !before.has_ended());
+        let overtook = before.as_deref().filter(|before| !before.has_ended());
         let mut open = Box::new(Open::new(meta.seq, meta.monotonic_ns, overtook));
         fill(&mut open);
         *stream = Stream {

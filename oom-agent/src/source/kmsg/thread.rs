@@ -69,6 +69,11 @@ fn read(mut reader: KmsgReader, shutdown: &OwnedFd, submit: impl Fn(Vec<Evidence
                 abandoned = batch.abandoned_reports;
                 evidence.push(Evidence::Kmsg(KmsgEvidence::Abandoned { reports }));
             }
+            evidence.extend(
+                batch
+                    .read_through
+                    .map(|through| Evidence::LogRead { through }),
+            );
             submit(evidence);
         });
         let Err(mut error) = outcome else { return };

@@ -1,0 +1,69 @@
+//! Telling a correlator once more what its predecessor was told, up to where that was cut off.
+//!
+//! Reads evidence with the moment of each; emits the events that come of it, which are those of the
+//! first time, for the correlator has no clock and no chance in it. Whoever knows what has been told
+//! already leaves that out. Refuses to ask anybody for memory: the cgroups of then may be gone.
+
+use super::Correlator;
+use crate::{
+    clock::Now,
+    event::Event,
+    evidence::{Evidence, KmsgEvidence},
+};
+
+impl Correlator {
+    /// Takes evidence of before, in its order; appends the events that it completes.
+    pub fn replay(
+        &mut self,
+        evidence: impl IntoIterator<Item = (Now, Evidence)>,
+        out: &mut Vec<Event>,
+    ) {
+        for (now, evidence) in evidence {
+            self.pass_time(now, out);
+            self.observe(evidence, now, out);
+        }
+        self.wishes.clear();
+        for instance in self.instances.values_mut() {
+            let waits = !instance.closed && instance.memory_until_ns.is_some_and(|until| until > 0);
+            if waits {
+                self.audit.counts.memory_missed += 1;
+                instance.memory_until_ns = Some(0);
+            }
+        }
+    }
+
+    /// Every moment at which something was due, one after the other.
+    fn pass_time(&mut self, now: Now, out: &mut Vec<Event>) {
+        let mut last_ns = 0;
+        while let Some(at_ns) = self.next_deadline()
+            && (last_ns + 1..=now.monotonic_ns).contains(&at_ns)
+        {
+            last_ns = at_ns;
+            let then = Now {
+                monotonic_ns: at_ns,
+                ..now
+            };
+            self.tick(then, out);
+        }
+    }
+}
+
+/// The record of the log that an observation is of, where one stands for one record.
+#[must_use]
+pub fn log_record(evidence: &Evidence) -> Option<u64> {
+    let Evidence::Kmsg(kmsg) = evidence else {
+        return None;
+    };
+    match kmsg {
+        KmsgEvidence::Killed(kill) => Some(kill.seq),
+        KmsgEvidence::GroupKill { seq, .. } | KmsgEvidence::Forged { seq } => Some(*seq),
+        KmsgEvidence::AlreadyExiting { end, .. }
+        | KmsgEvidence::NoVictim(end)
+        | KmsgEvidence::Panic(end) => Some(end.seq),
+        KmsgEvidence::Malformed { seq } => *seq,
+        KmsgEvidence::Reaped { .. }
+        | KmsgEvidence::Suppressed { .. }
+        | KmsgEvidence::Abandoned { .. }
+        | KmsgEvidence::Lost { .. } => None,
+    }
+}

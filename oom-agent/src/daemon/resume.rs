@@ -1,0 +1,85 @@
+//! Going on where the last agent of this boot was cut off.
+//!
+//! Reads the store; brings a correlator to where its predecessor was, and says what that one owed, what it
+//! has told, and from where the ring and the log go on. A journal that cannot be read costs what was
+//! pending when it was written, and is said.
+
+use crate::{
+    clock::Now,
+    correlate::{Correlator, log_record},
+    detect::journal::{Hook, Told},
+    event::Event,
+    evidence::Evidence,
+    store::{
+        Recovery, Run, Store, StoreError,
+        journal::{Decoder, decode_snapshot},
+    },
+};
+
+/// Where to go on.
+#[derive(Debug, Default)]
+pub(super) struct Resumed {
+    /// What has been told.
+    pub(super) told: Told,
+    /// What had not been told, or not been stored, when the predecessor ended.
+    pub(super) owed: Vec<Event>,
+    /// Nothing of this boot is known: the base of the audit is not set yet.
+    pub(super) is_first: bool,
+    /// Everything else.
+    pub(super) recovery: Recovery,
+}
+
+/// Brings a new correlator to where the last one was.
+pub(super) fn resume(store: &Store, correlator: &mut Correlator) -> Result<Resumed, StoreError> {
+    let mut recovery = store.recovery()?;
+    let mut resumed = Resumed::default();
+    let rows = decode(std::mem::take(&mut recovery.evidence));
+    let snapshot = recovery.snapshot.take();
+    let began_ns = snapshot.as_ref().map(|snapshot| snapshot.monotonic_ns);
+    match snapshot.map(|snapshot| decode_snapshot(&snapshot.state)) {
+        Some(Ok(snapshot)) => correlator.restore(&snapshot),
+        Some(Err(error)) => {
+            tracing::warn!("the audit begins anew: {}", crate::error::chain(&error));
+            resumed.is_first = true;
+        }
+        None => resumed.is_first = true,
+    }
+    let began_ns = began_ns.or_else(|| Some(rows.first()?.0.monotonic_ns));
+    if let Some(began_ns) = began_ns {
+        let unix_ns = Now::read().wall(began_ns).as_unix_ns();
+        resumed.told.events = store.told_since(i64::try_from(unix_ns).unwrap_or(i64::MAX))?;
+    }
+    for (_, evidence) in &rows {
+        resumed.told.log_records.extend(log_record(evidence));
+        resumed.told.hooks.extend(Hook::of(evidence));
+    }
+    correlator.replay(rows, &mut resumed.owed);
+    let told = &resumed.told.events;
+    resumed
+        .owed
+        .retain(|event| !told.contains(&(event.kind(), event.id().clone())));
+    resumed.recovery = recovery;
+    Ok(resumed)
+}
+
+fn decode(rows: Vec<(Now, Vec<u8>)>) -> Vec<(Now, Evidence)> {
+    let mut decoder = Decoder::default();
+    let mut unreadable = 0u64;
+    let mut evidence = Vec::with_capacity(rows.len());
+    for (now, row) in rows {
+        match decoder.decode(&row) {
+            Ok(piece) => evidence.push((now, piece)),
+            Err(error) => {
+                unreadable += 1;
+                tracing::debug!("{}", crate::error::chain(&error));
+            }
+        }
+    }
+    if unreadable > 0 {
+        tracing::warn!(
+            "{unreadable} rows of the journal cannot be read: what was pending when the last agent \
+             ended may be told incompletely"
+        );
+    }
+    evidence
+}

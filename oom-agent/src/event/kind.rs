@@ -1,0 +1,147 @@
+//! What all events have: kind, identity, time.
+//!
+//! Reads nothing.
+
+use std::sync::Arc;
+
+use super::{Event, Scope, Timestamp};
+
+/// Kinds of events, by their words in `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// [`super::OomKill`].
+    OomKill,
+    /// [`super::OomInstance`].
+    OomInstance,
+    /// [`super::ContainerCreation`].
+    ContainerCreation,
+    /// [`super::ContainerDeletion`].
+    ContainerDeletion,
+}
+
+impl Kind {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [
+        Self::OomKill,
+        Self::OomInstance,
+        Self::ContainerCreation,
+        Self::ContainerDeletion,
+    ];
+
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OomKill => "OomKill",
+            Self::OomInstance => "OomInstance",
+            Self::ContainerCreation => "ContainerCreation",
+            Self::ContainerDeletion => "ContainerDeletion",
+        }
+    }
+}
+
+impl Scope {
+    /// Its word in `scope`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memcg => "memcg",
+            Self::System => "system",
+            Self::Cpuset => "cpuset",
+            Self::Mempolicy => "mempolicy",
+            Self::Sysrq => "sysrq",
+        }
+    }
+}
+
+impl Event {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::OomKill(_) => Kind::OomKill,
+            Self::OomInstance(_) => Kind::OomInstance,
+            Self::ContainerCreation(_) => Kind::ContainerCreation,
+            Self::ContainerDeletion(_) => Kind::ContainerDeletion,
+        }
+    }
+
+    /// Its id, which no other event of its kind has.
+    #[must_use]
+    pub const fn id(&self) -> &Arc<str> {
+        match self {
+            Self::OomKill(kill) => &kill.id,
+            Self::OomInstance(instance) => &instance.id,
+            Self::ContainerCreation(created) => &created.id,
+            Self::ContainerDeletion(deleted) => &deleted.id,
+        }
+    }
+
+    /// Wall clock of what it tells.
+    #[must_use]
+    pub const fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::OomKill(kill) => kill.time,
+            Self::OomInstance(instance) => instance.time,
+            Self::ContainerCreation(created) => Some(created.time),
+            Self::ContainerDeletion(deleted) => Some(deleted.time),
+        }
+    }
+
+    /// The boot that it is of.
+    #[must_use]
+    pub const fn boot_id(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => kill.boot_id.as_ref(),
+            Self::OomInstance(instance) => instance.boot_id.as_ref(),
+            Self::ContainerCreation(created) => created.boot_id.as_ref(),
+            Self::ContainerDeletion(deleted) => deleted.boot_id.as_ref(),
+        }
+    }
+
+    /// What ran out, of a report.
+    #[must_use]
+    pub const fn scope(&self) -> Option<Scope> {
+        match self {
+            Self::OomInstance(instance) => instance.scope,
+            _ => None,
+        }
+    }
+
+    /// Whether it is of before the agent's first start of this boot.
+    #[must_use]
+    pub const fn is_backfill(&self) -> bool {
+        match self {
+            Self::OomKill(kill) => kill.backfill,
+            Self::OomInstance(instance) => instance.backfill,
+            Self::ContainerCreation(_) | Self::ContainerDeletion(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ContainerDeletion, OomKill};
+
+    #[test]
+    fn words_are_those_of_the_contract() {
+        let kill = Event::OomKill(Box::new(OomKill::for_tests()));
+        let report = Event::OomInstance(Box::new(crate::event::OomInstance::for_tests(Vec::new())));
+        let gone = Event::ContainerDeletion(Box::new(ContainerDeletion::for_tests()));
+        for event in [kill, report, gone] {
+            let json = serde_json::to_value(&event).unwrap();
+            assert_eq!(json["kind"], event.kind().as_str());
+            assert_eq!(json["id"], **event.id());
+        }
+        for scope in [
+            Scope::Memcg,
+            Scope::System,
+            Scope::Cpuset,
+            Scope::Mempolicy,
+            Scope::Sysrq,
+        ] {
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+        }
+    }
+}
