@@ -33,6 +33,7 @@ pub struct Launch {
     /// Empty for the agent itself.
     program: Vec<OsString>,
     output: Output,
+    keeps: bool,
 }
 
 /// What becomes of the agent's stdout.
@@ -47,7 +48,8 @@ pub enum Output {
 }
 
 impl Launch {
-    /// `oom-agent run --output json` and these arguments.
+    /// `oom-agent run --output json` and these arguments, without a store and pins: what agents leave to each
+    /// other is not what most tests are about.
     #[must_use]
     pub fn run(args: &[&str]) -> Self {
         let args = ["run", "--output", "json"].iter().chain(args);
@@ -55,7 +57,15 @@ impl Launch {
             args: args.map(OsString::from).collect(),
             program: Vec::new(),
             output: Output::Read,
+            keeps: false,
         }
+    }
+
+    /// With the store and the pins that the arguments name ([`crate::kept::Kept::args`]), or the agent's own.
+    #[must_use]
+    pub fn keeping(mut self) -> Self {
+        self.keeps = true;
+        self
     }
 
     /// Another program, and what precedes its arguments: `setpriv …` and a copy of the agent.
@@ -79,6 +89,9 @@ impl Launch {
             words.push(machine::agent_binary()?.into());
         }
         words.extend(self.args.iter().cloned());
+        if !self.keeps {
+            words.extend(["--store", "none", "--pin-path", "none"].map(OsString::from));
+        }
         let mut child = Command::new(&words[0])
             .args(&words[1..])
             .env("NOTIFY_SOCKET", notify_socket)
@@ -150,6 +163,11 @@ impl Launch {
             agent.unread = None;
         }
         Ok(agent)
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn start_blind(&self) -> Result<Agent> {
+        self.spawn(OsStr::new(""))
     }
 
     /// Runs it to its own end.

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod catalogue;
 pub mod check;
+pub mod kept;
 pub mod klog;
 pub mod machine;
 pub mod outbox;

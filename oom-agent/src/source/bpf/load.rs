@@ -277,7 +277,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         }
     };
     notes.append(&mut kernel.notes);
-    let mut ring = open_ring(&mut ebpf)?;
+    let mut ring = open_ring(&ebpf)?;
     let mut last_seq = 0;
     if kernel.can_self_check {
         let program = btf_tracepoint(&mut ebpf, "self_check")?;
@@ -358,7 +358,7 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
         .map_err(refused)?;
     program.load().map_err(refused)?;
     program.attach("oom", "mark_victim").map_err(refused)?;
-    let ring = open_ring(&mut ebpf)?;
+    let ring = open_ring(&ebpf)?;
     finish(ebpf, ring, 0, Tier::Format, Vec::new())
 }
 
@@ -435,11 +435,12 @@ pub(super) fn load_tracepoint(
         })
 }
 
-fn open_ring(ebpf: &mut Ebpf) -> Result<RingMap, LoadError> {
-    let Some(Map::RingBuf(map)) = ebpf.take_map("RING") else {
-        return Err(LoadError::Map("RING", None));
-    };
-    map_ring(&map)
+fn open_ring(ebpf: &Ebpf) -> Result<RingMap, LoadError> {
+    // It stays where it is: programs that are loaded later know it by its descriptor.
+    match ebpf.map("RING") {
+        Some(Map::RingBuf(map)) => map_ring(map),
+        _ => Err(LoadError::Map("RING", None)),
+    }
 }
 
 /// The ring behind a map.

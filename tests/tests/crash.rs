@@ -1,0 +1,219 @@
+//! An agent that is killed at random moments of a storm, and started again each time: what is stored in
+//! the end is what happened, once.
+//!
+//! `OOM_CRASH_SEED=N` repeats a run, as far as the machine lets it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    env,
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use oom_agent::trigger::{self, TriggerReport};
+use oom_tests::{
+    agent::{Finished, Launch},
+    kept::{Content, Kept},
+    klog::KernelLog,
+    machine::Machine,
+    scene,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const LIMIT: u64 = 1 << 20;
+
+/// Each round begins with the start of an agent, and ends with its death.
+const ROUNDS: u32 = 50;
+const KILLS_IN_A_ROUND: u32 = 40;
+const KILLS: usize = (ROUNDS * KILLS_IN_A_ROUND) as usize;
+
+/// An agent lives this long at most, from its very start: some die before they are ready.
+const LIFE_MS: u64 = 400;
+
+/// splitmix64: enough for moments, and the same everywhere.
+struct Moments(u64);
+
+impl Moments {
+    fn seeded() -> Result<Self> {
+        let seed = match env::var("OOM_CRASH_SEED") {
+            Ok(seed) => seed.parse().context("OOM_CRASH_SEED is no number")?,
+            Err(_) => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+                u64::from(now.subsec_nanos())
+            }
+        };
+        println!("OOM_CRASH_SEED={seed}");
+        Ok(Self(seed))
+    }
+
+    fn next(&mut self) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Duration::from_micros((z ^ (z >> 31)) % (LIFE_MS * 1000))
+    }
+}
+
+/// What happened, and what was said of it.
+struct Crashed {
+    kills: Vec<TriggerReport>,
+    content: Content,
+    last: Finished,
+}
+
+/// A storm in rounds, each under another agent. `settled` tells whether all that is expected is stored.
+fn crash(
+    args: &[&str],
+    kept: &Kept,
+    settled: impl Fn(&[TriggerReport], &Content) -> bool,
+) -> Result<Crashed> {
+    let mut moments = Moments::seeded()?;
+    let kept_args = kept.args();
+    let args: Vec<&str> = kept_args
+        .iter()
+        .map(String::as_str)
+        .chain(args.iter().copied())
+        .collect();
+    let launch = Launch::run(&args).keeping();
+    let options = scene::trigger_options(LIMIT)?;
+    let (begin, rounds) = channel();
+    // The first is there before the storm: what is before an agent's first start is history.
+    let mut agent = launch.start()?;
+    let (kills, agent) = thread::scope(|scope| {
+        let storm = scope.spawn(|| storm(&options, rounds));
+        for _ in 0..ROUNDS {
+            begin.send(())?;
+            // The moment is the point of this test: any will do.
+            thread::sleep(moments.next());
+            agent.signal(Signal::KILL)?;
+            agent.ended()?;
+            agent = launch.start_blind()?;
+        }
+        drop(begin);
+        let kills = storm
+            .join()
+            .map_err(|_| anyhow::anyhow!("the storm panicked"))??;
+        anyhow::Ok((kills, agent))
+    })?;
+    ensure!(kills.len() == KILLS);
+    let content = kept.wait_for("end of the storm", |content| settled(&kills, content))?;
+    let last = agent.stop(Signal::TERM)?;
+    Ok(Crashed {
+        kills,
+        content,
+        last,
+    })
+}
+
+fn storm(options: &trigger::TriggerOptions, rounds: Receiver<()>) -> Result<Vec<TriggerReport>> {
+    let mut kills = Vec::with_capacity(KILLS);
+    for () in rounds {
+        kills.extend(trigger::storm(options, KILLS_IN_A_ROUND)?.kills);
+    }
+    Ok(kills)
+}
+
+fn tid(kill: &Value) -> Option<u32> {
+    kill["victim"]["tid"].as_u64()?.try_into().ok()
+}
+
+/// Every kill stands in one report, which it names.
+fn belongs_together(content: &Content) -> Result<()> {
+    let mut reported = BTreeMap::new();
+    for instance in &content.instances {
+        for kill in instance["kills"].as_array().context("no kills")? {
+            let before = reported.insert(kill["id"].as_str(), instance["id"].as_str());
+            ensure!(before.is_none(), "in two reports: {kill}");
+        }
+    }
+    for kill in &content.kills {
+        let instance = reported.get(&kill["id"].as_str()).copied().flatten();
+        ensure!(
+            instance == kill["instance_id"].as_str(),
+            "in report {instance:?}: {kill}"
+        );
+    }
+    Ok(())
+}
+
+/// All kills of the storm, once each, and nothing of it twice.
+fn ours<'a>(crashed: &'a Crashed) -> Result<BTreeMap<u32, &'a Value>> {
+    let ours: HashSet<u32> = crashed.kills.iter().map(|kill| kill.pid).collect();
+    let mut told = BTreeMap::new();
+    for kill in &crashed.content.kills {
+        let tid = tid(kill).context("no tid")?;
+        if ours.contains(&tid) {
+            ensure!(told.insert(tid, kill).is_none(), "told twice: {kill}");
+        }
+    }
+    Ok(told)
+}
+
+#[test]
+fn two_thousand_kills_and_fifty_crashes() -> Result<()> {
+    let Some(_machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    let kept = Kept::with_pins()?;
+    let all_reported = |kills: &[TriggerReport], content: &Content| {
+        content.kills.len() >= kills.len()
+            && content
+                .instances
+                .iter()
+                .map(|instance| instance["kills"].as_array().map_or(0, Vec::len))
+                .sum::<usize>()
+                >= content.kills.len()
+    };
+    let crashed = crash(&["--require-bpf"], &kept, all_reported)?;
+    let told = ours(&crashed)?;
+    let summary = crashed.last.summary()?;
+    ensure!(
+        told.len() == KILLS,
+        "{} of {KILLS} kills: {summary:?}",
+        told.len()
+    );
+    for truth in &crashed.kills {
+        let kill = told[&truth.pid];
+        ensure!(
+            kill["cgroup"]["path"].as_str() == truth.cgroup_path.as_deref(),
+            "{kill}, truth {truth:?}"
+        );
+    }
+    belongs_together(&crashed.content)?;
+    ensure!(summary.get("unexplained")? == 0, "{summary:?}");
+    Ok(())
+}
+
+#[test]
+fn with_the_log_alone_what_the_log_held_is_told_once() -> Result<()> {
+    let Some(_machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    let kept = Kept::without_pins()?;
+    let mut log = KernelLog::from_now()?;
+    let told_all = |kills: &[TriggerReport], content: &Content| {
+        let told: HashSet<u32> = content.kills.iter().filter_map(tid).collect();
+        kills.iter().filter(|kill| told.contains(&kill.pid)).count() == kills.len()
+    };
+    let crashed = crash(&["--source", "kmsg"], &kept, told_all)?;
+    let told = ours(&crashed)?;
+    belongs_together(&crashed.content)?;
+    let summary = crashed.last.summary()?;
+    let in_the_log = log.killed_tids()?.into_iter().collect::<HashSet<u32>>();
+    let missing: Vec<_> = crashed
+        .kills
+        .iter()
+        .filter(|kill| in_the_log.contains(&kill.pid) && !told.contains_key(&kill.pid))
+        .collect();
+    ensure!(missing.is_empty(), "in the log, but not told: {missing:?}");
+    let lost = i64::try_from(KILLS - told.len())?;
+    ensure!(
+        summary.get("unexplained")? == lost,
+        "{lost} not told, and the agent says {summary:?}"
+    );
+    Ok(())
+}
