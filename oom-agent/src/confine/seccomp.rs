@@ -259,7 +259,8 @@ fn rules(features: &[Feature]) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Backen
             rules.0.insert(call.number, Vec::new());
         }
     } else {
-        let write = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
+        // Not `O_ACCMODE`, which in musl holds `O_PATH`.
+        let write = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
         for call in [OPENS, OPENS_HERE].into_iter().flatten() {
             rules.without(call.number, call.flags, write)?;
         }
