@@ -18,6 +18,9 @@ const PRIORITY: u8 = 40;
 /// Ahead of nearly all that is not real-time.
 const NICE: i32 = -15;
 
+/// Behind what is not told otherwise.
+const DEFERRED: i32 = 5;
+
 /// What limits allow without a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -86,6 +89,12 @@ pub fn favour_thread() -> Result<(), String> {
     // On Linux each thread has a nice value of its own, and "none" is the calling one (setpriority(2)).
     setpriority_process(None, NICE)
         .map_err(|error| format!("no nice value of {NICE}: {error} (needs CAP_SYS_NICE)"))
+}
+
+/// A smaller share of the CPU for the calling thread (`nice` 5): for one that nobody waits for.
+pub fn defer_thread() -> Result<(), String> {
+    setpriority_process(None, DEFERRED)
+        .map_err(|error| format!("no nice value of {DEFERRED}: {error}"))
 }
 
 /// Up to two CPUs that this process may use, as far apart as can be.

@@ -1,6 +1,6 @@
 //! `oom-agent run`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 
@@ -9,9 +9,10 @@ use crate::{
     attribute::ContainerEvents,
     confine::{self, Guard},
     correlate::Timing,
-    daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources},
+    daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources, StoreOptions},
     sink::stdout::Format,
     source::bpf::decision::WantedHook,
+    store::Retention,
 };
 
 #[derive(Debug, Args)]
@@ -47,6 +48,26 @@ pub(super) struct RunArgs {
     /// Of which cgroups to tell that they came and went.
     #[arg(long, value_enum, default_value = "containers")]
     container_events: ContainerEvents,
+    /// Where events are kept: a database of `SQLite`. `none`: nowhere.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/var/lib/oom-agent/events.db"
+    )]
+    store: PathBuf,
+    /// Keep events this many days.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    keep_days: u32,
+    /// Keep this many events of each kind.
+    #[arg(long, value_name = "EVENTS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    keep_events: u64,
+    /// Keep this many MiB of each kind of event.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    keep_mib: u64,
+    /// How far back the log is read when the agent first starts in a boot: what it finds is kept as history
+    /// and never told as an alert.
+    #[arg(long, value_enum, default_value = "boot")]
+    backfill: Backfill,
     /// Name of this node in the events, instead of the host's name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: Option<String>,
@@ -80,6 +101,15 @@ impl RunArgs {
     }
 }
 
+/// How far back the log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Backfill {
+    /// As far as it reaches, in this boot.
+    Boot,
+    /// Not at all.
+    None,
+}
+
 pub(super) fn main(args: RunArgs) -> ExitCode {
     let window_ns = args.window_ms * 1_000_000;
     let timing = Timing::default();
@@ -99,6 +129,15 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             host_root: args.host_root,
         },
         container_events: args.container_events,
+        store: StoreOptions {
+            path: (args.store.as_os_str() != "none").then_some(args.store),
+            backfill: args.backfill == Backfill::Boot,
+            retention: Retention {
+                age: Duration::from_hours(24 * u64::from(args.keep_days)),
+                events: args.keep_events,
+                bytes: args.keep_mib << 20,
+            },
+        },
         node: args.node,
         confine: confine::Options {
             without: args.without,
@@ -120,7 +159,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             let code = match error {
                 RunError::BpfRequired(_) => Some(EXIT_NO_BPF),
                 RunError::NoSource { .. } => Some(EXIT_NO_SOURCE),
-                RunError::System { .. } => None,
+                RunError::Store(_) | RunError::System { .. } => None,
             };
             let failed = fail(&error);
             code.map_or(failed, ExitCode::from)

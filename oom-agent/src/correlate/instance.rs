@@ -21,6 +21,8 @@ pub(super) struct Instance {
     /// When the first evidence arrived, and when the last; `CLOCK_MONOTONIC`.
     pub(super) opened_ns: u64,
     pub(super) active_ns: u64,
+    /// From when on its windows count: when it was opened, or when a successor took it over.
+    pub(super) waits_since_ns: u64,
     /// When it happened.
     pub(super) monotonic_ns: u64,
     pub(super) time: Timestamp,
@@ -51,6 +53,7 @@ impl Instance {
             id: id.into(),
             opened_ns: now.monotonic_ns,
             active_ns: now.monotonic_ns,
+            waits_since_ns: now.monotonic_ns,
             monotonic_ns,
             time: now.wall(monotonic_ns),
             decision: None,

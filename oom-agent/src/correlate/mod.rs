@@ -389,14 +389,14 @@ impl Correlator {
 
     /// When an instance may be closed: now (0), when its group has settled, or at the window's end.
     fn closes_at(&self, instance: &Instance) -> u64 {
-        let last = instance.opened_ns + self.timing.window_ns;
+        let last = instance.waits_since_ns + self.timing.window_ns;
         if instance.is_undecided() {
             // Before it marks anybody the kernel prints its report, and a slow console holds it up for
             // seconds. A later decision proves that no mark will come; if one was lost, the log may tell.
             return match (instance.followed, instance.ring_lost) {
                 (true, 0) => 0,
                 (true, _) => last,
-                (false, _) => instance.opened_ns + self.timing.decision_ns,
+                (false, _) => instance.waits_since_ns + self.timing.decision_ns,
             };
         }
         if instance.kills.is_empty() {

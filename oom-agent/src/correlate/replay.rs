@@ -12,10 +12,12 @@ use crate::{
 };
 
 impl Correlator {
-    /// Takes evidence of before, in its order; appends the events that it completes.
+    /// Takes evidence of before, in its order; appends the events that it completes. What is still pending
+    /// then waits from `now` on as if it had just begun: what it waits for has not been read meanwhile.
     pub fn replay(
         &mut self,
         evidence: impl IntoIterator<Item = (Now, Evidence)>,
+        now: Now,
         out: &mut Vec<Event>,
     ) {
         for (now, evidence) in evidence {
@@ -29,6 +31,14 @@ impl Correlator {
                 self.audit.counts.memory_missed += 1;
                 instance.memory_until_ns = Some(0);
             }
+            instance.waits_since_ns = now.monotonic_ns;
+            instance.active_ns = now.monotonic_ns;
+        }
+        for (until_ns, _) in &mut self.waiting_lines {
+            *until_ns = now.monotonic_ns + self.timing.grace_ns;
+        }
+        for (until_ns, _) in &mut self.held_marks {
+            *until_ns = now.monotonic_ns + self.timing.window_ns;
         }
     }
 

@@ -952,7 +952,8 @@ proptest! {
         let mut next = Bench::new(false, false);
         next.correlator.restore(&start);
         let before = steps[..cut].iter().map(|(ms, evidence)| (now(*ms), evidence.clone()));
-        next.correlator.replay(before, &mut next.out);
+        let last = now(steps[..cut].last().map_or(0, |(ms, _)| *ms));
+        next.correlator.replay(before, last, &mut next.out);
         for (ms, evidence) in steps[cut..].iter().cloned() {
             next.at(ms, evidence);
         }

@@ -1,7 +1,9 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
 mod backfill;
+mod durable;
 mod helpers;
+mod needs;
 mod resume;
 mod service;
 mod summary;
@@ -11,15 +13,16 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use self::{helpers::HelperThreads, service::Service};
+use self::{durable::Durable, helpers::HelperThreads, service::Service};
 pub use self::{
+    durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
     summary::Summary,
 };
 
 use crate::{
     attribute::{ContainerEvents, Desk},
-    confine::{self, Confinement, Feature},
+    confine::{self, Confinement},
     correlate::{Correlator, Timing},
     detect::{Core, Detector},
     error::chain,
@@ -40,6 +43,7 @@ use crate::{
         },
         kmsg::{self, KMSG, KmsgReader, KmsgThread, Position},
     },
+    store::StoreError,
 };
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
@@ -94,6 +98,8 @@ pub struct Options {
     pub timing: Timing,
     /// What the agent gives up, and what it does not.
     pub confine: confine::Options,
+    /// What is kept.
+    pub store: StoreOptions,
 }
 
 /// Why the daemon could not run.
@@ -112,6 +118,9 @@ pub enum RunError {
         /// Why not the log.
         kmsg: String,
     },
+    /// The store is another's.
+    #[error(transparent)]
+    Store(StoreError),
     /// The system refused something basic.
     #[error("{what}")]
     System {
@@ -132,15 +141,24 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let confinement = Confinement::begin(&options.confine);
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
+    let mut correlator = Correlator::new(host.clone(), options.timing);
+    let durable = Durable::open(&options.store, &host, options.timing, &mut correlator)?;
     // The log is opened and the counter read before the programs are attached: a kill in between is
     // in the log and in the count.
-    let kmsg = open_kmsg(options);
+    let position = durable
+        .as_ref()
+        .map_or(Position::End, Durable::log_position);
+    let kmsg = open_kmsg(options, position);
     let counter = OomKillCounter::open(Path::new(VMSTAT));
     if let Err(error) = &counter {
         tracing::warn!("no audit: {error}");
     }
     let mut counter = counter.ok();
     let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
+    let before = match base {
+        Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
+        _ => None,
+    };
     let mut bpf = open_bpf(options);
     let programs = bpf.as_mut().ok().and_then(|bpf| bpf.programs.take());
     let tier = bpf.as_ref().ok().map(|bpf| bpf.tier.describe());
@@ -159,8 +177,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     say_tier(&bpf, &kmsg);
 
     // Before any thread that stays is started: they inherit it.
-    let features = features(options, bpf.is_ok(), kmsg.is_ok());
-    confinement.threads(&features, &[]);
+    let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
+    confinement.threads(&features, &needs::writable(options));
 
     let mut hub = Hub::default();
     let once = Arc::new(Notify::new());
@@ -172,17 +190,17 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
 
     let desk = Desk::new(host.clone(), options.container_events);
-    let mut correlator = Correlator::new(host, options.timing);
-    let mut events = Vec::new();
-    let now = crate::clock::Now::read();
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
-    for (source, up) in states {
-        correlator.observe(Evidence::SourceState { source, up }, now, &mut events);
+    let states = states.map(|(source, up)| Evidence::SourceState { source, up });
+    let mut core = Core::new(correlator, bpf.ok(), counter, desk, hub);
+    let keeping = durable
+        .map(|durable| durable.start(&mut core))
+        .transpose()?;
+    core.begin(states.into_iter().chain(base));
+    if let Some(keeping) = &keeping {
+        let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
+        keeping.backfill(&host, options, through, before)?;
     }
-    if let Some(base) = base {
-        correlator.observe(base, now, &mut events);
-    }
-    let core = Core::new(correlator, bpf.ok(), counter, desk, hub);
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
         tracing::info!("slower than it could be: {note}");
@@ -211,18 +229,19 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     Ok(Summary {
         tally,
         helpers,
+        stored: keeping.map(|keeping| keeping.finish(FLUSH)),
         unwritten: writer.finish(FLUSH),
     })
 }
 
-fn open_kmsg(options: &Options) -> Result<KmsgReader, String> {
+fn open_kmsg(options: &Options, position: Position) -> Result<KmsgReader, String> {
     if options.sources == Sources::Bpf {
         return Err("not asked for (--source bpf)".to_owned());
     }
     let kmsg = kmsg::Options {
         accept_forged: options.accept_forged,
     };
-    KmsgReader::open(Path::new(KMSG), Position::End, kmsg).map_err(|error| chain(&error))
+    KmsgReader::open(Path::new(KMSG), position, kmsg).map_err(|error| chain(&error))
 }
 
 /// What BPF gives.
@@ -272,18 +291,6 @@ fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) 
         (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
         (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),
     }
-}
-
-/// What takes privileges while it runs.
-fn features(options: &Options, bpf: bool, log: bool) -> Vec<Feature> {
-    let names = options.helpers.watch != CgroupWatch::Off;
-    let features = [
-        (Feature::Bpf, bpf),
-        (Feature::Log, log),
-        (Feature::Names, names),
-    ];
-    let used = features.into_iter().filter(|(_, used)| *used);
-    used.map(|(feature, _)| feature).collect()
 }
 
 /// Ends the run with the first report, written or not.

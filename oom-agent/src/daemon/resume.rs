@@ -11,7 +11,7 @@ use crate::{
     event::Event,
     evidence::Evidence,
     store::{
-        Recovery, Run, Store, StoreError,
+        Recovery, Store, StoreError,
         journal::{Decoder, decode_snapshot},
     },
 };
@@ -53,7 +53,7 @@ pub(super) fn resume(store: &Store, correlator: &mut Correlator) -> Result<Resum
         resumed.told.log_records.extend(log_record(evidence));
         resumed.told.hooks.extend(Hook::of(evidence));
     }
-    correlator.replay(rows, &mut resumed.owed);
+    correlator.replay(rows, Now::read(), &mut resumed.owed);
     let told = &resumed.told.events;
     resumed
         .owed

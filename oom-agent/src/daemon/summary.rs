@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::HelperCounts;
-use crate::detect::Tally;
+use crate::{detect::Tally, store};
 
 /// What was counted by whom.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Summary {
     pub tally: Tally,
     /// By the threads that help it.
     pub helpers: HelperCounts,
+    /// By the store; `None` without one.
+    pub stored: Option<store::Counts>,
     /// Events that standard output did not take.
     pub unwritten: u64,
 }
@@ -38,6 +40,10 @@ impl fmt::Display for Summary {
             counts.forged,
             counts.malformed + tally.refused
         )?;
+        if let Some(stored) = &self.stored {
+            write!(f, " stored={}", stored.events)?;
+        }
+        let stored = self.stored.unwrap_or_default();
         for (name, value) in [
             ("bare_marks", counts.bare_marks),
             ("late_lines", counts.late_lines),
@@ -64,6 +70,12 @@ impl fmt::Display for Summary {
                 helpers.memory.no_room + helpers.memory.news_lost,
             ),
             ("unwritten", self.unwritten),
+            ("undurable", stored.undurable),
+            ("released_early", stored.released_early),
+            ("failed_commits", stored.failed_commits),
+            ("unstored", stored.unstored_kills),
+            ("unstored_news", stored.unstored_news),
+            ("stores_set_aside", stored.moved_aside),
         ] {
             if value > 0 {
                 write!(f, " {name}={value}")?;

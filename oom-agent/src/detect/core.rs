@@ -9,7 +9,7 @@ use crate::{
     correlate::{Correlator, Counts, Wish},
     event::Event,
     evidence::Evidence,
-    hub::Hub,
+    hub::{Hub, Output},
     source::{
         audit::OomKillCounter,
         bpf::ring::{BpfSource, KernelStats},
@@ -41,8 +41,6 @@ pub struct Core {
     /// What the last comparison left over, and what of it has been said.
     unexplained: i64,
     warned: i64,
-    /// How often the ring was let go of before the store had all of it.
-    released_early: u64,
 }
 
 /// Who finds out what the detection threads must not wait for. Each takes a question at once or says that
@@ -79,8 +77,6 @@ pub struct Tally {
     pub unexplained: Option<i64>,
     /// Ring records that could not be decoded.
     pub refused: u64,
-    /// How often the ring was let go of before the store had all of it: a crash then would have lost records.
-    pub released_early: u64,
 }
 
 impl Core {
@@ -107,8 +103,12 @@ impl Core {
             audit_at_ns: 0,
             unexplained: 0,
             warned: 0,
-            released_early: 0,
         }
+    }
+
+    /// One output more.
+    pub fn add_output(&mut self, output: impl Output + 'static) {
+        self.hub.add(output);
     }
 
     /// What detection does is kept from now on, and what has been told is not told again. `events` are
@@ -119,6 +119,18 @@ impl Core {
         self.publish(Now::read());
     }
 
+    /// Begins: what there is to be known at the start, and the base of the audit, which no journal tells.
+    pub fn begin(&mut self, evidence: impl IntoIterator<Item = Evidence>) {
+        for evidence in evidence {
+            self.observe(evidence, None);
+        }
+        if self.correlator.is_quiet() {
+            let now = Now::read();
+            self.journal.quiet(&self.correlator, now.monotonic_ns, true);
+        }
+        self.journal.wake();
+    }
+
     /// From now on questions are answered.
     pub(super) fn help(&mut self, helpers: Helpers) {
         self.desk.answered(helpers.names.is_some());
@@ -126,7 +138,8 @@ impl Core {
     }
 
     /// The ring, to wait on.
-    pub(super) fn ring(&self) -> Option<&BpfSource> {
+    #[must_use]
+    pub fn ring(&self) -> Option<&BpfSource> {
         self.bpf.as_ref()
     }
 
@@ -147,6 +160,7 @@ impl Core {
             self.drain_ring();
             self.observe(evidence, None);
         }
+        self.journal.wake();
     }
 
     /// Everything that is in the ring, record by record: an alert does not wait for the next record.
@@ -164,18 +178,16 @@ impl Core {
             }
         }
         self.release(&bpf);
+        self.journal.wake();
         self.evidence = seen;
         self.bpf = Some(bpf);
     }
 
-    /// Who keeps the events lets go of the ring. Where nobody does, or a slow disk would cost records, it
-    /// is done here.
-    fn release(&mut self, bpf: &BpfSource) {
-        let crowded = bpf.used() > bpf.capacity() / 4 * 3;
-        if crowded || !self.journal.keeps() {
+    /// Who keeps the events lets go of the ring; where nobody does, it is done here.
+    fn release(&self, bpf: &BpfSource) {
+        if !self.journal.keeps() {
             bpf.release().release(bpf.place().end);
         }
-        self.released_early += u64::from(crowded && self.journal.keeps());
     }
 
     fn observe(&mut self, evidence: Evidence, ring: Option<RingPlace>) {
@@ -218,6 +230,7 @@ impl Core {
             self.journal
                 .quiet(&self.correlator, now.monotonic_ns, false);
         }
+        self.journal.wake();
         let slow = now.monotonic_ns + SLOW_TURN_NS;
         let deadlines = [self.correlator.next_deadline(), self.desk.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(slow);
@@ -310,6 +323,8 @@ impl Core {
         self.publish(now);
         self.journal.quiet(&self.correlator, now.monotonic_ns, true);
         self.hub = Hub::default();
+        self.journal.wake();
+        self.journal = Journal::default();
         Tally {
             counts: self.correlator.counts(),
             desk: self.desk.counts(),
@@ -319,7 +334,6 @@ impl Core {
                 .map(BpfSource::kernel_stats)
                 .unwrap_or_default(),
             unexplained: self.correlator.audit().unexplained(),
-            released_early: self.released_early,
             refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
         }
     }

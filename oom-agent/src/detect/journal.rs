@@ -14,11 +14,8 @@ use crate::{
     correlate::{Correlator, log_record},
     event::{Event, Kind},
     evidence::Evidence,
-    store::{Entry, RingPlace, Snapshot, journal::encode_snapshot},
+    store::{Entry, Offer, RingPlace, Snapshot, journal::encode_snapshot},
 };
-
-/// Takes an entry at once, or counts it as lost.
-pub type Keep = Box<dyn FnMut(Entry) + Send>;
 
 /// Between two snapshots.
 const SNAPSHOT_NS: u64 = 1_000_000_000;
@@ -79,7 +76,7 @@ impl Hook {
 /// Detection's side of the store.
 #[derive(Default)]
 pub struct Journal {
-    keep: Option<Keep>,
+    store: Option<Arc<Offer>>,
     told: Told,
     /// When what was told before need not be known any more, `CLOCK_MONOTONIC`.
     told_until_ns: Option<u64>,
@@ -93,7 +90,7 @@ pub struct Journal {
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal")
-            .field("keeps", &self.keep.is_some())
+            .field("keeps", &self.store.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -102,10 +99,10 @@ impl Journal {
     /// A store that takes entries, and what it knows to have been told. `memory_ns`: how long evidence of
     /// before may still come. `overlap`: other programs than ours have recorded, too.
     #[must_use]
-    pub fn new(keep: Keep, told: Told, memory_ns: u64, overlap: bool) -> Self {
+    pub fn new(store: Arc<Offer>, told: Told, memory_ns: u64, overlap: bool) -> Self {
         let until = Now::read().monotonic_ns + memory_ns;
         Self {
-            keep: Some(keep),
+            store: Some(store),
             told,
             told_until_ns: Some(until),
             overlap,
@@ -116,7 +113,7 @@ impl Journal {
     /// Without a store nothing is kept: whoever reads the ring may let go of it at once.
     #[must_use]
     pub fn keeps(&self) -> bool {
-        self.keep.is_some()
+        self.store.is_some()
     }
 
     /// Whether a predecessor was told the same.
@@ -175,9 +172,16 @@ impl Journal {
     }
 
     /// Hands over any other entry.
-    pub fn entry(&mut self, entry: Entry) {
-        if let Some(keep) = &mut self.keep {
-            keep(entry);
+    pub fn entry(&self, entry: Entry) {
+        if let Some(store) = &self.store {
+            store.offer(entry);
+        }
+    }
+
+    /// Lets the store begin, if it waits: all outputs have what there is.
+    pub fn wake(&self) {
+        if let Some(store) = &self.store {
+            store.wake();
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Entry;
-use crate::{clock::Now, event::Event, evidence::Evidence, store::Snapshot};
+use super::{Entry, RingPlace, Snapshot};
+use crate::{clock::Now, event::Event, evidence::Evidence};
 
 /// One step of it, in the order of detection.
 #[derive(Debug)]
@@ -23,9 +23,9 @@ pub struct Batch {
     pub steps: Vec<Step>,
     /// The log is read through this record.
     pub log_read: Option<u64>,
-    /// Number of the last record of the ring.
-    pub ring_seq: Option<u64>,
-    /// What is written of the log before the agent's first start is complete.
+    /// The last record of the ring.
+    pub ring: Option<RingPlace>,
+    /// What the log held before the first start has been told.
     pub backfilled: bool,
     /// Something is missing between this batch and the next: a replay must not go across.
     pub hole: bool,
@@ -40,7 +40,7 @@ impl Batch {
                 now,
                 ring,
             } => {
-                self.ring_seq = ring.map(|ring| ring.seq).or(self.ring_seq);
+                self.ring = ring.or(self.ring);
                 self.steps.push(Step::Evidence(evidence, now));
             }
             Entry::Event(event) => self.steps.push(Step::Event(event)),

@@ -12,19 +12,34 @@
 
 mod age;
 mod batch;
+mod cursor;
 mod entry;
 mod error;
+mod filter;
 mod index;
 pub mod journal;
+mod lane;
+mod lists;
 mod lock;
 mod open;
+mod query;
+mod queue;
 mod recovery;
+mod retain;
 mod schema;
+pub(crate) mod terms;
+mod thread;
 mod told;
 mod write;
 
 pub use batch::{Batch, Step};
+pub use cursor::{Cursor, NoCursor};
 pub use entry::{Entry, RingPlace, Snapshot};
 pub use error::StoreError;
+pub use filter::{CgroupFilter, Filter};
+pub use query::{Gap, Order, Page, QueryError, Reader, Stored, Tail};
+pub use queue::{Lost, Offer, Release};
 pub use recovery::{Recovery, Run};
+pub use retain::Retention;
+pub use thread::{Counts, Options, Storing, start};
 pub use write::{Committed, Store};

@@ -25,7 +25,7 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 const VITAL: [&str; 6] = ["boot", "clock", "journal", "run", "snapshot", "usage"];
 
 /// How long a reader that holds the file up is waited for. In WAL mode none does for long.
-const BUSY: Duration = Duration::from_secs(2);
+pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// An open database that nobody else writes.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ fn damaged(found: String) -> StoreError {
 }
 
 /// Moves a database aside, with its write-ahead log, which belongs to it.
-fn set_aside(path: &Path, why: &StoreError) -> Result<PathBuf, StoreError> {
+pub(super) fn set_aside(path: &Path, why: &StoreError) -> Result<PathBuf, StoreError> {
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let mut aside = beside(path, &format!(".corrupt-{stamp}"));
     for number in 1.. {

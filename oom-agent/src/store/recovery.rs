@@ -3,10 +3,15 @@
 //! Reads the store before detection starts; emits what a correlator is to be told again, and from where
 //! ring and log go on.
 
+use std::{collections::HashSet, sync::Arc};
+
 use rusqlite::{OptionalExtension as _, Row};
 
 use super::{Snapshot, error::StoreError, write::Store};
-use crate::{clock::Now, event::Timestamp};
+use crate::{
+    clock::Now,
+    event::{Kind, Timestamp},
+};
 
 /// A start of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +35,7 @@ pub struct Recovery {
     pub first_start_ns: Option<u64>,
     /// The quiet moment to begin at. `None` with evidence: begin with nothing.
     pub snapshot: Option<Snapshot>,
-    /// What the correlator was told since, and when, as [`super::Encoder`] wrote it.
+    /// What the correlator was told since, and when, as [`super::journal::Encoder`] wrote it.
     pub evidence: Vec<(Now, Vec<u8>)>,
     /// The log is read through this record.
     pub log_read: Option<u64>,
@@ -80,6 +85,24 @@ impl Store {
             })?
             .collect::<Result<_, _>>()?;
         Ok(recovery)
+    }
+
+    /// Kills and reports of this boot that are stored. Their ids begin with the boot
+    /// ([`crate::correlate::Host`]), so the index alone has them.
+    pub fn told(&self) -> Result<HashSet<(Kind, Arc<str>)>, StoreError> {
+        let boot = self.boot_id.replace('-', "");
+        let sql = "SELECT id FROM event WHERE kind = ? AND id >= ? AND id < ?";
+        let mut statement = self.db.prepare(sql)?;
+        let mut told = HashSet::new();
+        for (kind, before) in [(Kind::OomKill, ""), (Kind::OomInstance, "oom-")] {
+            // '.' is what follows '-'.
+            let range = [format!("{before}{boot}-"), format!("{before}{boot}.")];
+            let mut rows = statement.query((kind.as_str(), &range[0], &range[1]))?;
+            while let Some(row) = rows.next()? {
+                told.insert((kind, row.get(0)?));
+            }
+        }
+        Ok(told)
     }
 
     fn positions(&self, recovery: &mut Recovery) -> Result<(), StoreError> {

@@ -15,6 +15,9 @@ const APPLICATION: i64 = 0x4f4f_4d61;
 /// Each brings a store from the version of its place in the list to the next. Only ever appended to.
 const STEPS: &[&[&str]] = &[&[include_str!("schema.sql"), index::TABLES]];
 
+/// The version that this agent writes.
+pub(super) const VERSION: usize = STEPS.len();
+
 /// Looks at the version, before anything is written. Gives it.
 pub(super) fn check(db: &Connection, path: &Path) -> Result<usize, StoreError> {
     check_against(db, path, STEPS.len())

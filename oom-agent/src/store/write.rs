@@ -226,6 +226,7 @@ impl Writing<'_> {
     fn break_off(&mut self) -> Result<(), StoreError> {
         self.journal.broken = true;
         self.journal.first = self.journal.last;
+        self.encoder.forget();
         self.transaction.execute("DELETE FROM journal", [])?;
         self.transaction.execute("DELETE FROM snapshot", [])?;
         self.encoder.forget();
@@ -243,12 +244,12 @@ impl Writing<'_> {
             );
             self.break_off()?;
         }
+        if self.journal.broken {
+            self.committed.unjournaled += 1;
+            return Ok(());
+        }
         let encoded = match self.encoder.encode(evidence) {
-            Ok(encoded) if !self.journal.broken => encoded,
-            Ok(_) => {
-                self.committed.unjournaled += 1;
-                return Ok(());
-            }
+            Ok(encoded) => encoded,
             Err(error) => {
                 tracing::error!(
                     "an observation cannot be journaled: {}",
@@ -349,7 +350,7 @@ impl Writing<'_> {
     }
 
     fn positions(&self, batch: &Batch) -> Result<(), StoreError> {
-        if batch.log_read.is_some() || batch.ring_seq.is_some() || batch.backfilled {
+        if batch.log_read.is_some() || batch.ring.is_some() || batch.backfilled {
             self.transaction
                 .prepare_cached(
                     "UPDATE boot SET log_read = coalesce(?2, log_read), \
@@ -359,7 +360,7 @@ impl Writing<'_> {
                 .execute(params![
                     self.boot_id,
                     batch.log_read.map(u64::cast_signed),
-                    batch.ring_seq.map(u64::cast_signed),
+                    batch.ring.map(|ring| ring.seq.cast_signed()),
                     batch.backfilled
                 ])?;
         }

@@ -122,6 +122,12 @@ impl BpfSource {
         self.ring.release()
     }
 
+    /// Which pinned programs it reads; `None` without pins.
+    #[must_use]
+    pub fn generation(&self) -> Option<&str> {
+        None
+    }
+
     /// Bytes of the ring that nobody has let go of.
     #[must_use]
     pub fn used(&self) -> u64 {

@@ -1,0 +1,285 @@
+//! The store, from its opening to its end: what the last agent left goes in, what this one does comes out.
+//!
+//! Reads the options; emits a correlator that goes on, the store thread, and an output of the hub. A store
+//! that cannot be opened now is tried again by its thread, and costs durability, not detection. Refuses
+//! one that somebody has to do something about: another agent's, or a later version's.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    Options, RunError,
+    backfill::Backfill,
+    resume::{Resumed, resume},
+    system,
+};
+use crate::{
+    clock::Now,
+    correlate::{Correlator, Host, Timing},
+    detect::{Core, journal::Journal},
+    event::{Event, Timestamp},
+    hub::Output,
+    source::{
+        bpf::ring::BpfSource,
+        kmsg::{self, Position},
+    },
+    store::{self, Counts, Entry, Offer, Release, Retention, Run, Store, Storing},
+};
+
+/// A correlator forgets a kill when its memory is over; the journal keeps some more.
+const SLACK_NS: u64 = 10_000_000_000;
+
+/// Where the store is, and what it keeps.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The database; `None` for no store.
+    pub path: Option<PathBuf>,
+    /// Read kills of before the first start back from the log.
+    pub backfill: bool,
+    /// How much is kept.
+    pub retention: Retention,
+}
+
+/// The store before detection starts.
+#[derive(Debug)]
+pub(super) struct Durable {
+    path: PathBuf,
+    options: StoreOptions,
+    boot_id: String,
+    timing: Timing,
+    /// `None` if it could not be opened yet.
+    store: Option<Store>,
+    /// What the last agent left; taken by [`Durable::start`].
+    pub(super) resumed: Resumed,
+}
+
+/// The store while detection runs.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    offer: Arc<Offer>,
+    storing: Storing,
+    /// Something of before the first start is to be read back.
+    wants_backfill: bool,
+}
+
+impl Durable {
+    /// Opens the store, if one is wanted, and brings the correlator to where the last agent was.
+    pub(super) fn open(
+        options: &StoreOptions,
+        host: &Host,
+        timing: Timing,
+        correlator: &mut Correlator,
+    ) -> Result<Option<Self>, RunError> {
+        let Some(path) = options.path.clone() else {
+            return Ok(None);
+        };
+        let boot_id = host.boot_id.as_deref().unwrap_or_default().to_owned();
+        let mut durable = Self {
+            path,
+            options: options.clone(),
+            boot_id,
+            timing,
+            store: None,
+            resumed: Resumed {
+                is_first: true,
+                ..Resumed::default()
+            },
+        };
+        let opened = Store::open(&durable.path, &durable.boot_id, durable.keep_ns());
+        match opened.and_then(|store| Ok((resume(&store, correlator)?, store))) {
+            Ok((resumed, store)) => {
+                durable.resumed = resumed;
+                durable.store = Some(store);
+            }
+            Err(error) if error.is_lasting() => return Err(RunError::Store(error)),
+            // The thread says it, and when it is over.
+            Err(error) => tracing::debug!("{}", crate::error::chain(&error)),
+        }
+        durable.say();
+        Ok(Some(durable))
+    }
+
+    fn keep_ns(&self) -> u64 {
+        self.timing.memory_ns + SLACK_NS
+    }
+
+    /// What the last agent left, in a line for people.
+    fn say(&self) {
+        let Resumed { owed, recovery, .. } = &self.resumed;
+        let Some(run) = &recovery.last_run else {
+            return;
+        };
+        if !recovery.last_run_is_of_this_boot {
+            return;
+        }
+        let how = if recovery.had_clean_end {
+            "ended"
+        } else {
+            "was killed or crashed"
+        };
+        tracing::info!(
+            "going on from oom-agent {} (pid {}), which {how}: it owed {} events",
+            run.version,
+            run.pid,
+            owed.len()
+        );
+    }
+
+    /// From where on the log is read.
+    pub(super) fn log_position(&self) -> Position {
+        self.resumed
+            .recovery
+            .log_read
+            .map_or(Position::End, Position::AfterSeq)
+    }
+
+    /// Starts the thread, and lets `core` hand over what it does.
+    pub(super) fn start(mut self, core: &mut Core) -> Result<Keeping, RunError> {
+        let keep_ns = self.keep_ns();
+        let resumed = std::mem::take(&mut self.resumed);
+        let recovery = resumed.recovery;
+        if let Some(died) = OwnDeath::watch(&recovery) {
+            core.add_output(died);
+        }
+        let (generation, release_of, capacity) = match core.ring() {
+            Some(ring) => (
+                ring.generation().map(str::to_owned),
+                release(ring),
+                ring.capacity(),
+            ),
+            None => (None, Box::new(|_| ()) as Release, u64::MAX),
+        };
+        let known = recovery.ring_generation;
+        let overlap = known.is_some() && known != generation;
+        let options = store::Options {
+            path: self.path,
+            boot_id: self.boot_id,
+            keep_ns,
+            retention: self.options.retention,
+            run: this_run(generation),
+            ring_room: capacity / 4 * 3,
+        };
+        let wants_backfill = self.options.backfill && self.store.is_some() && !recovery.backfilled;
+        let (offer, storing) = store::start(self.store, options, release_of)
+            .map_err(system("cannot start a thread"))?;
+        let offer = Arc::new(offer);
+        core.add_output(Stored(offer.clone()));
+        let journal = Journal::new(offer.clone(), resumed.told, keep_ns, overlap);
+        core.keep(journal, resumed.owed);
+        Ok(Keeping {
+            offer,
+            storing,
+            wants_backfill,
+        })
+    }
+}
+
+/// What lets go of a ring's records.
+fn release(ring: &BpfSource) -> Release {
+    let release = ring.release();
+    Box::new(move |end| release.release(end))
+}
+
+impl Keeping {
+    /// Reads back what was before, on a thread of its own. `through` is the last record of the log that the
+    /// live reader leaves out, `counted` what the kernel had counted.
+    pub(super) fn backfill(
+        &self,
+        host: &Host,
+        options: &Options,
+        through: Option<u64>,
+        counted: Option<u64>,
+    ) -> Result<(), RunError> {
+        let Some(through) = through.filter(|_| self.wants_backfill) else {
+            return Ok(());
+        };
+        let backfill = Backfill {
+            host: host.clone(),
+            timing: options.timing,
+            kmsg: kmsg::Options {
+                accept_forged: options.accept_forged,
+            },
+            through,
+            counted,
+        };
+        let offer = self.offer.clone();
+        let deliver = move |event: Option<Event>| {
+            let entry = event.map_or(Entry::Backfilled, |event| Entry::Event(Arc::new(event)));
+            offer.offer(entry);
+            offer.wake();
+        };
+        backfill
+            .start(deliver)
+            .map_err(system("cannot start a thread"))
+    }
+
+    /// Waits until all is stored, and closes the database. Detection must have ended.
+    pub(super) fn finish(self, at_most: Duration) -> Counts {
+        drop(self.offer);
+        self.storing.finish(at_most)
+    }
+}
+
+/// Hands events to the store.
+struct Stored(Arc<Offer>);
+
+impl Output for Stored {
+    fn offer(&mut self, event: &Arc<Event>) -> bool {
+        self.0.offer(Entry::Event(event.clone()));
+        true
+    }
+}
+
+fn this_run(ring_generation: Option<String>) -> Run {
+    let now = Now::read();
+    Run {
+        pid: std::process::id(),
+        pid_start_ns: None,
+        started: now.wall(now.monotonic_ns),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ring_generation,
+    }
+}
+
+/// Says that the kill of an agent was one: of the last one here.
+struct OwnDeath {
+    pid: u32,
+    started: Timestamp,
+}
+
+/// A process starts at most so long before its agent notes it down.
+const STARTING_NS: u64 = 60_000_000_000;
+
+impl OwnDeath {
+    fn watch(recovery: &store::Recovery) -> Option<Self> {
+        let run = recovery.last_run.as_ref()?;
+        let may_be = recovery.last_run_is_of_this_boot && !recovery.had_clean_end;
+        may_be.then_some(Self {
+            pid: run.pid,
+            started: run.started,
+        })
+    }
+}
+
+impl Output for OwnDeath {
+    fn offer(&mut self, event: &Arc<Event>) -> bool {
+        let Event::OomKill(kill) = &**event else {
+            return true;
+        };
+        let begun = kill.victim.start_time;
+        let is_it = kill.victim.pid == Some(self.pid)
+            && begun.is_none_or(|begun| {
+                begun <= self.started && self.started.since(begun) < STARTING_NS
+            });
+        if is_it {
+            let time = kill
+                .time
+                .map_or_else(String::new, |time| format!(" at {time}"));
+            tracing::error!(
+                "the kernel killed the last oom-agent (pid {}) for memory{time}: event {}",
+                self.pid,
+                kill.id
+            );
+        }
+        !is_it
+    }
+}

@@ -1,0 +1,221 @@
+//! The lists of the index that a filter needs, of one kind of event, and what stands in all of them.
+//!
+//! Reads the index; emits places of events in the order of time. The rarest condition leads: its list is
+//! read, and each of its events looked up in the others. Refuses to sort, and to leave the choice to the
+//! database's planner.
+
+use std::{fmt::Write as _, iter};
+
+use rusqlite::{OptionalExtension as _, Result, Transaction, params, params_from_iter};
+
+use super::{
+    Cursor, Filter, Order, QueryError,
+    filter::{Condition, Want},
+    index,
+    terms::Field,
+};
+use crate::event::Kind;
+
+/// Terms that the beginning of an id may fit.
+const FITTING: u8 = 64;
+
+/// How far the events of each condition are counted, to find the rarest: first not far; farther, if all
+/// have more.
+const COUNTED: [i64; 2] = [256, 16_384];
+
+/// Time and number: the order of a list.
+pub(super) type Key = (i64, i64);
+
+/// Between these two, both excluded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    after: Key,
+    before: Key,
+}
+
+impl Range {
+    pub(super) fn of(filter: &Filter, order: Order, from: Option<Cursor>) -> Self {
+        let mut range = Self {
+            after: (filter.since.unwrap_or(i64::MIN), i64::MIN),
+            before: (filter.until.unwrap_or(i64::MAX), i64::MAX),
+        };
+        let from = from.map(|cursor| (cursor.time_ns, cursor.seq));
+        match (order, from) {
+            (Order::OldestFirst, Some(key)) => range.after = range.after.max(key),
+            (Order::NewestFirst, Some(key)) => range.before = range.before.min(key),
+            (_, None) => {}
+        }
+        range
+    }
+}
+
+/// For each condition the terms that fulfil it. At least one condition: that it is an event.
+#[derive(Debug)]
+pub(super) struct Lists(Vec<Vec<i64>>);
+
+impl Lists {
+    /// Those of one kind.
+    pub(super) fn of(
+        tx: &Transaction<'_>,
+        kind: Kind,
+        conditions: &[Condition<'_>],
+    ) -> Result<Self, QueryError> {
+        let kind = index::number(kind);
+        let every = Condition(vec![Want::Exactly(Field::All, "".into())]);
+        let every = iter::once(&every).filter(|_| conditions.is_empty());
+        let mut lists = Vec::new();
+        for condition in conditions.iter().chain(every) {
+            let mut terms = Vec::new();
+            for want in &condition.0 {
+                find(tx, kind, want, &mut terms)?;
+            }
+            lists.push(terms);
+        }
+        Ok(Self(lists))
+    }
+
+    /// Whether an event with these terms fulfils every condition.
+    pub(super) fn mean(&self, terms: &[i64]) -> bool {
+        let mut conditions = self.0.iter();
+        conditions.all(|of| of.iter().any(|term| terms.contains(term)))
+    }
+
+    /// Adds the first `limit` places at least; one may be there several times.
+    pub(super) fn read(
+        mut self,
+        tx: &Transaction<'_>,
+        range: Range,
+        order: Order,
+        limit: usize,
+        into: &mut Vec<Key>,
+    ) -> Result<()> {
+        if self.0.iter().any(Vec::is_empty) {
+            return Ok(());
+        }
+        let leading = self.0.swap_remove(self.rarest(tx, range)?);
+        let mut page = tx.prepare_cached(&page(order, &self.0))?;
+        let checked: Vec<i64> = self.0.into_iter().flatten().collect();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        for term in leading {
+            let bounds = [range.after.0, range.after.1, range.before.0, range.before.1];
+            let values = iter::once(term).chain(bounds).chain([limit]);
+            let values = params_from_iter(values.chain(checked.iter().copied()));
+            let keys = page.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            for key in keys {
+                into.push(key?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The condition with the fewest events in this range; the first of those with too many to count.
+    fn rarest(&self, tx: &Transaction<'_>, range: Range) -> Result<usize> {
+        if self.0.len() < 2 {
+            return Ok(0);
+        }
+        let mut count = tx.prepare_cached(COUNT)?;
+        let mut rarest = 0;
+        for most in COUNTED {
+            let mut fewest = i64::MAX;
+            for (at, terms) in self.0.iter().enumerate() {
+                let mut events = 0;
+                for term in terms {
+                    let (after, before) = (range.after, range.before);
+                    let values = params![term, after.0, after.1, before.0, before.1, most];
+                    events += count.query_row(values, |row| row.get::<_, i64>(0))?;
+                }
+                if events < fewest {
+                    (rarest, fewest) = (at, events);
+                }
+            }
+            if fewest < most {
+                break;
+            }
+        }
+        Ok(rarest)
+    }
+}
+
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM posting WHERE term = ?1
+  AND (time_ns, seq) > (?2, ?3) AND (time_ns, seq) < (?4, ?5) LIMIT ?6)";
+
+const EXACTLY: &str = "SELECT id FROM term WHERE kind = ?1 AND field = ?2 AND word = ?3";
+
+const BEGINNING: &str = "SELECT id FROM term
+  WHERE kind = ?1 AND field = ?2 AND word >= ?3 AND word < ?4 LIMIT ?5";
+
+/// Parameters: the leading term, the range, the limit, and all terms of the other conditions.
+fn page(order: Order, others: &[Vec<i64>]) -> String {
+    let mut sql = String::from(
+        "SELECT p.time_ns, p.seq FROM posting p WHERE p.term = ?1
+  AND (p.time_ns, p.seq) > (?2, ?3) AND (p.time_ns, p.seq) < (?4, ?5)",
+    );
+    let mut parameter = 7..;
+    for terms in others {
+        sql += "\n  AND EXISTS (SELECT 1 FROM posting q WHERE q.term IN (";
+        for (at, number) in parameter.by_ref().take(terms.len()).enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let _ = write!(sql, "{comma}?{number}");
+        }
+        sql += ") AND q.time_ns = p.time_ns AND q.seq = p.seq)";
+    }
+    sql += match order {
+        Order::OldestFirst => "\n  ORDER BY p.time_ns, p.seq LIMIT ?6",
+        Order::NewestFirst => "\n  ORDER BY p.time_ns DESC, p.seq DESC LIMIT ?6",
+    };
+    sql
+}
+
+/// Adds the terms that are wanted.
+fn find(
+    tx: &Transaction<'_>,
+    kind: u8,
+    want: &Want<'_>,
+    terms: &mut Vec<i64>,
+) -> Result<(), QueryError> {
+    match want {
+        Want::Exactly(field, word) => {
+            let mut find = tx.prepare_cached(EXACTLY)?;
+            let values = params![kind, *field as u8, word];
+            let found = find.query_row(values, |row| row.get::<_, i64>(0));
+            terms.extend(found.optional()?);
+        }
+        Want::Beginning(field, word) => {
+            let mut find = tx.prepare_cached(BEGINNING)?;
+            let values = params![kind, *field as u8, word, behind(word), FITTING + 1];
+            let found = find.query_map(values, |row| row.get(0))?;
+            let before = terms.len();
+            for term in found {
+                terms.push(term?);
+            }
+            if terms.len() - before > usize::from(FITTING) {
+                return Err(QueryError::Ambiguous((*word).to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The least text behind all that begin with this one, which ends with a digit or a letter.
+fn behind(prefix: &str) -> String {
+    let mut text = prefix.to_owned();
+    let next = text
+        .pop()
+        .and_then(|last| char::from_u32(u32::from(last) + 1));
+    text.extend(next);
+    text
+}
+
+/// One of each form, for the planner's word on it.
+#[cfg(test)]
+pub(super) fn statements() -> Vec<String> {
+    let others = [
+        vec![],
+        vec![vec![0]],
+        vec![vec![0; 65], vec![0], vec![0, 0]],
+    ];
+    let orders = [Order::OldestFirst, Order::NewestFirst];
+    let pages = orders.map(|order| others.each_ref().map(|others| page(order, others)));
+    let fixed = [COUNT, EXACTLY, BEGINNING].map(str::to_owned);
+    pages.into_iter().flatten().chain(fixed).collect()
+}

@@ -1,0 +1,405 @@
+//! From detection to the store thread, without waiting.
+//!
+//! Takes [`Entry`]s on the detection threads; emits batches in their order. Three lanes, each with its
+//! bound: evidence, events of kills, news of containers, so that no flood of the one costs the others
+//! their room. Refuses to hold up detection: evidence without room is a hole in the journal, events
+//! without room cost the oldest of their lane; both are counted.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    batch::{Batch, Step},
+    entry::{Entry, RingPlace, Snapshot},
+    lane::{Lane, Most, of_event, weight},
+};
+use crate::{clock::Now, event::Event, evidence::Evidence};
+
+/// Evidence that waits. The ring is full long before.
+const EVIDENCE: Most = Most {
+    items: 32 * 1024,
+    bytes: 16 << 20,
+};
+
+/// Events of kills that wait: also those that a disk that is full will not take.
+const KILLS: Most = Most {
+    items: 16 * 1024,
+    bytes: 32 << 20,
+};
+
+/// News of containers that wait.
+const NEWS: Most = Most {
+    items: 4 * 1024,
+    bytes: 8 << 20,
+};
+
+/// News of containers are gathered for this long.
+const NEWS_WAIT: Duration = Duration::from_millis(100);
+
+/// Positions are written with the next batch, or after this long: reading a little of the log once more
+/// costs nothing.
+const POSITIONS_WAIT: Duration = Duration::from_secs(5);
+
+/// Steps of one transaction at most: the next kill waits for no longer than such a one.
+const BATCH: usize = 1024;
+
+/// Lets the ring go up to here: bytes that have gone through it. Never waits.
+pub type Release = Box<dyn Fn(u64) + Send + Sync>;
+
+/// What there was no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Events of kills.
+    pub kills: u64,
+    /// News of containers.
+    pub news: u64,
+    /// Evidence: not in the journal.
+    pub evidence: u64,
+    /// Records that left the ring before they were durable, for the ring was filling up.
+    pub early: u64,
+}
+
+/// Between the threads.
+pub(super) struct Shared {
+    waiting: Mutex<Waiting>,
+    more: Condvar,
+    release: Release,
+    /// Bytes of the ring that may wait for the disk.
+    ring_room: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    lanes: Lanes,
+    order: u64,
+    /// When what is there must be taken.
+    due: Option<Instant>,
+    /// Until when the store thread sleeps; for good without a time.
+    asleep: Option<Option<Instant>>,
+    closed: bool,
+    lost: Lost,
+    /// How far the ring has been let go, or was when the first record came.
+    released: Option<u64>,
+    /// Records that have not, and the number of the last.
+    unreleased: u64,
+    offered_seq: u64,
+}
+
+/// What waits.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    evidence: Lane<Observed>,
+    kills: Lane<Arc<Event>>,
+    news: Lane<Arc<Event>>,
+    log_read: Option<u64>,
+    backfilled: bool,
+    /// Evidence is missing behind all that is here.
+    pub(super) hole: bool,
+    /// The last record of the ring, also if there was no room for it.
+    ring: Option<RingPlace>,
+    /// The place of the last event that was put back.
+    put_back: u64,
+}
+
+#[derive(Debug)]
+enum Observed {
+    Evidence(Box<Evidence>, Now, Option<RingPlace>),
+    Quiet(Box<Snapshot>),
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self {
+            evidence: Lane::new(EVIDENCE),
+            kills: Lane::new(KILLS),
+            news: Lane::new(NEWS),
+            log_read: None,
+            backfilled: false,
+            hole: false,
+            ring: None,
+            put_back: 0,
+        }
+    }
+}
+
+impl Lanes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.evidence.len() + self.kills.len() + self.news.len() == 0
+            && self.log_read.is_none()
+            && !self.backfilled
+            && !self.hole
+    }
+
+    /// Events of kills and news of containers that wait.
+    pub(super) fn events(&self) -> (u64, u64) {
+        (self.kills.len() as u64, self.news.len() as u64)
+    }
+
+    /// The next batch, of at most [`BATCH`] steps; positions go with the last.
+    pub(super) fn batch(&mut self) -> Batch {
+        let mut batch = Batch {
+            hole: self.hole,
+            ..Batch::default()
+        };
+        while batch.steps.len() < BATCH {
+            let orders = [
+                self.evidence.next_order(),
+                self.kills.next_order(),
+                self.news.next_order(),
+            ];
+            let Some(next) = orders.into_iter().flatten().min() else {
+                break;
+            };
+            let step = if orders[0] == Some(next) {
+                self.evidence.pop().map(|observed| match observed {
+                    Observed::Evidence(evidence, now, ring) => {
+                        batch.ring = ring.or(batch.ring);
+                        Step::Evidence(evidence, now)
+                    }
+                    Observed::Quiet(snapshot) => Step::Quiet(snapshot),
+                })
+            } else if orders[1] == Some(next) {
+                self.kills.pop().map(Step::Event)
+            } else {
+                self.news.pop().map(Step::Event)
+            };
+            batch.steps.extend(step);
+        }
+        if self.evidence.len() + self.kills.len() + self.news.len() == 0 {
+            batch.log_read = self.log_read.take();
+            batch.backfilled = std::mem::take(&mut self.backfilled);
+            batch.ring = self.ring.take().or(batch.ring);
+            self.hole = false;
+            self.evidence.shrink();
+            self.kills.shrink();
+            self.news.shrink();
+        }
+        batch
+    }
+
+    /// Keeps of a batch that could not be written what can still be: its events, and how far it went.
+    pub(super) fn put_back(&mut self, batch: Batch) -> Lost {
+        let mut lost = Lost::default();
+        for step in batch.steps {
+            match step {
+                Step::Evidence(..) => lost.evidence += 1,
+                Step::Quiet(_) => {}
+                Step::Event(event) => {
+                    self.put_back += 1;
+                    let (kills, news) = self.push_event(self.put_back, event);
+                    lost.kills += kills;
+                    lost.news += news;
+                }
+            }
+        }
+        self.log_read = batch.log_read.or(self.log_read);
+        self.backfilled |= batch.backfilled;
+        self.ring = batch.ring.or(self.ring);
+        self.hole |= batch.hole || lost.evidence > 0;
+        lost
+    }
+
+    /// Takes an event; gives the kills and the news that had to go for it.
+    fn push_event(&mut self, order: u64, event: Arc<Event>) -> (u64, u64) {
+        let bytes = of_event(&event);
+        if event.is_of_kill() {
+            (self.kills.push_over(order, bytes, event), 0)
+        } else {
+            (0, self.news.push_over(order, bytes, event))
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(release: Release, ring_room: u64) -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::new(Waiting {
+                lanes: Lanes::default(),
+                order: 0,
+                due: None,
+                asleep: None,
+                closed: false,
+                lost: Lost::default(),
+                released: None,
+                unreleased: 0,
+                offered_seq: 0,
+            }),
+            more: Condvar::new(),
+            release,
+            ring_room,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lost(&self) -> Lost {
+        self.lock().lost
+    }
+
+    /// What is in the ring up to here is no longer needed there.
+    pub(super) fn release(&self, ring: RingPlace) {
+        let mut waiting = self.lock();
+        if waiting.released.is_none_or(|released| released < ring.end) {
+            waiting.released = Some(ring.end);
+            waiting.unreleased = waiting.offered_seq.saturating_sub(ring.seq);
+        }
+        drop(waiting);
+        (self.release)(ring.end);
+    }
+
+    /// Whether something waits that must be written now.
+    pub(super) fn is_due(&self) -> bool {
+        let waiting = self.lock();
+        waiting.closed || waiting.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Waits until something must be written, or for this long at most, and swaps what is there for the
+    /// empty lanes it is given. True once detection has ended.
+    pub(super) fn take(&self, lanes: &mut Lanes, until: Option<Instant>) -> bool {
+        let mut waiting = self.lock();
+        loop {
+            let now = Instant::now();
+            let wake = [waiting.due, until].into_iter().flatten().min();
+            if waiting.closed || wake.is_some_and(|wake| wake <= now) {
+                break;
+            }
+            waiting.asleep = Some(wake);
+            waiting = match wake {
+                None => self
+                    .more
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(wake) => {
+                    let woken = self.more.wait_timeout(waiting, wake - now);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            waiting.asleep = None;
+        }
+        std::mem::swap(lanes, &mut waiting.lanes);
+        waiting.due = None;
+        waiting.closed
+    }
+}
+
+/// Detection's end of the queue.
+#[derive(Debug)]
+pub struct Offer(pub(super) Arc<Shared>);
+
+impl Offer {
+    /// Takes an entry; never waits, and wakes nobody: see [`Offer::wake`].
+    pub fn offer(&self, entry: Entry) {
+        let bytes = weight(&entry);
+        let mut waiting = self.0.lock();
+        waiting.order += 1;
+        let wait = waiting.put(entry, bytes);
+        let due = Instant::now() + wait;
+        waiting.due = Some(waiting.due.map_or(due, |before| before.min(due)));
+        let early = waiting.release_early(self.0.ring_room);
+        drop(waiting);
+        if let Some(end) = early {
+            (self.0.release)(end);
+        }
+    }
+
+    /// Wakes the store thread if there is something to do for it. Called once all outputs have what came
+    /// of the entries: an alert does not wait for the waking of another thread.
+    pub fn wake(&self) {
+        let waiting = self.0.lock();
+        let overslept = match (waiting.asleep, waiting.due) {
+            (Some(None), Some(_)) => true,
+            (Some(Some(until)), Some(due)) => due < until,
+            _ => false,
+        };
+        drop(waiting);
+        if overslept {
+            self.0.more.notify_one();
+        }
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.more.notify_one();
+    }
+}
+
+impl Waiting {
+    /// Puts an entry where it belongs; gives the time that it may wait.
+    fn put(&mut self, entry: Entry, bytes: usize) -> Duration {
+        let order = self.order;
+        let lanes = &mut self.lanes;
+        let (wait, observed) = match entry {
+            Entry::Event(event) => {
+                let wait = if event.is_of_kill() {
+                    Duration::ZERO
+                } else {
+                    NEWS_WAIT
+                };
+                let (kills, news) = lanes.push_event(order, event);
+                self.lost.kills += kills;
+                self.lost.news += news;
+                return wait;
+            }
+            Entry::LogRead { through } => {
+                lanes.log_read = Some(through);
+                return POSITIONS_WAIT;
+            }
+            Entry::Backfilled => {
+                lanes.backfilled = true;
+                return POSITIONS_WAIT;
+            }
+            Entry::Evidence {
+                evidence,
+                now,
+                ring,
+            } => {
+                if let Some(place) = ring {
+                    lanes.ring = ring;
+                    self.offered_seq = place.seq;
+                    self.unreleased += 1;
+                }
+                (Duration::ZERO, Observed::Evidence(evidence, now, ring))
+            }
+            Entry::Quiet(snapshot) => {
+                // Nothing was told in between: the later one says all.
+                if let Some(Observed::Quiet(before)) = lanes.evidence.last_mut() {
+                    *before = snapshot;
+                    return POSITIONS_WAIT;
+                }
+                (POSITIONS_WAIT, Observed::Quiet(snapshot))
+            }
+        };
+        // Once something is missing, what comes behind it is not kept until all of this is written:
+        // then the hole is at the end of one batch, and a quiet moment after it ends it.
+        let counts = u64::from(matches!(observed, Observed::Evidence(..)));
+        if lanes.hole || lanes.evidence.push(order, bytes, observed).is_err() {
+            lanes.hole = true;
+            self.lost.evidence += counts;
+        }
+        wait
+    }
+
+    /// The ring must not overflow because a disk is slow: what has been read of it lives here as well.
+    fn release_early(&mut self, room: u64) -> Option<u64> {
+        let end = self.lanes.ring?.end;
+        let first = *self.released.get_or_insert(end);
+        if end.saturating_sub(first) <= room {
+            return None;
+        }
+        self.released = Some(end);
+        self.lost.early += std::mem::take(&mut self.unreleased);
+        Some(end)
+    }
+}
