@@ -17,6 +17,7 @@ pub mod attribute;
 pub mod call_trace;
 pub mod cli;
 pub mod clock;
+pub mod confine;
 pub mod correlate;
 pub mod daemon;
 pub mod detect;
