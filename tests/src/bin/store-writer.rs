@@ -108,7 +108,7 @@ fn soak(path: PathBuf, count: u64) -> Result<()> {
         offer.wake();
         while storing.counts().events + 2 * AHEAD < 2 * n {
             ensure!(Instant::now() < deadline, "{:?}", storing.counts());
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
         if n == count / 10 {
             early = resident_peak()?;
