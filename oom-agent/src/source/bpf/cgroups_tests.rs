@@ -82,7 +82,13 @@ fn what_nobody_writes_is_refused() {
     }
     let future = event(WIRE_VERSION + 1, cgroup_kind::MADE, b"/a\0");
     let found = WIRE_VERSION + 1;
-    assert_eq!(decode(&future), Err(DecodeError::Version { found }));
+    assert_eq!(
+        decode(&future),
+        Err(DecodeError::Version {
+            found,
+            wanted: WIRE_VERSION
+        })
+    );
     let unknown = event(WIRE_VERSION, 9, b"/a\0");
     assert_eq!(decode(&unknown), Err(DecodeError::Kind(9)));
 }
