@@ -80,7 +80,10 @@ impl Kept {
             .as_ref()
             .map_or("none".into(), |pins| pins.to_string_lossy().into_owned());
         let store = self.store().to_string_lossy().into_owned();
-        vec!["--store".into(), store, "--pin-path".into(), pins]
+        {
+            let _ = pins;
+            vec!["--store".into(), store]
+        }
     }
 
     fn open(&self) -> Result<Connection> {

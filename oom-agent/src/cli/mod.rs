@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::mpsc, thread, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use crate::{trigger::hog, trigger::hog::HogArgs};
+use crate::{confine::Guard, trigger::hog, trigger::hog::HogArgs};
 
 mod cleanup;
 mod doctor;
@@ -60,10 +60,13 @@ enum Command {
 }
 
 impl Cli {
-    /// Whether it watches until it is told to end.
+    /// If it watches until it is told to end: the protections that it is not to have.
     #[must_use]
-    pub fn watches(&self) -> bool {
-        matches!(self.command, Command::Run(_))
+    pub fn watches(&self) -> Option<&[Guard]> {
+        match &self.command {
+            Command::Run(args) => Some(args.without()),
+            _ => None,
+        }
     }
 }
 

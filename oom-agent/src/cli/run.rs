@@ -11,6 +11,7 @@ use clap::Args;
 use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
 use crate::{
     attribute::ContainerEvents,
+    confine::{self, Guard},
     correlate::Timing,
     daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources, StoreOptions},
     sink::stdout::Format,
@@ -77,6 +78,13 @@ pub(super) struct RunArgs {
     /// Close a report at the latest after this many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     window_ms: u64,
+    /// Protections of the agent itself that are not wanted.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,…")]
+    without: Vec<Guard>,
+    /// How soon the kernel would kill the agent for memory, -1000 (never) to 1000. One that is lower already is
+    /// kept.
+    #[arg(long, value_name = "N", default_value_t = -900, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-1000..=1000))]
+    oom_score_adj: i16,
     /// Let the kernel side write debug lines into the agent's log.
     #[arg(long)]
     debug_bpf: bool,
@@ -98,6 +106,12 @@ pub(super) struct RunArgs {
     /// Take log records that the kernel did not write for the kernel's. For tests only.
     #[arg(long, hide = true)]
     accept_forged_kmsg: bool,
+}
+
+impl RunArgs {
+    pub(super) fn without(&self) -> &[Guard] {
+        &self.without
+    }
 }
 
 /// How far back the log is read.
@@ -141,6 +155,10 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             },
         },
         node: args.node,
+        confine: confine::Options {
+            without: args.without,
+            oom_score_adj: args.oom_score_adj,
+        },
         timing: Timing {
             window_ns,
             grace_ns: timing.grace_ns.min(window_ns),

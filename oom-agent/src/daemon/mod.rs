@@ -3,7 +3,9 @@
 mod backfill;
 mod durable;
 mod helpers;
+mod needs;
 mod resume;
+mod service;
 mod summary;
 
 use std::{
@@ -16,7 +18,7 @@ use std::{
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use self::{durable::Durable, helpers::HelperThreads};
+use self::{durable::Durable, helpers::HelperThreads, service::Service};
 pub use self::{
     durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
@@ -25,6 +27,7 @@ pub use self::{
 
 use crate::{
     attribute::{ContainerEvents, Desk},
+    confine::{self, Confinement},
     correlate::{Correlator, Timing},
     detect::{Core, Detector, journal::Journal},
     error::chain,
@@ -32,7 +35,6 @@ use crate::{
     evidence::{Evidence, Feed},
     host,
     hub::{Hub, Output},
-    notify,
     sink::stdout::{self, Format},
     source::{
         audit::{OomKillCounter, VMSTAT},
@@ -57,6 +59,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// At the end, a reader of standard output may take this long.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// The tier without BPF, for people.
+const KMSG_TIER: &str = "kmsg (the kernel log alone)";
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -105,6 +110,8 @@ pub struct Options {
     pub node: Option<String>,
     /// How long to wait for what.
     pub timing: Timing,
+    /// What the agent gives up, and what it does not.
+    pub confine: confine::Options,
     /// What is kept.
     pub store: StoreOptions,
 }
@@ -148,6 +155,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 
 /// Runs until SIGINT, SIGTERM or, with `once`, the first report.
 pub fn run(options: &Options) -> Result<Summary, RunError> {
+    let confinement = Confinement::begin(&options.confine);
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
@@ -173,8 +181,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     };
     wanted.resume = durable.as_ref().and_then(Durable::ring_read);
     let mut bpf = open_bpf(options, &wanted, pins);
-    let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
-    let bpf = bpf.map(|(source, _)| source);
+    let programs = bpf.as_mut().ok().and_then(|bpf| bpf.programs.take());
+    let tier = bpf.as_ref().ok().map(|bpf| bpf.tier.describe());
+    let bpf = bpf.map(|bpf| bpf.source);
     if options.require_bpf
         && let Err(error) = &bpf
     {
@@ -187,6 +196,10 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         });
     }
     say_tier(&bpf, &kmsg);
+
+    // Before any thread that stays is started: they inherit it.
+    let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
+    confinement.threads(&features, &needs::writable(options));
 
     let mut hub = Hub::default();
     let once = Arc::new(Notify::new());
@@ -218,7 +231,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     for note in notes {
         tracing::info!("slower than it could be: {note}");
     }
-    let helpers = HelperThreads::start(&options.helpers, programs, &detector);
+    let helpers = HelperThreads::start(&options.helpers, programs, &detector, &confinement);
     let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
@@ -226,7 +239,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .transpose()
         .map_err(system("cannot start a thread"))?;
 
-    wait_for_the_end(&once)?;
+    let mut service = Service::new().map_err(system("cannot catch signals"))?;
+    confinement.system_calls(&features);
+    for line in confinement.told() {
+        tracing::info!("{line}");
+    }
+    service.wait(&once, &detector.turns(), tier.unwrap_or(KMSG_TIER));
     tracing::debug!("draining");
     if let Some(dir) = pinned {
         tracing::info!(
@@ -258,6 +276,14 @@ fn open_kmsg(options: &Options, position: Position) -> Result<KmsgReader, String
     KmsgReader::open(Path::new(KMSG), position, kmsg).map_err(|error| chain(&error))
 }
 
+/// What BPF gives.
+struct Bpf {
+    source: BpfSource,
+    tier: load::Tier,
+    /// To watch cgroups with.
+    programs: Option<CgroupPrograms>,
+}
+
 fn programs_wanted(options: &Options) -> load::Options {
     load::Options {
         ring_bytes: options.ring_bytes,
@@ -269,11 +295,7 @@ fn programs_wanted(options: &Options) -> load::Options {
     }
 }
 
-fn open_bpf(
-    options: &Options,
-    wanted: &load::Options,
-    pins: Option<Pins>,
-) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
+fn open_bpf(options: &Options, wanted: &load::Options, pins: Option<Pins>) -> Result<Bpf, String> {
     if options.sources == Sources::Kmsg {
         return Err("not asked for (--source kmsg)".to_owned());
     }
@@ -284,7 +306,7 @@ fn open_bpf(
     let mut loaded = loaded?;
     if options.debug_bpf
         && let Some(ebpf) = &mut loaded.ebpf
-        && let Err(error) = debug::spawn(ebpf)
+        && let Err(error) = debug::spawn(ebpf, &options.confine.without)
     {
         tracing::warn!("no debug lines from the kernel side: {error}");
     }
@@ -295,8 +317,11 @@ fn open_bpf(
     if loaded.taken_over {
         tracing::info!("  taken over: these programs went on recording while no agent ran");
     }
-    let programs = loaded.cgroups.take();
-    Ok((BpfSource::new(loaded, symbols), programs))
+    Ok(Bpf {
+        tier: loaded.tier,
+        programs: loaded.cgroups.take(),
+        source: BpfSource::new(loaded, symbols),
+    })
 }
 
 /// The directory that lets programs outlive this process. Where it cannot be had kills are only seen while
@@ -319,36 +344,11 @@ fn claim_pins(options: &Options, programs: &load::Options) -> Result<Option<Pins
 fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
     match (bpf, kmsg) {
         (Err(reason), _) => {
-            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}");
+            tracing::info!("tier: {KMSG_TIER}; not bpf because: {reason}");
         }
         (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
         (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),
     }
-}
-
-fn wait_for_the_end(once: &Notify) -> Result<(), RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(system("cannot start the runtime"))?;
-    runtime
-        .block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            // Signals are caught from here on: only now is it safe to say that we are ready.
-            if let Err(error) = notify::ready() {
-                tracing::warn!("cannot tell the service manager that we are ready: {error}");
-            }
-            tracing::info!("watching");
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = once.notified() => {}
-            }
-            Ok(())
-        })
-        .map_err(system("cannot catch signals"))
 }
 
 /// Ends the run with the first report, written or not.
