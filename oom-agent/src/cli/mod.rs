@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{confine::Guard, trigger::hog, trigger::hog::HogArgs};
 
+mod cleanup;
 mod doctor;
 mod explain;
 mod log;
@@ -48,6 +49,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Make one real OOM kill in a scratch cgroup, to prove the whole way of an alert.
     Trigger(trigger::TriggerArgs),
+    /// Remove what a stopped agent has left in the kernel: programs that go on recording kills, and their
+    /// records.
+    Cleanup(cleanup::CleanupArgs),
     /// Print the JSON Schema of the events.
     Schema,
     /// The process that `trigger` lets die.
@@ -75,6 +79,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Parse(args) => parse::main(args),
         Command::Explain(args) => explain::main(args),
         Command::Trigger(args) => trigger::main(&args),
+        Command::Cleanup(args) => cleanup::main(&args),
         Command::Schema => schema(),
         Command::TriggerHog(args) => match hog::run(&args) {
             Ok(never) => match never {},

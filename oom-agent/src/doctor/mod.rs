@@ -9,6 +9,7 @@ mod cgroups;
 mod log;
 mod machine;
 mod memory;
+mod pins;
 mod programs;
 pub mod render;
 mod runtimes;
@@ -144,6 +145,7 @@ pub fn run(host_root: &Path) -> Report {
     let mut checks = capabilities::checks(&capabilities::Held::read(), programs.is_ok());
     checks.push(machine::pid_namespace());
     checks.extend(programs_checks);
+    checks.push(pins::check());
     checks.push(kmsg);
     checks.push(log::console());
     let hierarchy = Hierarchy::find();

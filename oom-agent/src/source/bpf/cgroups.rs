@@ -40,9 +40,9 @@ const RENAME: &str = PROGRAMS[2];
 
 /// What it takes to attach the programs, on any thread.
 #[expect(missing_debug_implementations, reason = "aya's loader has none")]
-pub struct CgroupPrograms(Option<Loader>);
+pub struct CgroupPrograms(Option<Known>);
 
-struct Loader {
+struct Known {
     loader: EbpfLoader<'static>,
     layout: Layout,
     /// BTF ids of [`CGROUP_TYPEDEFS`].
@@ -76,7 +76,7 @@ impl CgroupPrograms {
         let offsets = [layout.cgroup_root, layout.cgroup_root_hierarchy];
         let [made, removed, _] = tracepoints.map(|id| id.is_some());
         let usable = made && removed && layout.probe_read == 1 && !offsets.contains(&ABSENT);
-        usable.then_some(Self(Some(Loader {
+        usable.then_some(Self(Some(Known {
             loader,
             layout,
             tracepoints,

@@ -121,15 +121,11 @@ impl Generation {
         let mut this = Self::new(ring, stats, seq, wire_version, 0)?;
         this.base = this.counters();
         this.durable = durable.unwrap_or(0);
-        this.last_seq = match durable {
-            Some(seq) => seq,
-            // Before the ring is looked into: one that comes in between is no gap.
-            None => {
-                let seq = this.kernel_seq();
-                let first = this.ring.peek().map(number);
-                first.map_or(seq, |first| first.saturating_sub(1))
-            }
-        };
+        // Before the ring is looked into: one that comes in between is no gap.
+        let newest = this.kernel_seq();
+        let first = this.ring.peek().map(number);
+        let before = first.map_or(newest, |first| first.saturating_sub(1));
+        this.last_seq = durable.unwrap_or(before);
         Ok(this)
     }
 

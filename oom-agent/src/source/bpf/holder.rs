@@ -1,6 +1,6 @@
 //! The other agent: who holds the lock, and how to make it end.
 //!
-//! Reads `/proc/locks` (proc_locks(5)), which names the process that locked a file by its device and inode.
+//! Reads `/proc/locks` (`proc_locks(5)`), which names the process that locked a file by its device and inode.
 //! Signals it through a pidfd that was opened while it held the lock, so never anybody else. Refuses to
 //! wait for ever.
 
@@ -32,7 +32,7 @@ const AGAIN: Timespec = Timespec {
 #[derive(Debug, Error)]
 #[error(
     "another agent{} reads the pins in {}{}. Stop it, start with --take-over to end it and go on in its place, \
-     or use another --pin-path", who(.pid), dir.display(), .why.as_deref().unwrap_or_default()
+     or use another --pin-path", who(*.pid), dir.display(), .why.as_deref().unwrap_or_default()
 )]
 pub struct HeldError {
     /// Its process, where it can be seen from here.
@@ -43,7 +43,7 @@ pub struct HeldError {
     why: Option<String>,
 }
 
-fn who(pid: &Option<i32>) -> String {
+fn who(pid: Option<i32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 

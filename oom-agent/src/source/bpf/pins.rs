@@ -21,7 +21,10 @@ use aya::{
     programs::links::{FdLink, LinkError, PinnedLink},
 };
 use rustix::{
-    fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, open, renameat, statfs},
+    fs::{
+        Access, CWD, FlockOperation, Mode, OFlags, access, flock, fstat, mkdirat, open, renameat,
+        statfs,
+    },
     io::Errno,
 };
 use thiserror::Error;
@@ -164,14 +167,22 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Opens the directory, and makes it if need be, without its lock.
-    pub fn look(dir: &Path) -> Result<Self, PinsError> {
+    /// Whether the directory is, or could be made, where this user can pin.
+    pub fn possible(dir: &Path) -> Result<(), PinsError> {
         let failed = |errno: Errno| io_error(dir, errno.into());
         let above = dir.parent().unwrap_or(dir);
         let magic = statfs(above).map_err(failed)?.f_type;
         if u64::try_from(magic).ok() != Some(BPF_FS_MAGIC) {
             return Err(PinsError::NotBpffs(dir.to_owned()));
         }
+        let at = if dir.exists() { dir } else { above };
+        access(at, Access::WRITE_OK | Access::EXEC_OK).map_err(failed)
+    }
+
+    /// Opens the directory, and makes it if need be, without its lock.
+    pub fn look(dir: &Path) -> Result<Self, PinsError> {
+        Self::possible(dir)?;
+        let failed = |errno: Errno| io_error(dir, errno.into());
         match mkdirat(CWD, dir, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(failed(errno)),
@@ -214,6 +225,7 @@ impl Pins {
     }
 
     /// Who has the lock, and what keeps us from taking it over.
+    #[must_use]
     pub fn held(&self, why: Option<&str>) -> HeldError {
         holder::held(&self.fd, &self.dir, why)
     }
@@ -230,6 +242,11 @@ impl Pins {
     /// Names of all that is here.
     pub fn names(&self) -> Result<Vec<String>, PinsError> {
         names(&self.dir)
+    }
+
+    /// Names of what a generation, or a half-made one, holds.
+    pub fn content(&self, name: &str) -> Result<Vec<String>, PinsError> {
+        names(&self.dir.join(name))
     }
 
     /// Removes what a crash has left half made. Only with the lock.

@@ -77,15 +77,11 @@ impl Release {
     pub fn release(&self, end: u64) {
         let ring = end / SPAN;
         for (number, retired) in (0..).zip(&*self.retired) {
-            if number < ring {
-                retired.release.release(u64::MAX);
-                retired.remove();
-            } else if number == ring {
-                retired.release.release(end % SPAN);
-                return;
-            } else {
-                return;
+            if number == ring {
+                return retired.release.release(end % SPAN);
             }
+            retired.release.release(u64::MAX);
+            retired.remove();
         }
         self.own.release(end % SPAN);
     }
