@@ -1,26 +1,23 @@
 //! A store and pins of a test's own, and what stands in that store.
 //!
-//! Reads the database as any tool for `SQLite` would, not through the agent's code. The pins are removed
+//! Reads the database as any tool for SQLite would, not through the agent's code. The pins are removed
 //! when dropped.
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    fs,
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rusqlite::{Connection, OpenFlags};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{agent::DEADLINE, machine};
-
-/// Where BPF objects are pinned.
-const BPFFS: &str = "/sys/fs/bpf";
+use crate::agent::DEADLINE;
 
 /// Between two looks at the store.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +26,8 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Kept {
     dir: TempDir,
-    pins: Option<PathBuf>,
+    /// A BPF file system of its own.
+    bpffs: Option<PathBuf>,
 }
 
 /// What is in the store.
@@ -42,13 +40,13 @@ pub struct Content {
 }
 
 impl Kept {
-    /// With pins, where this machine can have any.
+    /// With pins.
     pub fn with_pins() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("oom-agent-test-{}-{number}", std::process::id());
         let mut kept = Self::without_pins()?;
-        kept.pins = Some(Path::new(BPFFS).join(name));
+        let bpffs = kept.dir.path().join("bpf");
+        fs::create_dir(&bpffs)?;
+        mount("bpf", &bpffs, "bpf", MountFlags::empty(), None).context("mount a bpffs")?;
+        kept.bpffs = Some(bpffs);
         Ok(kept)
     }
 
@@ -56,7 +54,7 @@ impl Kept {
     pub fn without_pins() -> Result<Self> {
         Ok(Self {
             dir: tempfile::tempdir()?,
-            pins: None,
+            bpffs: None,
         })
     }
 
@@ -68,16 +66,15 @@ impl Kept {
 
     /// Where the pins are.
     #[must_use]
-    pub fn pins(&self) -> Option<&Path> {
-        self.pins.as_deref()
+    pub fn pins(&self) -> Option<PathBuf> {
+        Some(self.bpffs.as_ref()?.join("oom-agent"))
     }
 
     /// The agent's arguments for both.
     #[must_use]
     pub fn args(&self) -> Vec<String> {
         let pins = self
-            .pins
-            .as_ref()
+            .pins()
             .map_or("none".into(), |pins| pins.to_string_lossy().into_owned());
         let store = self.store().to_string_lossy().into_owned();
         vec!["--store".into(), store, "--pin-path".into(), pins]
@@ -133,14 +130,9 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let (Some(pins), Ok(agent)) = (&self.pins, machine::agent_binary()) else {
-            return;
-        };
-        let _ = Command::new(agent)
-            .args(["cleanup", "--pin-path"])
-            .arg(pins)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        if let Some(bpffs) = &self.bpffs {
+            // With it go all pins in it.
+            let _ = unmount(bpffs, UnmountFlags::DETACH);
+        }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct RunArgs {
     /// Of which cgroups to tell that they came and went.
     #[arg(long, value_enum, default_value = "containers")]
     container_events: ContainerEvents,
-    /// Where events are kept: a database of `SQLite`. `none`: nowhere.
+    /// Where events are kept: a database of SQLite. `none`: nowhere.
     #[arg(
         long,
         value_name = "PATH",

@@ -7,7 +7,7 @@
 //!                                     │                    ├─▶ the ring may let go of its records
 //!                                     └─ retention         └─▶ readers, by cursor
 //! ```
-//! Reads [`Entry`]s in the order of detection; emits a database that any tool for `SQLite` can open. Refuses
+//! Reads [`Entry`]s in the order of detection; emits a database that any tool for SQLite can open. Refuses
 //! to hold up detection: what it cannot take is counted, and said.
 
 mod age;

@@ -118,7 +118,7 @@ pub enum QueryError {
 }
 
 impl Reader {
-    /// Opens a store. Where no agent runs, `SQLite` may make its two files beside it for the time of
+    /// Opens a store. Where no agent runs, SQLite may make its two files beside it for the time of
     /// reading.
     pub fn open(path: &Path) -> Result<Self, QueryError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
