@@ -179,7 +179,7 @@ fn followed(pid: Pid, descriptor: i32, directory: &Path) -> Result<Option<PathBu
     Ok((path.parent() == Some(directory) && !is_scratch(&path)).then_some(path))
 }
 
-/// The shared memory of SQLite is made anew, and a lock is no data.
+/// The shared memory of `SQLite` is made anew, and a lock is no data.
 fn is_scratch(path: &Path) -> bool {
     let name = path.as_os_str().as_encoded_bytes();
     name.ends_with(b"-shm") || name.ends_with(b".lock")
