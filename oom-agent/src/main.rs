@@ -1,13 +1,14 @@
 //! The `oom-agent` binary: log to stderr, parse the command line, do it.
 //!
 //! While it watches, the log is written by a thread of its own: a stderr that nobody reads must not hold
-//! up detection. Lines that find no room are counted. A panic on any thread then ends the process: a
+//! up detection. Lines that find no room are counted. That thread is started before the agent knows what it
+//! can give up, and has no need of anything but stderr: it gives up everything at once. A panic on any thread then ends the process: a
 //! watch that has lost a thread and goes on would be trusted for nothing.
 
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
-use oom_agent::cli;
+use oom_agent::{cli, confine::idle_thread};
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -19,16 +20,24 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    if !cli.watches() {
+    let Some(without) = cli.watches() else {
         log_to(std::io::stderr);
         return cli::main(cli);
-    }
+    };
     abort_on_panic();
-    let (writer, flush) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(LINES)
-        .thread_name("stderr")
-        .finish(std::io::stderr());
+    // A thread is confined by the one that starts it.
+    let start = || {
+        idle_thread(without);
+        NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(LINES)
+            .thread_name("stderr")
+            .finish(std::io::stderr())
+    };
+    let Ok((writer, flush)) = std::thread::scope(|scope| scope.spawn(start).join()) else {
+        // It has panicked, which has ended the process.
+        return ExitCode::FAILURE;
+    };
     let lost = writer.error_counter();
     log_to(writer);
     let code = cli::main(cli);

@@ -4,7 +4,7 @@
 
 use rustix::{
     mm::{MlockAllFlags, mlockall},
-    process::setpriority_process,
+    process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 use thread_priority::{
@@ -20,6 +20,48 @@ const NICE: i32 = -15;
 
 /// Behind what is not told otherwise.
 const DEFERRED: i32 = 5;
+
+/// What limits allow without a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Real-time priority and the nice value.
+    pub priority: bool,
+    /// Any amount of locked memory. A limit is not enough: memory that the agent wants later and that would
+    /// be above it is refused, where the capability is gone.
+    pub memory: bool,
+}
+
+/// Raises the limits of this process as far as it may, so that its threads need neither `CAP_SYS_NICE` nor
+/// `CAP_IPC_LOCK`. What is above the hard limits takes `CAP_SYS_RESOURCE`.
+#[must_use]
+pub fn raise_limits() -> Limits {
+    // setrlimit(2): the least nice value is 20 minus the limit.
+    let nice = u64::from((20 - NICE).unsigned_abs());
+    Limits {
+        priority: raise(Resource::Rtprio, Some(PRIORITY.into()))
+            && raise(Resource::Nice, Some(nice)),
+        memory: raise(Resource::Memlock, None),
+    }
+}
+
+/// `None` is without limit. Whether it is that much now.
+fn raise(resource: Resource, to: Option<u64>) -> bool {
+    let now = getrlimit(resource);
+    let enough = |limit: Option<u64>| match (limit, to) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(limit), Some(to)) => limit >= to,
+    };
+    if enough(now.current) {
+        return true;
+    }
+    let maximum = if enough(now.maximum) { now.maximum } else { to };
+    let wanted = Rlimit {
+        current: to,
+        maximum,
+    };
+    setrlimit(resource, wanted).is_ok()
+}
 
 /// Keeps what the agent has touched, and will touch, in memory: the OOM path evicts program text.
 /// Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.

@@ -34,13 +34,14 @@ impl Reachable {
         Ok(Self { dir })
     }
 
-    /// `setpriv` and its arguments, then the agent; `capability` is the only one it has.
-    fn with_only(&self, capability: Option<&str>) -> Result<Vec<String>> {
+    /// `setpriv` and its arguments, then the agent, which has these capabilities and no others.
+    fn with_only(&self, capabilities: &[&str]) -> Result<Vec<String>> {
         let agent = self.dir.path().join("oom-agent");
-        let caps = match capability {
-            Some(name) => format!("-all,+{name}"),
-            None => "-all".to_owned(),
-        };
+        let mut caps = "-all".to_owned();
+        for name in capabilities {
+            caps.push_str(",+");
+            caps.push_str(name);
+        }
         Ok(vec![
             "setpriv".into(),
             "--reuid=65534".into(),
@@ -54,12 +55,12 @@ impl Reachable {
         ])
     }
 
-    fn launch(&self, capability: Option<&str>, args: &[&str]) -> Result<Launch> {
-        Ok(Launch::run(args).program(&self.with_only(capability)?))
+    fn launch(&self, capabilities: &[&str], args: &[&str]) -> Result<Launch> {
+        Ok(Launch::run(args).program(&self.with_only(capabilities)?))
     }
 
-    fn doctor(&self, capability: Option<&str>) -> Result<Output> {
-        let words = self.with_only(capability)?;
+    fn doctor(&self, capabilities: &[&str]) -> Result<Output> {
+        let words = self.with_only(capabilities)?;
         Command::new(&words[0])
             .args(&words[1..])
             .args(["doctor", "--json"])
@@ -100,7 +101,7 @@ fn cap_syslog_alone_gives_the_log_and_says_why_not_more() -> Result<()> {
         return Ok(());
     };
     let reachable = Reachable::new()?;
-    let agent = reachable.launch(Some("syslog"), &[])?.start()?;
+    let agent = reachable.launch(&["syslog"], &[])?.start()?;
     let truth = scene::one_kill(&machine.hierarchy)?;
     let (kill, instance) = agent.wait_for_death(truth.tid)?;
     check::death(&kill, &instance, &truth, Known::WhatTheLogHolds)?;
@@ -110,12 +111,57 @@ fn cap_syslog_alone_gives_the_log_and_says_why_not_more() -> Result<()> {
     Ok(())
 }
 
+/// What an ordinary user needs for everything that a kill tells, and what makes it faster and adds names.
+const ENOUGH: [&str; 3] = ["bpf", "perfmon", "syslog"];
+const BETTER: [&str; 6] = [
+    "bpf",
+    "perfmon",
+    "syslog",
+    "dac_read_search",
+    "sys_nice",
+    "ipc_lock",
+];
+
+#[test]
+fn three_capabilities_are_enough_for_everything_but_names() -> Result<()> {
+    as_nobody(&ENOUGH)
+}
+
+#[test]
+fn six_capabilities_are_as_good_as_root() -> Result<()> {
+    as_nobody(&BETTER)
+}
+
+/// With each way to watch cgroups a kill is told in full, with what its memory did, and every thread has
+/// what it was given at most.
+fn as_nobody(capabilities: &[&str]) -> Result<()> {
+    let Some(machine) = restricted()? else {
+        return Ok(());
+    };
+    let reachable = Reachable::new()?;
+    for watch in ["auto", "inotify"] {
+        let args = ["--require-bpf", "--cgroup-watch", watch];
+        let agent = reachable.launch(capabilities, &args)?.start()?;
+        agent.watches_cgroups()?;
+        let tier = agent.tier()?;
+        let leaked = scene::leak(&machine.hierarchy)?;
+        let (kill, instance) = agent.wait_for_death(leaked.death.tid)?;
+        check::death(&kill, &instance, &leaked.death, tier.known)?;
+        check::limit_source(&instance, &tier)?;
+        check::history(&instance, &leaked)?;
+        let finished = agent.stop(Signal::TERM)?;
+        ensure!(finished.summary()?.get("unexplained")? == 0, "{finished:?}");
+        finished.says(&["confined by", "capabilities"])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn no_capability_is_a_clear_error() -> Result<()> {
     let Some(_machine) = restricted()? else {
         return Ok(());
     };
-    let finished = Reachable::new()?.launch(None, &[])?.finish()?;
+    let finished = Reachable::new()?.launch(&[], &[])?.finish()?;
     failed(&finished, &["CAP_SYSLOG"])
 }
 
@@ -125,7 +171,7 @@ fn require_bpf_fails_without_cap_bpf() -> Result<()> {
         return Ok(());
     };
     let finished = Reachable::new()?
-        .launch(Some("syslog"), &["--require-bpf"])?
+        .launch(&["syslog"], &["--require-bpf"])?
         .finish()?;
     failed(&finished, &["CAP_BPF"])
 }
@@ -136,11 +182,11 @@ fn the_doctor_says_whether_it_is_usable() -> Result<()> {
         return Ok(());
     };
     let reachable = Reachable::new()?;
-    for (capability, usable) in [(Some("syslog"), true), (None, false)] {
-        let output = reachable.doctor(capability)?;
+    for (capabilities, usable) in [(&["syslog"][..], true), (&[], false)] {
+        let output = reachable.doctor(capabilities)?;
         ensure!(
             output.status.success() == usable,
-            "{capability:?}: {output:?}"
+            "{capabilities:?}: {output:?}"
         );
         serde_json::from_slice::<serde_json::Value>(&output.stdout)
             .with_context(|| format!("not JSON: {output:?}"))?;

@@ -1,16 +1,21 @@
 //! `oom-agent run`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Args;
 
-use super::{EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
+use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
 use crate::{
     attribute::ContainerEvents,
+    confine::{self, Guard},
     correlate::Timing,
     daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources, StoreOptions},
     sink::stdout::Format,
-    source::bpf::decision::WantedHook,
+    source::bpf::{decision::WantedHook, pins::PIN_PATH},
     store::Retention,
 };
 
@@ -73,9 +78,25 @@ pub(super) struct RunArgs {
     /// Close a report at the latest after this many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     window_ms: u64,
+    /// Protections of the agent itself that are not wanted.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,…")]
+    without: Vec<Guard>,
+    /// How soon the kernel would kill the agent for memory, -1000 (never) to 1000. One that is lower already is
+    /// kept.
+    #[arg(long, value_name = "N", default_value_t = confine::WANTED_SCORE, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-1000..=1000))]
+    oom_score_adj: i16,
     /// Let the kernel side write debug lines into the agent's log.
     #[arg(long)]
     debug_bpf: bool,
+    /// Where the kernel side outlives the agent: a directory in a BPF file system, or "none".
+    #[arg(long, value_name = "DIR", default_value = PIN_PATH)]
+    pin_path: PathBuf,
+    /// End another agent that reads the same pins, and go on in its place.
+    #[arg(long)]
+    take_over: bool,
+    /// What records carry as their version. For tests only.
+    #[arg(long, hide = true, default_value_t = oom_common::WIRE_VERSION)]
+    wire_version: u16,
     /// Use the classic tracepoint even where the kernel offers better. For tests only.
     #[arg(long, hide = true)]
     bpf_by_format: bool,
@@ -85,6 +106,12 @@ pub(super) struct RunArgs {
     /// Take log records that the kernel did not write for the kernel's. For tests only.
     #[arg(long, hide = true)]
     accept_forged_kmsg: bool,
+}
+
+impl RunArgs {
+    pub(super) fn without(&self) -> &[Guard] {
+        &self.without
+    }
 }
 
 /// How far back the log is read.
@@ -108,6 +135,9 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         debug_bpf: args.debug_bpf,
         bpf_by_format: args.bpf_by_format,
         bpf_hook: args.bpf_hook,
+        pin_path: (args.pin_path != Path::new("none")).then_some(args.pin_path),
+        take_over: args.take_over,
+        wire_version: args.wire_version,
         accept_forged: args.accept_forged_kmsg,
         helpers: HelperOptions {
             watch: args.cgroup_watch,
@@ -125,6 +155,10 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             },
         },
         node: args.node,
+        confine: confine::Options {
+            without: args.without,
+            oom_score_adj: args.oom_score_adj,
+        },
         timing: Timing {
             window_ns,
             grace_ns: timing.grace_ns.min(window_ns),
@@ -141,6 +175,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             let code = match error {
                 RunError::BpfRequired(_) => Some(EXIT_NO_BPF),
                 RunError::NoSource { .. } => Some(EXIT_NO_SOURCE),
+                RunError::Held(_) => Some(EXIT_HELD),
                 RunError::Store(_) | RunError::System { .. } => None,
             };
             let failed = fail(&error);

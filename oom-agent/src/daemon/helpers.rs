@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use crate::{
     attribute::Ask,
+    confine::Confinement,
     correlate::Wish,
     detect::{Detector, Helper, Helpers},
     error::chain,
     evidence::{Lookup, Names},
     hierarchy::Hierarchy,
-    realtime,
     source::{
         bpf::cgroups::{self, CgroupPrograms},
         cgroup::{self, CgroupThread, Lookups, names::Finder},
@@ -65,8 +65,11 @@ impl HelperThreads {
         options: &HelperOptions,
         programs: Option<CgroupPrograms>,
         detector: &Detector,
+        confinement: &Confinement,
     ) -> Self {
         let mut threads = Self::default();
+        // After everything that needs much memory for a moment: what is given back then is not locked.
+        let lock_memory = || confinement.lock_memory();
         if options.watch == CgroupWatch::Off {
             lock_memory();
             return threads;
@@ -109,7 +112,11 @@ impl HelperThreads {
                 recorder.follow_news(told);
             }
         };
-        let names = match CgroupThread::start(watch, programs, lock_memory, submit) {
+        let attached = {
+            let confinement = confinement.clone();
+            move || confinement.lock_memory()
+        };
+        let names = match CgroupThread::start(watch, programs, attached, submit) {
             Ok((thread, asks)) => {
                 threads.cgroups = Some(thread);
                 let ask: Helper<Ask> = Box::new(move |it| asks.ask(&it.path, it.id));
@@ -139,13 +146,6 @@ impl HelperThreads {
 
 fn grant(recorder: Recorder) -> Helper<Wish> {
     Box::new(move |wish| recorder.ask(wish.clone()))
-}
-
-/// After everything that needs much memory for a moment: what is given back then is not locked.
-fn lock_memory() {
-    if let Err(note) = realtime::lock_memory() {
-        tracing::info!("slower than it could be: {note}");
-    }
 }
 
 impl Lookups for Finder {

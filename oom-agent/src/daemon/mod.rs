@@ -3,43 +3,46 @@
 mod backfill;
 mod durable;
 mod helpers;
+mod needs;
+mod opened;
 mod resume;
+mod service;
 mod summary;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use self::{durable::Durable, helpers::HelperThreads};
 pub use self::{
     durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
     summary::Summary,
 };
+use self::{
+    helpers::HelperThreads,
+    opened::{Bpf, KMSG_TIER, Opened},
+    service::Service,
+};
 
 use crate::{
     attribute::{ContainerEvents, Desk},
+    confine::{self, Confinement},
     correlate::{Correlator, Timing},
-    detect::{Core, Detector},
-    error::chain,
+    detect::{Core, Detector, journal::Journal},
     event::Event,
     evidence::{Evidence, Feed},
     host,
     hub::{Hub, Output},
-    notify,
     sink::stdout::{self, Format},
     source::{
-        audit::{OomKillCounter, VMSTAT},
-        bpf::{
-            cgroups::CgroupPrograms,
-            debug,
-            decision::WantedHook,
-            load::{self, LoadError},
-            ring::BpfSource,
-            stack::Symbols,
-        },
-        kmsg::{self, KMSG, KmsgReader, KmsgThread, Position},
+        bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
+        kmsg::{KmsgReader, KmsgThread},
     },
     store::StoreError,
 };
@@ -81,6 +84,12 @@ pub struct Options {
     pub bpf_by_format: bool,
     /// How to hook the decision (tests).
     pub bpf_hook: WantedHook,
+    /// Where programs and rings outlive this process; `None`: they do not.
+    pub pin_path: Option<PathBuf>,
+    /// End another agent that reads the pins, and go on in its place.
+    pub take_over: bool,
+    /// What records carry as their version (tests).
+    pub wire_version: u16,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
     /// Who finds out whose a cgroup is and what its memory does, and how.
@@ -91,6 +100,8 @@ pub struct Options {
     pub node: Option<String>,
     /// How long to wait for what.
     pub timing: Timing,
+    /// What the agent gives up, and what it does not.
+    pub confine: confine::Options,
     /// What is kept.
     pub store: StoreOptions,
 }
@@ -111,6 +122,9 @@ pub enum RunError {
         /// Why not the log.
         kmsg: String,
     },
+    /// Another agent reads the pins.
+    #[error(transparent)]
+    Held(#[from] HeldError),
     /// The store is another's.
     #[error(transparent)]
     Store(StoreError),
@@ -131,41 +145,20 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 
 /// Runs until SIGINT, SIGTERM or, with `once`, the first report.
 pub fn run(options: &Options) -> Result<Summary, RunError> {
+    let confinement = Confinement::begin(&options.confine);
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
-    let durable = Durable::open(&options.store, &host, options.timing, &mut correlator)?;
-    // The log is opened and the counter read before the programs are attached: a kill in between is
-    // in the log and in the count.
-    let position = durable
-        .as_ref()
-        .map_or(Position::End, Durable::log_position);
-    let kmsg = open_kmsg(options, position);
-    let counter = OomKillCounter::open(Path::new(VMSTAT));
-    if let Err(error) = &counter {
-        tracing::warn!("no audit: {error}");
-    }
-    let mut counter = counter.ok();
-    let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
-    let before = match base {
-        Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
-        _ => None,
-    };
-    let mut bpf = open_bpf(options);
-    let programs = bpf.as_mut().ok().and_then(|(_, programs)| programs.take());
-    let bpf = bpf.map(|(source, _)| source);
-    if options.require_bpf
-        && let Err(error) = &bpf
-    {
-        return Err(RunError::BpfRequired(error.clone()));
-    }
-    if let (Err(bpf), Err(kmsg)) = (&bpf, &kmsg) {
-        return Err(RunError::NoSource {
-            bpf: bpf.clone(),
-            kmsg: kmsg.clone(),
-        });
-    }
-    say_tier(&bpf, &kmsg);
+    let Opened {
+        durable,
+        kmsg,
+        audit,
+        bpf,
+    } = opened::open(options, &host, &mut correlator)?;
+
+    // Before any thread that stays is started: they inherit it.
+    let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
+    confinement.threads(&features, &needs::writable(options));
 
     let mut hub = Hub::default();
     let once = Arc::new(Notify::new());
@@ -179,20 +172,30 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
-    let mut core = Core::new(correlator, bpf.ok(), counter, desk, hub);
+    let Bpf {
+        source,
+        tier,
+        programs,
+    } = bpf.unwrap_or_default();
+    let pinned = source.as_ref().and_then(BpfSource::pinned);
+    let pinned = pinned.map(Path::to_owned);
+    let mut core = Core::new(correlator, source, audit.counter, desk, hub);
+    if durable.is_none() && core.ring().is_some_and(BpfSource::overlap) {
+        core.keep(Journal::without_store(options.timing.memory_ns), Vec::new());
+    }
     let keeping = durable
         .map(|durable| durable.start(&mut core))
         .transpose()?;
-    core.begin(states.into_iter().chain(base));
+    core.begin(states.into_iter().chain(audit.base));
     if let Some(keeping) = &keeping {
         let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
-        keeping.backfill(&host, options, through, before)?;
+        keeping.backfill(&host, options, through, audit.before)?;
     }
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
         tracing::info!("slower than it could be: {note}");
     }
-    let helpers = HelperThreads::start(&options.helpers, programs, &detector);
+    let helpers = HelperThreads::start(&options.helpers, programs, &detector, &confinement);
     let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
@@ -200,8 +203,23 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .transpose()
         .map_err(system("cannot start a thread"))?;
 
-    wait_for_the_end(&once)?;
+    let mut service = Service::new().map_err(system("cannot catch signals"))?;
+    confinement.system_calls(&features);
+    for line in confinement.told() {
+        tracing::info!("{line}");
+    }
+    service.wait(
+        &once,
+        &detector.turns(),
+        tier.map_or(KMSG_TIER, load::Tier::describe),
+    );
     tracing::debug!("draining");
+    if let Some(dir) = pinned {
+        tracing::info!(
+            "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
+            dir.display()
+        );
+    }
     detector.settle(DRAIN);
     if let Some(kmsg) = kmsg {
         kmsg.stop();
@@ -214,79 +232,6 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         stored: keeping.map(|keeping| keeping.finish(FLUSH)),
         unwritten: writer.finish(FLUSH),
     })
-}
-
-fn open_kmsg(options: &Options, position: Position) -> Result<KmsgReader, String> {
-    if options.sources == Sources::Bpf {
-        return Err("not asked for (--source bpf)".to_owned());
-    }
-    let kmsg = kmsg::Options {
-        accept_forged: options.accept_forged,
-    };
-    KmsgReader::open(Path::new(KMSG), position, kmsg).map_err(|error| chain(&error))
-}
-
-fn open_bpf(options: &Options) -> Result<(BpfSource, Option<CgroupPrograms>), String> {
-    if options.sources == Sources::Kmsg {
-        return Err("not asked for (--source kmsg)".to_owned());
-    }
-    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
-    let wanted = load::Options {
-        ring_bytes: options.ring_bytes,
-        debug_log: options.debug_bpf,
-        by_format: options.bpf_by_format,
-        hook: options.bpf_hook,
-    };
-    let loaded = load::load(wanted).map_err(|error: LoadError| chain(&error));
-    // Before anything else settles in it, and before memory is locked.
-    load::release_memory();
-    let mut loaded = loaded?;
-    if options.debug_bpf
-        && let Err(error) = debug::spawn(&mut loaded.ebpf)
-    {
-        tracing::warn!("no debug lines from the kernel side: {error}");
-    }
-    tracing::info!("tier: {}", loaded.tier.describe());
-    for note in &loaded.notes {
-        tracing::info!("  not better because: {note}");
-    }
-    let programs = loaded.cgroups.take();
-    Ok((BpfSource::new(loaded, symbols), programs))
-}
-
-fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
-    match (bpf, kmsg) {
-        (Err(reason), _) => {
-            tracing::info!("tier: kmsg (the kernel log alone); not bpf because: {reason}");
-        }
-        (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
-        (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),
-    }
-}
-
-fn wait_for_the_end(once: &Notify) -> Result<(), RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(system("cannot start the runtime"))?;
-    runtime
-        .block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            // Signals are caught from here on: only now is it safe to say that we are ready.
-            if let Err(error) = notify::ready() {
-                tracing::warn!("cannot tell the service manager that we are ready: {error}");
-            }
-            tracing::info!("watching");
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = once.notified() => {}
-            }
-            Ok(())
-        })
-        .map_err(system("cannot catch signals"))
 }
 
 /// Ends the run with the first report, written or not.

@@ -17,7 +17,10 @@ mod waiter;
 use std::{
     io,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -44,6 +47,25 @@ struct Shared {
     wake: OwnedFd,
     /// Readable for ever once it is time to stop.
     stop: OwnedFd,
+    /// How often the waiter that minds time has done all there was to do.
+    turns: AtomicU64,
+}
+
+/// Tells whether detection still turns.
+#[derive(Clone, Debug)]
+pub struct Turns(Arc<Shared>);
+
+impl Turns {
+    /// How often it has.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.turns.load(Relaxed)
+    }
+
+    /// Has it turn once more, soon.
+    pub fn wake(&self) {
+        signal(&self.0.wake);
+    }
 }
 
 /// Puts evidence of other sources before the correlator.
@@ -75,6 +97,7 @@ impl Detector {
             inbox: Mutex::new(Vec::with_capacity(256)),
             wake: eventfd(0, flags)?,
             stop: eventfd(0, flags)?,
+            turns: AtomicU64::new(0),
         });
         let mut detector = Self {
             shared,
@@ -112,6 +135,12 @@ impl Detector {
     #[must_use]
     pub fn inbox(&self) -> Inbox {
         Inbox(self.shared.clone())
+    }
+
+    /// Whether detection still turns.
+    #[must_use]
+    pub fn turns(&self) -> Turns {
+        Turns(self.shared.clone())
     }
 
     /// Waits until nothing is pending, at most this long.

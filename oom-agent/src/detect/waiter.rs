@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    sync::{PoisonError, TryLockError},
+    sync::{PoisonError, TryLockError, atomic::Ordering::Relaxed},
 };
 
 use rustix::{
@@ -96,6 +96,7 @@ impl Waiter {
         core.take(shared.inbox());
         let next = core.turn();
         drop(core);
+        shared.turns.fetch_add(1, Relaxed);
         if next != armed_for
             && let Err(error) = arm(timer, next)
         {

@@ -1,0 +1,263 @@
+//! What the agent may still do once it is armed, as the kernel says and as it tries.
+//!
+//! `cargo test -p oom-tests --test confine`, as root. What is tried is tried by a child of this test that has
+//! confined itself by the agent's own code. That confined agents tell kills as they should, all other
+//! scenarios show.
+
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use oom_agent::{
+    confine::{Confinement, Feature, GUARDS, Guard, Options, Protection, State},
+    source::kmsg::{self, KMSG, KmsgReader, Position},
+};
+use oom_tests::{
+    agent::{Agent, DEADLINE, Launch},
+    check,
+    machine::{self, Machine},
+    scene,
+};
+use rustix::{
+    process::{Resource, getrlimit},
+    thread::CapabilitySet,
+};
+
+/// The most that an agent keeps where no limit spares it a capability.
+const MOST: CapabilitySet = CapabilitySet::BPF
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::SYSLOG)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::SYS_NICE)
+    .union(CapabilitySet::IPC_LOCK);
+
+/// The directory that the child may write to, and that it is the child.
+const CHILD: &str = "OOM_TESTS_CONFINED";
+
+/// One thread, as `/proc` shows it.
+struct Thread {
+    comm: String,
+    status: BTreeMap<String, String>,
+}
+
+impl Thread {
+    fn read(dir: &Path) -> io::Result<Self> {
+        let status = fs::read_to_string(dir.join("status"))?;
+        let fields = status.lines().filter_map(|line| line.split_once(':'));
+        Ok(Self {
+            comm: fs::read_to_string(dir.join("comm"))?.trim().to_owned(),
+            status: fields
+                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+                .collect(),
+        })
+    }
+
+    fn field(&self, name: &str) -> Result<&str> {
+        let value = self.status.get(name);
+        value
+            .map(String::as_str)
+            .with_context(|| format!("no {name} of {}", self.comm))
+    }
+
+    fn capabilities(&self, set: &str) -> Result<CapabilitySet> {
+        let bits = u64::from_str_radix(self.field(set)?, 16)?;
+        Ok(CapabilitySet::from_bits_retain(bits))
+    }
+}
+
+/// All threads of an armed agent, once those that only arm it have ended.
+fn threads(agent: &Agent) -> Result<Vec<Thread>> {
+    agent.watches_cgroups()?;
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let entries = fs::read_dir(format!("/proc/{}/task", agent.pid()))?;
+        let all: io::Result<Vec<_>> = entries.map(|it| Thread::read(&it?.path())).collect();
+        match all {
+            Ok(all)
+                if all
+                    .iter()
+                    .all(|it| !matches!(it.comm.as_str(), "kallsyms" | "attach")) =>
+            {
+                return Ok(all);
+            }
+            _ => ensure!(
+                Instant::now() < end,
+                "a thread that arms the agent does not end"
+            ),
+        }
+    }
+}
+
+fn armed(args: &[&str]) -> Result<Option<(Machine, Agent)>> {
+    let Some(machine) = Machine::alone()? else {
+        return Ok(None);
+    };
+    let agent = Launch::run(args).start()?;
+    Ok(Some((machine, agent)))
+}
+
+#[test]
+fn every_thread_keeps_only_what_is_needed() -> Result<()> {
+    for args in [
+        &["--debug-bpf"][..],
+        &["--cgroup-watch", "inotify"],
+        &["--source", "kmsg"],
+    ] {
+        let Some((machine, agent)) = armed(args)? else {
+            return Ok(());
+        };
+        let threads = threads(&agent)?;
+        ensure!(threads.len() >= 5, "{} threads", threads.len());
+        for thread in &threads {
+            let most = match thread.comm.as_str() {
+                "stderr" | "bpf-debug" => CapabilitySet::empty(),
+                _ if args.contains(&"kmsg") => MOST - CapabilitySet::BPF - CapabilitySet::PERFMON,
+                _ => MOST,
+            };
+            for set in ["CapPrm", "CapEff", "CapBnd"] {
+                let has = thread.capabilities(set)?;
+                ensure!(
+                    most.contains(has),
+                    "{args:?}: {} of {} is {has:?}",
+                    set,
+                    thread.comm
+                );
+            }
+            for set in ["CapInh", "CapAmb"] {
+                ensure!(
+                    thread.capabilities(set)?.is_empty(),
+                    "{set} of {}",
+                    thread.comm
+                );
+            }
+            ensure!(thread.field("NoNewPrivs")? == "1", "{}", thread.comm);
+            ensure!(thread.field("Seccomp")? == "2", "{}", thread.comm);
+        }
+        let truth = scene::one_kill(&machine.hierarchy)?;
+        let tier = agent.tier()?;
+        let (kill, instance) = agent.wait_for_death(truth.tid)?;
+        check::death(&kill, &instance, &truth, tier.known)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn protections_can_be_left_out() -> Result<()> {
+    let all = GUARDS.map(|guard| guard.to_string()).join(",");
+    let Some((_machine, agent)) = armed(&["--without", &all])? else {
+        return Ok(());
+    };
+    for thread in threads(&agent)? {
+        ensure!(thread.field("NoNewPrivs")? == "0", "{}", thread.comm);
+        ensure!(thread.field("Seccomp")? == "0", "{}", thread.comm);
+        let has = thread.capabilities("CapEff")?;
+        ensure!(has.contains(CapabilitySet::SYS_ADMIN), "{}", thread.comm);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_protection_that_there_is_not_is_a_wrong_argument() -> Result<()> {
+    let finished = Launch::run(&["--without", "seccomp,chroot"]).finish()?;
+    ensure!(finished.status.code() == Some(2), "{finished:?}");
+    finished.says(&["chroot"])
+}
+
+#[test]
+fn what_is_given_up_is_refused() -> Result<()> {
+    let Some(_machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    fs::create_dir(dir.path().join("own"))?;
+    fs::write(dir.path().join("outside"), "not to be changed")?;
+    let output = Command::new(env::current_exe()?)
+        .args(["--ignored", "--exact", "the_child", "--nocapture"])
+        .env(CHILD, dir.path())
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    ensure!(fs::read(dir.path().join("outside"))? == b"not to be changed");
+    ensure!(fs::read(dir.path().join("own/file"))? == b"allowed");
+    Ok(())
+}
+
+#[test]
+#[ignore = "started by another test"]
+fn the_child() -> Result<()> {
+    let Some(dir) = env::var_os(CHILD).map(PathBuf::from) else {
+        return Ok(());
+    };
+    let own = dir.join("own");
+    let confinement = Confinement::begin(&Options {
+        without: Vec::new(),
+        oom_score_adj: 0,
+    });
+    let features = [Feature::Log, Feature::Store];
+    confinement.threads(&features, &[&own]);
+    confinement.system_calls(&features);
+    let on = |guard: Guard| confinement.protections()[guard as usize].state == State::On;
+    let protections: Vec<Protection> = confinement.protections();
+    for guard in [Guard::NoNewPrivs, Guard::Capabilities, Guard::Seccomp] {
+        ensure!(on(guard), "{protections:?}");
+    }
+
+    // What is left: the log can be opened again, own files written, threads started.
+    KmsgReader::open(Path::new(KMSG), Position::End, kmsg::Options::default())?;
+    fs::write(own.join("file"), "allowed")?;
+    ensure!(std::thread::spawn(|| 1).join().is_ok_and(|one| one == 1));
+    ensure!(fs::read("/proc/1/stat").is_ok());
+
+    let refused = |what: &str, error: Option<io::Error>| {
+        let errno = error.as_ref().and_then(io::Error::raw_os_error);
+        let known = [nix::libc::EPERM, nix::libc::EACCES];
+        ensure!(
+            errno.is_some_and(|it| known.contains(&it)),
+            "{what}: {error:?}"
+        );
+        Ok(())
+    };
+    refused("execve", Some(Command::new("/bin/true").exec()))?;
+    refused("fork", Command::new("/bin/true").spawn().err())?;
+    refused(
+        "ptrace",
+        nix::sys::ptrace::attach(nix::unistd::getppid())
+            .err()
+            .map(Into::into),
+    )?;
+    refused("a socket", std::net::TcpListener::bind("127.0.0.1:0").err())?;
+    refused(
+        "a unix socket",
+        std::os::unix::net::UnixDatagram::unbound().err(),
+    )?;
+    refused(
+        "a signal",
+        nix::sys::signal::kill(nix::unistd::getppid(), None)
+            .err()
+            .map(Into::into),
+    )?;
+    let more = rustix::process::Rlimit {
+        current: Some(0),
+        ..getrlimit(Resource::Core)
+    };
+    let limit = rustix::process::setrlimit(Resource::Core, more);
+    refused("a limit", limit.err().map(Into::into))?;
+    if on(Guard::Landlock) {
+        refused("writing", fs::write(dir.join("outside"), "changed").err())?;
+        refused("making", fs::write(dir.join("new"), "").err())?;
+        refused("removing", fs::remove_file(dir.join("outside")).err())?;
+        refused("a directory", fs::create_dir(dir.join("new")).err())?;
+        refused(
+            "moving out",
+            fs::rename(own.join("file"), dir.join("file")).err(),
+        )?;
+    } else {
+        machine::say_skipped("this kernel has no Landlock");
+    }
+    Ok(())
+}
