@@ -316,7 +316,7 @@ impl Keeper {
                 "{}: {why}; detection goes on, events wait in memory as far as there is room",
                 self.options.path.display()
             );
-            self.before = self.counts;
+            self.before = with_lost(self.counts, self.shared.lost());
             Outage {
                 since: now,
                 why: why.clone(),
@@ -336,7 +336,8 @@ impl Keeper {
         let Some(outage) = self.outage.take() else {
             return;
         };
-        let (now, before) = (self.counts, self.before);
+        let now = with_lost(self.counts, self.shared.lost());
+        let before = self.before;
         tracing::warn!(
             "{}: written again after {:.1} s; {} events stored late; lost for it: {} events of kills and \
              {} news of containers; {} observations were not journaled",
