@@ -70,6 +70,7 @@ fn kill(bytes: &[u8], id: &str, time: Timestamp) -> OomKill {
     kill.victim.pid = Some(u32::from(bytes[9] % 4)).filter(|pid| *pid > 0);
     kill.cgroup = Some(cgroup(bytes[10]));
     kill.owner = (bytes[11] > 40).then(|| owner(bytes));
+    kill.backfill = bytes[11] % 3 == 0;
     kill
 }
 
@@ -86,6 +87,7 @@ fn event(bytes: &[u8; 24], id: &str) -> Event {
             report.id = id.into();
             report.time = Some(time);
             report.boot_id = boot_id;
+            report.backfill = bytes[18] % 3 == 0;
             report.scope = SCOPES.get(usize::from(bytes[15] % 3)).copied();
             report.limit = (bytes[16] > 80).then(|| Limit {
                 cgroup: cgroup(bytes[17]),
@@ -137,7 +139,7 @@ prop_compose! {
             pid: given(11).then_some(u32::from(bytes[11] % 4)),
             scope: SCOPES.get(usize::from(bytes[12] % 3)).copied().filter(|_| given(12)),
             boot: some(13, &WORDS),
-            backfill: given(14).then_some(bytes[14] % 4 == 0),
+            backfill: given(14).then_some(bytes[14] % 2 == 0),
         }
     }
 }
