@@ -90,7 +90,7 @@ impl Launch {
         }
         words.extend(self.args.iter().cloned());
         if !self.keeps {
-            words.extend(["--store", "none"].map(OsString::from));
+            words.extend(["--store", "none", "--pin-path", "none"].map(OsString::from));
         }
         let mut child = Command::new(&words[0])
             .args(&words[1..])

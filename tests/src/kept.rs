@@ -80,10 +80,7 @@ impl Kept {
             .as_ref()
             .map_or("none".into(), |pins| pins.to_string_lossy().into_owned());
         let store = self.store().to_string_lossy().into_owned();
-        {
-            let _ = pins;
-            vec!["--store".into(), store]
-        }
+        vec!["--store".into(), store, "--pin-path".into(), pins]
     }
 
     fn open(&self) -> Result<Connection> {

@@ -144,11 +144,11 @@ fn as_nobody(capabilities: &[&str]) -> Result<()> {
         let agent = reachable.launch(capabilities, &args)?.start()?;
         agent.watches_cgroups()?;
         let tier = agent.tier()?;
-        let truth = scene::one_kill(&machine.hierarchy)?;
-        let (kill, instance) = agent.wait_for_death(truth.tid)?;
-        check::death(&kill, &instance, &truth, tier.known)?;
+        let leaked = scene::leak(&machine.hierarchy)?;
+        let (kill, instance) = agent.wait_for_death(leaked.death.tid)?;
+        check::death(&kill, &instance, &leaked.death, tier.known)?;
         check::limit_source(&instance, &tier)?;
-        ensure!(!instance["limit_state"].is_null(), "{instance}");
+        check::history(&instance, &leaked)?;
         let finished = agent.stop(Signal::TERM)?;
         ensure!(finished.summary()?.get("unexplained")? == 0, "{finished:?}");
         finished.says(&["confined by", "capabilities"])?;

@@ -83,7 +83,7 @@ pub(super) struct RunArgs {
     without: Vec<Guard>,
     /// How soon the kernel would kill the agent for memory, -1000 (never) to 1000. One that is lower already is
     /// kept.
-    #[arg(long, value_name = "N", default_value_t = -900, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-1000..=1000))]
+    #[arg(long, value_name = "N", default_value_t = confine::WANTED_SCORE, allow_negative_numbers = true, value_parser = clap::value_parser!(i16).range(-1000..=1000))]
     oom_score_adj: i16,
     /// Let the kernel side write debug lines into the agent's log.
     #[arg(long)]

@@ -23,10 +23,15 @@ use std::{
 use rustix::thread::set_no_new_privs;
 use serde::Serialize;
 
+use self::seccomp::Threads;
 use crate::realtime;
 
 /// Where the kernel keeps how soon it would kill this process (`proc_pid_oom_score_adj(5)`).
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
+
+/// The agent's `oom_score_adj` if nobody says otherwise: killed after nearly all else, but not never, for an
+/// agent that has gone wild must not take the machine with it.
+pub const WANTED_SCORE: i16 = -900;
 
 /// A protection, by the name that `--without` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -161,7 +166,7 @@ impl Confinement {
     /// Confines all threads of the process to the system calls that `features` take.
     pub fn system_calls(&self, features: &[Feature]) {
         self.guard(Guard::Seccomp, || {
-            self.resting(|| seccomp::install(features))
+            self.resting(|| seccomp::install(features, Threads::All))
         });
     }
 
@@ -238,6 +243,30 @@ pub fn idle_thread(without: &[Guard]) {
     for why in off {
         tracing::debug!("a thread is not confined: {why}");
     }
+}
+
+/// Puts everything on the calling thread, which had better end then, to see what can be. The process's own
+/// `oom_score_adj` and its memory are as they were afterwards.
+#[must_use]
+pub fn attempt(features: &[Feature]) -> Vec<Protection> {
+    let file = Path::new(OOM_SCORE_ADJ);
+    let score = fs::read(file);
+    let confinement = Confinement::begin(&Options {
+        without: Vec::new(),
+        oom_score_adj: WANTED_SCORE,
+    });
+    if let Ok(score) = score
+        && let Err(error) = fs::write(file, score)
+    {
+        tracing::debug!("oom_score_adj stays lowered: {error}");
+    }
+    confinement.lock_memory();
+    if let Err(error) = rustix::mm::munlockall() {
+        tracing::debug!("memory stays locked: {error}");
+    }
+    confinement.threads(features, &[]);
+    confinement.guard(Guard::Seccomp, || seccomp::install(features, Threads::This));
+    confinement.protections()
 }
 
 fn no_new_privs() -> State {

@@ -193,11 +193,21 @@ fn lists(feature: Feature) -> &'static [&'static [i64]] {
     }
 }
 
-/// Installs the filters for all threads.
-pub(super) fn install(features: &[Feature]) -> State {
+/// Which threads a filter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Threads {
+    All,
+    This,
+}
+
+/// Installs the filters.
+pub(super) fn install(features: &[Feature], threads: Threads) -> State {
     let installed = filters(features).and_then(|programs| {
         for program in &programs {
-            seccompiler::apply_filter_all_threads(program)?;
+            match threads {
+                Threads::All => seccompiler::apply_filter_all_threads(program)?,
+                Threads::This => seccompiler::apply_filter(program)?,
+            }
         }
         Ok(())
     });

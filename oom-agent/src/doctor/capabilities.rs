@@ -8,7 +8,7 @@ use rustix::{
 };
 
 use super::{Check, State};
-use crate::sink::units::bytes;
+use crate::{confine::capabilities::NEEDS, sink::units::bytes};
 
 /// What this process may do.
 pub(super) struct Held {
@@ -41,7 +41,7 @@ struct Use {
     loaded: Option<&'static str>,
 }
 
-const USES: [Use; 7] = [
+const USES: [Use; 8] = [
     Use {
         name: "CAP_BPF",
         bit: CapabilitySet::BPF,
@@ -61,6 +61,13 @@ const USES: [Use; 7] = [
         bit: CapabilitySet::SYSLOG,
         by_admin: false,
         without: "no kernel log where dmesg_restrict is set, and no kernel symbols",
+        loaded: None,
+    },
+    Use {
+        name: "CAP_DAC_READ_SEARCH",
+        bit: CapabilitySet::DAC_READ_SEARCH,
+        by_admin: false,
+        without: "names of containers only where their runtime's files are open to the agent's user",
         loaded: None,
     },
     Use {
@@ -104,7 +111,14 @@ fn check(wanted: &Use, held: &Held, loaded: bool) -> Check {
         return Check::new(wanted.name, State::Unknown, "capget(2) failed");
     };
     if effective.contains(wanted.bit) {
-        return Check::ok(wanted.name, "effective");
+        let need = NEEDS.iter().find(|need| need.name == wanted.name);
+        let kept = need.is_some_and(|need| need.kept_for.is_some());
+        let found = if kept {
+            "effective"
+        } else {
+            "effective; given up once the agent is armed"
+        };
+        return Check::ok(wanted.name, found);
     }
     if wanted.by_admin && effective.contains(CapabilitySet::SYS_ADMIN) {
         return Check::ok(wanted.name, "covered by CAP_SYS_ADMIN");
@@ -169,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_limit_can_stand_in_for_ipc_lock() {
-        let ipc_lock = |memlock| states(CapabilitySet::empty(), memlock)[5];
+        let ipc_lock = |memlock| states(CapabilitySet::empty(), memlock)[6];
         assert_eq!(ipc_lock(Some(8 << 20)), ("CAP_IPC_LOCK", State::Missing));
         assert_eq!(ipc_lock(Some(64 << 20)), ("CAP_IPC_LOCK", State::Ok));
         assert_eq!(ipc_lock(None), ("CAP_IPC_LOCK", State::Ok));

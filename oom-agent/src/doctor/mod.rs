@@ -11,6 +11,7 @@ mod machine;
 mod memory;
 mod pins;
 mod programs;
+mod protections;
 pub mod render;
 mod runtimes;
 mod speed;
@@ -142,7 +143,8 @@ pub fn run(host_root: &Path) -> Report {
             .filter(|it| it.state != State::Ok);
         not_better_because.extend(lost.map(|it| it.found.clone()));
     }
-    let mut checks = capabilities::checks(&capabilities::Held::read(), programs.is_ok());
+    let held = capabilities::Held::read();
+    let mut checks = capabilities::checks(&held, programs.is_ok());
     checks.push(machine::pid_namespace());
     checks.extend(programs_checks);
     checks.push(pins::check());
@@ -157,6 +159,7 @@ pub fn run(host_root: &Path) -> Report {
     checks.extend(runtimes::checks(host_root));
     checks.push(boot_id);
     checks.extend(speed::checks());
+    checks.extend(protections::checks(held.effective));
     Report {
         usable: tier != Tier::None,
         tier,

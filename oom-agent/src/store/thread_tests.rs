@@ -55,7 +55,7 @@ impl Running {
                 "{what}: {:?}",
                 self.storing.counts()
             );
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
