@@ -229,7 +229,12 @@ fn other_programs_take_over_in_a_storm() -> Result<()> {
                 ensure!(agent.ended()?.status.success());
                 agent = next;
             }
-            stage.generation()?;
+            let generations = stage.bpffs.generations()?;
+            let is_mark = |pin: &String| pin.starts_with("mark-");
+            let attached = generations
+                .iter()
+                .filter(|(_, pins)| pins.iter().any(is_mark));
+            ensure!(attached.count() == 1, "{generations:?}");
         }
         let kills = kills.join().map_err(|_| anyhow::anyhow!("panicked"))?;
         anyhow::Ok((kills?, agent))
