@@ -6,6 +6,7 @@
 //! `skipped`, and with `OOM_TESTS_REQUIRE_PRIVILEGED=1` it fails.
 
 pub mod agent;
+pub mod bpffs;
 pub mod catalogue;
 pub mod check;
 pub mod kept;

@@ -15,14 +15,14 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{FlockOperation, flock, fstat, major, minor},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal},
 };
 use thiserror::Error;
 
 /// An agent that is told to end drains, writes and goes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two looks at a lock whose holder cannot be seen, or has only just gone.
+/// Between two looks.
 const AGAIN: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
@@ -63,33 +63,33 @@ pub(super) fn take_over(fd: &OwnedFd, dir: &Path) -> Result<(), HeldError> {
     let refused = |why: String| held(fd, dir, Some(&why));
     loop {
         match flock(fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(Errno::WOULDBLOCK) => {}
+            // It lets go of the pins before it has written all that it knows.
+            Ok(()) if told.as_ref().is_none_or(|(_, process)| has_ended(process)) => return Ok(()),
+            Ok(()) | Err(Errno::WOULDBLOCK) => {}
             Err(errno) => return Err(refused(errno.to_string())),
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(refused(format!("it had {} s", PATIENCE.as_secs())));
         }
-        if let Some(pid) = holder(fd).filter(|pid| told.as_ref().is_none_or(|(it, _)| it != pid)) {
+        if let Some(pid) = holder(fd)
+            .filter(|&pid| pid != getpid() && told.as_ref().is_none_or(|(it, _)| *it != pid))
+        {
             let process = tell(fd, pid).map_err(|error| refused(error.to_string()))?;
             told = process.map(|process| (pid, process));
         }
-        let wait = Timespec::try_from(left).unwrap_or(AGAIN);
-        let waited = match &told {
-            // Readable once it has ended.
-            Some((_, process)) => poll(
-                &mut [PollFd::new(process, PollFlags::IN)],
-                Some(&wait.min(AGAIN)),
-            ),
-            None => poll(&mut [], Some(&AGAIN)),
-        };
+        let waited = poll(&mut [], Some(&AGAIN));
         if let Err(errno) = waited
             && errno != Errno::INTR
         {
             return Err(refused(errno.to_string()));
         }
     }
+}
+
+fn has_ended(process: &OwnedFd) -> bool {
+    let mut look = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut look, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Asks a process to end, if it still holds the lock.
