@@ -39,3 +39,4 @@ pub mod text;
 pub mod timestamp;
 pub mod trend;
 pub mod trigger;
+pub mod watch;

@@ -7,6 +7,8 @@
 //! told now; the diff is for a person to judge.
 
 mod logs;
+#[path = "logs/resume.rs"]
+mod resume;
 
 use std::{
     fmt::{self, Write},

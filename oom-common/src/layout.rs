@@ -46,6 +46,8 @@ layout! {
     probe_read,
     /// Process id of the agent: the only task that the self-check reports.
     self_tgid,
+    /// What records carry as their version: [`crate::WIRE_VERSION`], or what a test plays.
+    wire_version,
     /// 1 if the kernel side may write debug lines for aya-log.
     debug_log,
     /// `cgroup_root.hierarchy_id` of the hierarchy whose cgroups are watched.

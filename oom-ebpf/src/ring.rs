@@ -10,7 +10,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use oom_common::{NAMES_LEN, Record, WIRE_VERSION, stat};
+use oom_common::{NAMES_LEN, Record, stat};
+
+use crate::read::layout;
 
 /// User space sets the size when it loads the object.
 #[map]
@@ -47,7 +49,7 @@ pub(crate) fn begin(kind: u16) -> Option<&'static mut Record> {
     let record = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: per-CPU memory that no other program uses while this one runs under `oom_lock`.
     let record = unsafe { &mut *record };
-    record.version = WIRE_VERSION;
+    record.version = layout!(wire_version) as u16;
     record.kind = kind;
     record.flags = 0;
     record.seq = seq;

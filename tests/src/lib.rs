@@ -12,7 +12,9 @@ pub mod kept;
 pub mod klog;
 pub mod machine;
 pub mod outbox;
+pub mod power;
 #[cfg(not(target_env = "musl"))]
 pub mod runtime;
 pub mod scene;
+pub mod told;
 pub mod watch;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{confine::Guard, trigger::hog, trigger::hog::HogArgs};
 
+mod cleanup;
 mod doctor;
 mod explain;
 mod log;
@@ -19,13 +20,15 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_NO_SOURCE: u8 = 3;
 /// `--require-bpf`, and BPF cannot be used.
 pub const EXIT_NO_BPF: u8 = 4;
+/// Another agent reads the pins.
+pub const EXIT_HELD: u8 = 5;
 
 /// Knows which process the kernel killed for memory on this node, why, and whose it was.
 #[derive(Debug, Parser)]
 #[command(
     name = "oom-agent",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable source, 4 BPF required but not usable."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable source, 4 BPF required but not usable, 5 another agent is at it."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -46,6 +49,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Make one real OOM kill in a scratch cgroup, to prove the whole way of an alert.
     Trigger(trigger::TriggerArgs),
+    /// Remove what a stopped agent has left in the kernel: programs that go on recording kills, and their
+    /// records.
+    Cleanup(cleanup::CleanupArgs),
     /// Print the JSON Schema of the events.
     Schema,
     /// The process that `trigger` lets die.
@@ -73,6 +79,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Parse(args) => parse::main(args),
         Command::Explain(args) => explain::main(args),
         Command::Trigger(args) => trigger::main(&args),
+        Command::Cleanup(args) => cleanup::main(&args),
         Command::Schema => schema(),
         Command::TriggerHog(args) => match hog::run(&args) {
             Ok(never) => match never {},

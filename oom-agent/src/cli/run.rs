@@ -1,17 +1,21 @@
 //! `oom-agent run`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Args;
 
-use super::{EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
+use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
 use crate::{
     attribute::ContainerEvents,
     confine::{self, Guard},
     correlate::Timing,
     daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources, StoreOptions},
     sink::stdout::Format,
-    source::bpf::decision::WantedHook,
+    source::bpf::{decision::WantedHook, pins::PIN_PATH},
     store::Retention,
 };
 
@@ -84,6 +88,15 @@ pub(super) struct RunArgs {
     /// Let the kernel side write debug lines into the agent's log.
     #[arg(long)]
     debug_bpf: bool,
+    /// Where the kernel side outlives the agent: a directory in a BPF file system, or "none".
+    #[arg(long, value_name = "DIR", default_value = PIN_PATH)]
+    pin_path: PathBuf,
+    /// End another agent that reads the same pins, and go on in its place.
+    #[arg(long)]
+    take_over: bool,
+    /// What records carry as their version. For tests only.
+    #[arg(long, hide = true, default_value_t = oom_common::WIRE_VERSION)]
+    wire_version: u16,
     /// Use the classic tracepoint even where the kernel offers better. For tests only.
     #[arg(long, hide = true)]
     bpf_by_format: bool,
@@ -122,6 +135,9 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         debug_bpf: args.debug_bpf,
         bpf_by_format: args.bpf_by_format,
         bpf_hook: args.bpf_hook,
+        pin_path: (args.pin_path != Path::new("none")).then_some(args.pin_path),
+        take_over: args.take_over,
+        wire_version: args.wire_version,
         accept_forged: args.accept_forged_kmsg,
         helpers: HelperOptions {
             watch: args.cgroup_watch,
@@ -159,6 +175,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             let code = match error {
                 RunError::BpfRequired(_) => Some(EXIT_NO_BPF),
                 RunError::NoSource { .. } => Some(EXIT_NO_SOURCE),
+                RunError::Held(_) => Some(EXIT_HELD),
                 RunError::Store(_) | RunError::System { .. } => None,
             };
             let failed = fail(&error);

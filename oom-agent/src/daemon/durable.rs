@@ -19,7 +19,7 @@ use crate::{
     event::{Event, Timestamp},
     hub::Output,
     source::{
-        bpf::ring::BpfSource,
+        bpf::{load, ring::BpfSource},
         kmsg::{self, Position},
     },
     store::{self, Counts, Entry, Offer, Release, Retention, Run, Store, Storing},
@@ -132,6 +132,15 @@ impl Durable {
             .map_or(Position::End, Position::AfterSeq)
     }
 
+    /// The last record of a ring that is stored, and of which ring.
+    pub(super) fn ring_read(&self) -> Option<load::Resume> {
+        let recovery = &self.resumed.recovery;
+        Some(load::Resume {
+            generation: recovery.ring_generation.clone()?,
+            seq: recovery.ring_seq?,
+        })
+    }
+
     /// Starts the thread, and lets `core` hand over what it does.
     pub(super) fn start(mut self, core: &mut Core) -> Result<Keeping, RunError> {
         let keep_ns = self.keep_ns();
@@ -149,7 +158,8 @@ impl Durable {
             None => (None, Box::new(|_| ()) as Release, u64::MAX),
         };
         let known = recovery.ring_generation;
-        let overlap = known.is_some() && known != generation;
+        let overlap =
+            known.is_some() && known != generation || core.ring().is_some_and(BpfSource::overlap);
         let options = store::Options {
             path: self.path,
             boot_id: self.boot_id,

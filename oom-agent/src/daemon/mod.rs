@@ -4,44 +4,45 @@ mod backfill;
 mod durable;
 mod helpers;
 mod needs;
+mod opened;
 mod resume;
 mod service;
 mod summary;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 use tokio::sync::Notify;
 
-use self::{durable::Durable, helpers::HelperThreads, service::Service};
 pub use self::{
     durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
     summary::Summary,
+};
+use self::{
+    helpers::HelperThreads,
+    opened::{Bpf, KMSG_TIER, Opened},
+    service::Service,
 };
 
 use crate::{
     attribute::{ContainerEvents, Desk},
     confine::{self, Confinement},
     correlate::{Correlator, Timing},
-    detect::{Core, Detector},
-    error::chain,
+    detect::{Core, Detector, journal::Journal},
     event::Event,
     evidence::{Evidence, Feed},
     host,
     hub::{Hub, Output},
     sink::stdout::{self, Format},
     source::{
-        audit::{OomKillCounter, VMSTAT},
-        bpf::{
-            cgroups::CgroupPrograms,
-            debug,
-            decision::WantedHook,
-            load::{self, LoadError},
-            ring::BpfSource,
-            stack::Symbols,
-        },
-        kmsg::{self, KMSG, KmsgReader, KmsgThread, Position},
+        bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
+        kmsg::{KmsgReader, KmsgThread},
     },
     store::StoreError,
 };
@@ -51,9 +52,6 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// At the end, a reader of standard output may take this long.
 const FLUSH: Duration = Duration::from_secs(2);
-
-/// The tier without BPF, for people.
-const KMSG_TIER: &str = "kmsg (the kernel log alone)";
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,6 +84,12 @@ pub struct Options {
     pub bpf_by_format: bool,
     /// How to hook the decision (tests).
     pub bpf_hook: WantedHook,
+    /// Where programs and rings outlive this process; `None`: they do not.
+    pub pin_path: Option<PathBuf>,
+    /// End another agent that reads the pins, and go on in its place.
+    pub take_over: bool,
+    /// What records carry as their version (tests).
+    pub wire_version: u16,
     /// Take user space's log records for the kernel's (tests).
     pub accept_forged: bool,
     /// Who finds out whose a cgroup is and what its memory does, and how.
@@ -118,6 +122,9 @@ pub enum RunError {
         /// Why not the log.
         kmsg: String,
     },
+    /// Another agent reads the pins.
+    #[error(transparent)]
+    Held(#[from] HeldError),
     /// The store is another's.
     #[error(transparent)]
     Store(StoreError),
@@ -142,39 +149,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
-    let durable = Durable::open(&options.store, &host, options.timing, &mut correlator)?;
-    // The log is opened and the counter read before the programs are attached: a kill in between is
-    // in the log and in the count.
-    let position = durable
-        .as_ref()
-        .map_or(Position::End, Durable::log_position);
-    let kmsg = open_kmsg(options, position);
-    let counter = OomKillCounter::open(Path::new(VMSTAT));
-    if let Err(error) = &counter {
-        tracing::warn!("no audit: {error}");
-    }
-    let mut counter = counter.ok();
-    let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
-    let before = match base {
-        Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
-        _ => None,
-    };
-    let mut bpf = open_bpf(options);
-    let programs = bpf.as_mut().ok().and_then(|bpf| bpf.programs.take());
-    let tier = bpf.as_ref().ok().map(|bpf| bpf.tier.describe());
-    let bpf = bpf.map(|bpf| bpf.source);
-    if options.require_bpf
-        && let Err(error) = &bpf
-    {
-        return Err(RunError::BpfRequired(error.clone()));
-    }
-    if let (Err(bpf), Err(kmsg)) = (&bpf, &kmsg) {
-        return Err(RunError::NoSource {
-            bpf: bpf.clone(),
-            kmsg: kmsg.clone(),
-        });
-    }
-    say_tier(&bpf, &kmsg);
+    let Opened {
+        durable,
+        kmsg,
+        audit,
+        bpf,
+    } = opened::open(options, &host, &mut correlator)?;
 
     // Before any thread that stays is started: they inherit it.
     let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
@@ -192,14 +172,24 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
-    let mut core = Core::new(correlator, bpf.ok(), counter, desk, hub);
+    let Bpf {
+        source,
+        tier,
+        programs,
+    } = bpf.unwrap_or_default();
+    let pinned = source.as_ref().and_then(BpfSource::pinned);
+    let pinned = pinned.map(Path::to_owned);
+    let mut core = Core::new(correlator, source, audit.counter, desk, hub);
+    if durable.is_none() && core.ring().is_some_and(BpfSource::overlap) {
+        core.keep(Journal::without_store(options.timing.memory_ns), Vec::new());
+    }
     let keeping = durable
         .map(|durable| durable.start(&mut core))
         .transpose()?;
-    core.begin(states.into_iter().chain(base));
+    core.begin(states.into_iter().chain(audit.base));
     if let Some(keeping) = &keeping {
         let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
-        keeping.backfill(&host, options, through, before)?;
+        keeping.backfill(&host, options, through, audit.before)?;
     }
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
@@ -218,8 +208,18 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     for line in confinement.told() {
         tracing::info!("{line}");
     }
-    service.wait(&once, &detector.turns(), tier.unwrap_or(KMSG_TIER));
+    service.wait(
+        &once,
+        &detector.turns(),
+        tier.map_or(KMSG_TIER, load::Tier::describe),
+    );
     tracing::debug!("draining");
+    if let Some(dir) = pinned {
+        tracing::info!(
+            "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
+            dir.display()
+        );
+    }
     detector.settle(DRAIN);
     if let Some(kmsg) = kmsg {
         kmsg.stop();
@@ -232,65 +232,6 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         stored: keeping.map(|keeping| keeping.finish(FLUSH)),
         unwritten: writer.finish(FLUSH),
     })
-}
-
-fn open_kmsg(options: &Options, position: Position) -> Result<KmsgReader, String> {
-    if options.sources == Sources::Bpf {
-        return Err("not asked for (--source bpf)".to_owned());
-    }
-    let kmsg = kmsg::Options {
-        accept_forged: options.accept_forged,
-    };
-    KmsgReader::open(Path::new(KMSG), position, kmsg).map_err(|error| chain(&error))
-}
-
-/// What BPF gives.
-struct Bpf {
-    source: BpfSource,
-    tier: load::Tier,
-    /// To watch cgroups with.
-    programs: Option<CgroupPrograms>,
-}
-
-fn open_bpf(options: &Options) -> Result<Bpf, String> {
-    if options.sources == Sources::Kmsg {
-        return Err("not asked for (--source kmsg)".to_owned());
-    }
-    let symbols = Symbols::spawn().map_err(|error| format!("cannot start a thread: {error}"))?;
-    let wanted = load::Options {
-        ring_bytes: options.ring_bytes,
-        debug_log: options.debug_bpf,
-        by_format: options.bpf_by_format,
-        hook: options.bpf_hook,
-    };
-    let loaded = load::load(wanted).map_err(|error: LoadError| chain(&error));
-    // Before anything else settles in it, and before memory is locked.
-    load::release_memory();
-    let mut loaded = loaded?;
-    if options.debug_bpf
-        && let Err(error) = debug::spawn(&mut loaded.ebpf, &options.confine.without)
-    {
-        tracing::warn!("no debug lines from the kernel side: {error}");
-    }
-    tracing::info!("tier: {}", loaded.tier.describe());
-    for note in &loaded.notes {
-        tracing::info!("  not better because: {note}");
-    }
-    Ok(Bpf {
-        tier: loaded.tier,
-        programs: loaded.cgroups.take(),
-        source: BpfSource::new(loaded, symbols),
-    })
-}
-
-fn say_tier(bpf: &Result<BpfSource, String>, kmsg: &Result<KmsgReader, String>) {
-    match (bpf, kmsg) {
-        (Err(reason), _) => {
-            tracing::info!("tier: {KMSG_TIER}; not bpf because: {reason}");
-        }
-        (Ok(_), Err(reason)) => tracing::info!("no cross-check with the kernel log: {reason}"),
-        (Ok(_), Ok(_)) => tracing::info!("cross-checked with {KMSG} and {VMSTAT}"),
-    }
 }
 
 /// Ends the run with the first report, written or not.

@@ -110,6 +110,16 @@ impl Journal {
         }
     }
 
+    /// Without a store, beside programs that have recorded the same as ours.
+    #[must_use]
+    pub fn without_store(memory_ns: u64) -> Self {
+        Self {
+            told_until_ns: Some(Now::read().monotonic_ns + memory_ns),
+            overlap: true,
+            ..Self::default()
+        }
+    }
+
     /// Without a store nothing is kept: whoever reads the ring may let go of it at once.
     #[must_use]
     pub fn keeps(&self) -> bool {

@@ -9,6 +9,7 @@ mod cgroups;
 mod log;
 mod machine;
 mod memory;
+mod pins;
 mod programs;
 mod protections;
 pub mod render;
@@ -146,6 +147,7 @@ pub fn run(host_root: &Path) -> Report {
     let mut checks = capabilities::checks(&held, programs.is_ok());
     checks.push(machine::pid_namespace());
     checks.extend(programs_checks);
+    checks.push(pins::check());
     checks.push(kmsg);
     checks.push(log::console());
     let hierarchy = Hierarchy::find();

@@ -43,11 +43,13 @@ pub(super) struct Refused {
 
 /// Loads and attaches the programs, and takes them away again.
 pub(super) fn try_load() -> Result<Reached, Refused> {
-    match load::load(Options {
+    match load::load(&Options {
         ring_bytes: RING_BYTES,
         debug_log: false,
         by_format: false,
         hook: WantedHook::Best,
+        wire_version: oom_common::WIRE_VERSION,
+        resume: None,
     }) {
         Ok(mut loaded) => Ok(Reached {
             tier: loaded.tier,

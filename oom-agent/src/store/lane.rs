@@ -164,9 +164,9 @@ mod tests {
         }
         assert_eq!(lane.push(3, 10, "d"), Err("d"));
         assert_eq!(lane.push_over(3, 10, "d"), 1);
-        assert_eq!(lane.push_over(4, 85, "e"), 3);
-        assert_eq!((lane.next_order(), lane.len()), (Some(4), 1));
-        assert_eq!(lane.push_over(5, 500, "larger than all"), 1);
+        assert_eq!(lane.push_over(4, 85, "e"), 2);
+        assert_eq!((lane.next_order(), lane.len()), (Some(3), 2));
+        assert_eq!(lane.push_over(5, 500, "larger than all"), 2);
         assert_eq!(lane.pop(), Some("larger than all"));
         assert_eq!((lane.pop(), lane.bytes), (None, 0));
     }

@@ -28,6 +28,8 @@ mod recovery;
 mod retain;
 mod schema;
 pub(crate) mod terms;
+#[cfg(test)]
+mod testing;
 mod thread;
 mod told;
 mod write;

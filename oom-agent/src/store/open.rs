@@ -94,6 +94,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         check_health(&db, path)?;
     }
     schema::migrate(&mut db, version)?;
+    // More than there are statements on the way of an event.
+    db.set_prepared_statement_cache_capacity(64);
     Ok(db)
 }
 
@@ -180,3 +182,7 @@ pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
     name.push(end);
     name.into()
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -76,8 +76,7 @@ struct Waiting {
     order: u64,
     /// When what is there must be taken.
     due: Option<Instant>,
-    /// Until when the store thread sleeps; for good without a time.
-    asleep: Option<Option<Instant>>,
+    sleep: Sleep,
     closed: bool,
     lost: Lost,
     /// How far the ring has been let go, or was when the first record came.
@@ -85,6 +84,14 @@ struct Waiting {
     /// Records that have not, and the number of the last.
     unreleased: u64,
     offered_seq: u64,
+}
+
+/// What the store thread does.
+#[derive(Clone, Copy, Debug)]
+enum Sleep {
+    Awake,
+    Until(Instant),
+    UntilWoken,
 }
 
 /// What waits.
@@ -225,7 +232,7 @@ impl Shared {
                 lanes: Lanes::default(),
                 order: 0,
                 due: None,
-                asleep: None,
+                sleep: Sleep::Awake,
                 closed: false,
                 lost: Lost::default(),
                 released: None,
@@ -273,7 +280,7 @@ impl Shared {
             if waiting.closed || wake.is_some_and(|wake| wake <= now) {
                 break;
             }
-            waiting.asleep = Some(wake);
+            waiting.sleep = wake.map_or(Sleep::UntilWoken, Sleep::Until);
             waiting = match wake {
                 None => self
                     .more
@@ -284,7 +291,7 @@ impl Shared {
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            waiting.asleep = None;
+            waiting.sleep = Sleep::Awake;
         }
         std::mem::swap(lanes, &mut waiting.lanes);
         waiting.due = None;
@@ -316,9 +323,9 @@ impl Offer {
     /// of the entries: an alert does not wait for the waking of another thread.
     pub fn wake(&self) {
         let waiting = self.0.lock();
-        let overslept = match (waiting.asleep, waiting.due) {
-            (Some(None), Some(_)) => true,
-            (Some(Some(until)), Some(due)) => due < until,
+        let overslept = match (waiting.sleep, waiting.due) {
+            (Sleep::UntilWoken, Some(_)) => true,
+            (Sleep::Until(until), Some(due)) => due < until,
             _ => false,
         };
         drop(waiting);
@@ -403,3 +410,7 @@ impl Waiting {
         Some(end)
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

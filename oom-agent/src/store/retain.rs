@@ -41,7 +41,7 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self {
-            age: Duration::from_secs(30 * 24 * 3600),
+            age: Duration::from_hours(30 * 24),
             events: 100_000,
             bytes: 256 << 20,
         }
@@ -178,8 +178,12 @@ impl Store {
             return Ok(false);
         }
         let pages = too_many.min(PAGES);
-        self.db
-            .execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        // A row for each page.
+        let mut statement = self
+            .db
+            .prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
         Ok(too_many > pages)
     }
 
@@ -196,3 +200,7 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "retain_tests.rs"]
+mod tests;

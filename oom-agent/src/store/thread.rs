@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
 
 /// How often age is looked at when nothing is stored.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 
 /// How often number and bytes are when much is.
 const BUSY: Duration = Duration::from_secs(1);
@@ -412,3 +412,7 @@ impl Keeper {
             .unwrap_or_else(PoisonError::into_inner) = self.counts;
     }
 }
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

@@ -127,7 +127,7 @@ impl Store {
         Ok(statement.exists([kind.as_str(), id])?)
     }
 
-    /// Notes a start down; a ring of another generation of programs begins anew.
+    /// Notes a start down, once; a ring of another generation of programs begins anew.
     pub fn begin_run(&mut self, run: &Run, now: &Now) -> Result<(), StoreError> {
         self.clock = self.clock.moved(&self.boot_id, now);
         let transaction = begin(&mut self.db)?;
@@ -141,17 +141,29 @@ impl Store {
                 run.ring_generation
             ],
         )?;
-        transaction.execute(
-            "INSERT INTO run (boot_id, pid, pid_start_ns, started_ns, version) VALUES (?, ?, ?, ?, ?)",
-            params![
-                self.boot_id,
-                run.pid,
-                run.pid_start_ns.map(u64::cast_signed),
-                age::clamp(run.started.as_unix_ns()),
-                run.version
-            ],
-        )?;
-        let n = transaction.last_insert_rowid();
+        let started_ns = age::clamp(run.started.as_unix_ns());
+        let noted = "SELECT n FROM run WHERE boot_id = ? AND pid = ? AND started_ns = ?";
+        let noted: Option<i64> = transaction
+            .query_row(noted, params![self.boot_id, run.pid, started_ns], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        let n = if let Some(n) = noted {
+            n
+        } else {
+            transaction.execute(
+                "INSERT INTO run (boot_id, pid, pid_start_ns, started_ns, version) \
+                 VALUES (?, ?, ?, ?, ?)",
+                params![
+                    self.boot_id,
+                    run.pid,
+                    run.pid_start_ns.map(u64::cast_signed),
+                    started_ns,
+                    run.version
+                ],
+            )?;
+            transaction.last_insert_rowid()
+        };
         transaction.execute("DELETE FROM run WHERE n <= ? - 100", [n])?;
         write_clock(&transaction, &self.clock)?;
         transaction.commit()?;
@@ -407,3 +419,7 @@ pub(super) fn write_clock(transaction: &Transaction<'_>, clock: &Mark) -> rusqli
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod tests;

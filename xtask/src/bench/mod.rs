@@ -2,8 +2,9 @@
 //!
 //! Two agents watch the same real kills, one through BPF, one through the kernel log; this reads
 //! their stdout as a consumer would. A third stands beside containers (`containers/`). Then logs are
-//! read (`parse.rs`). Emits a table of each and `target/bench.json`, `target/bench-parse.json`. Refuses
-//! to judge: no figure makes it fail, and a figure that could not be taken is null.
+//! read (`parse.rs`). The store has a bench of its own (`store.rs`). Emits a table of each and
+//! `target/bench.json`, `target/bench-parse.json`. Refuses to judge: no figure makes it fail, and a figure
+//! that could not be taken is null.
 
 mod bpf_stats;
 mod containers;
@@ -11,6 +12,7 @@ mod parse;
 mod process;
 mod reader;
 mod report;
+mod store;
 mod summary;
 mod watched;
 
@@ -68,6 +70,12 @@ pub(crate) struct Args {
     /// Size of each log that is read for it, in MiB.
     #[arg(long, default_value_t = 256)]
     log_size: u64,
+    /// Only measure what storing, asking and watching cost; needs no root.
+    #[arg(long, conflicts_with_all = ["containers", "parse"])]
+    store: bool,
+    /// Events in the store that is asked.
+    #[arg(long, default_value_t = 1_000_000)]
+    stored: u64,
     /// Be a process of a container, and nothing else.
     #[arg(long, hide = true, requires = "tenant_of")]
     tenant: Option<containers::Part>,
@@ -85,6 +93,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     }
     if args.parse {
         parse::measure(&agent::build(false)?, args.log_size)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.store {
+        store::measure(args.stored)?;
         return Ok(ExitCode::SUCCESS);
     }
     if !geteuid().is_root() {

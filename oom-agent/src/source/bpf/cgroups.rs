@@ -40,7 +40,9 @@ const RENAME: &str = PROGRAMS[2];
 
 /// What it takes to attach the programs, on any thread.
 #[expect(missing_debug_implementations, reason = "aya's loader has none")]
-pub struct CgroupPrograms {
+pub struct CgroupPrograms(Option<Known>);
+
+struct Known {
     loader: EbpfLoader<'static>,
     layout: Layout,
     /// BTF ids of [`CGROUP_TYPEDEFS`].
@@ -56,6 +58,9 @@ pub enum CgroupsError {
     /// A program did not load or attach.
     #[error(transparent)]
     Program(#[from] LoadError),
+    /// The kernel lacks what is needed.
+    #[error("this kernel has no tracepoints for it")]
+    Missing,
     /// A map is not there or not what it should be.
     #[error("map {0} of the watch is unusable")]
     Map(&'static str, #[source] Option<Box<MapError>>),
@@ -71,27 +76,37 @@ impl CgroupPrograms {
         let offsets = [layout.cgroup_root, layout.cgroup_root_hierarchy];
         let [made, removed, _] = tracepoints.map(|id| id.is_some());
         let usable = made && removed && layout.probe_read == 1 && !offsets.contains(&ABSENT);
-        usable.then_some(Self {
+        usable.then_some(Self(Some(Known {
             loader,
             layout,
             tracepoints,
-        })
+        })))
+    }
+
+    /// What this kernel has is found out when they are attached.
+    pub(super) fn later() -> Self {
+        Self(None)
     }
 
     /// Attaches them for one hierarchy (`cgroup_root.hierarchy_id`, 0 is version 2). `ring_size`, bytes, is
     /// rounded up to a power of two of at least a page.
-    pub fn attach(mut self, hierarchy_id: u32, ring_size: u32) -> Result<CgroupRing, CgroupsError> {
-        self.layout.watched_hierarchy = hierarchy_id;
+    pub fn attach(self, hierarchy_id: u32, ring_size: u32) -> Result<CgroupRing, CgroupsError> {
         load::map_what_is_big();
-        let mut ebpf = self
+        let Self(known) = match self {
+            Self(None) => load::cgroup_programs()?.ok_or(CgroupsError::Missing)?,
+            known => known,
+        };
+        let mut known = known.ok_or(CgroupsError::Missing)?;
+        known.layout.watched_hierarchy = hierarchy_id;
+        let mut ebpf = known
             .loader
             .map_max_entries("CGROUPS", ring_bytes(ring_size))
             .map_max_entries("RING", ring_bytes(0))
             .map_max_entries("AYA_LOGS", ring_bytes(0))
-            .override_global("LAYOUT", kept(&self.layout), true)
+            .override_global("LAYOUT", kept(&known.layout), true)
             .load(OBJECT)
             .map_err(Box::new)?;
-        let targets = CGROUP_TYPEDEFS.into_iter().zip(self.tracepoints);
+        let targets = CGROUP_TYPEDEFS.into_iter().zip(known.tracepoints);
         let targets: Vec<_> = targets
             .filter_map(|(name, id)| {
                 let kind = TargetKind::Typedef;
@@ -243,7 +258,10 @@ fn decode(event: &[u8]) -> Result<(u64, Option<Change>), DecodeError> {
     let version = at(offset_of!(CgroupEvent, version)).try_get_u16_ne();
     let version = version.unwrap_or_default();
     if version != WIRE_VERSION {
-        return Err(DecodeError::Version { found: version });
+        return Err(DecodeError::Version {
+            found: version,
+            wanted: WIRE_VERSION,
+        });
     }
     let len = at(offset_of!(CgroupEvent, path_len)).try_get_u32_ne();
     let len = len.unwrap_or_default() as usize;

@@ -81,8 +81,8 @@ fn what_nobody_writes_is_refused() {
         assert_eq!(decode(&good[..len]), Err(DecodeError::Short { len }));
     }
     let future = event(WIRE_VERSION + 1, cgroup_kind::MADE, b"/a\0");
-    let found = WIRE_VERSION + 1;
-    assert_eq!(decode(&future), Err(DecodeError::Version { found }));
+    let (found, wanted) = (WIRE_VERSION + 1, WIRE_VERSION);
+    assert_eq!(decode(&future), Err(DecodeError::Version { found, wanted }));
     let unknown = event(WIRE_VERSION, 9, b"/a\0");
     assert_eq!(decode(&unknown), Err(DecodeError::Kind(9)));
 }

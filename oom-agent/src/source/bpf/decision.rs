@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use super::{
     layout::DECISION_FUNC,
+    link::{self, Hold},
     load::first_line,
     stack::{each_symbol, is_cold},
 };
@@ -111,14 +112,14 @@ pub(super) fn attach(
     ebpf: &mut Ebpf,
     stand_in: &aya::Btf,
     allowed: Allowed,
-) -> (Option<Hook>, Option<String>) {
+) -> (Option<(Hook, Hold)>, Option<String>) {
     if allowed.wanted == WantedHook::None {
         let note = format!("{DECISION_FUNC}: not to be hooked");
         return (None, Some(note));
     }
     let refused = if allowed.wanted == WantedHook::Best {
         match fentry(ebpf, stand_in) {
-            Ok(()) => return (Some(Hook::Fentry), None),
+            Ok(hold) => return (Some((Hook::Fentry, hold)), None),
             Err(error) => first_line(&error),
         }
     } else {
@@ -126,8 +127,8 @@ pub(super) fn attach(
     };
     let refused = format!("fentry on {DECISION_FUNC}: {refused}");
     match kprobe(ebpf, allowed) {
-        Ok(()) => (
-            Some(Hook::Kprobe),
+        Ok(hold) => (
+            Some((Hook::Kprobe, hold)),
             Some(format!("{refused}; a kprobe is there instead")),
         ),
         Err(error) => (
@@ -139,17 +140,16 @@ pub(super) fn attach(
     }
 }
 
-fn fentry(ebpf: &mut Ebpf, stand_in: &aya::Btf) -> Result<(), ProgramError> {
+fn fentry(ebpf: &mut Ebpf, stand_in: &aya::Btf) -> Result<Hold, ProgramError> {
     let program: &mut FEntry = ebpf
         .program_mut("oom_kill_process")
         .ok_or(ProgramError::NotLoaded)?
         .try_into()?;
     program.load(DECISION_FUNC, stand_in)?;
-    program.attach()?;
-    Ok(())
+    link::fentry(program)
 }
 
-fn kprobe(ebpf: &mut Ebpf, allowed: Allowed) -> Result<(), KprobeError> {
+fn kprobe(ebpf: &mut Ebpf, allowed: Allowed) -> Result<Hold, KprobeError> {
     if !HAS_KPROBE {
         return Err(KprobeError::Architecture);
     }
@@ -169,8 +169,7 @@ fn kprobe(ebpf: &mut Ebpf, allowed: Allowed) -> Result<(), KprobeError> {
         .ok_or(ProgramError::NotLoaded)?
         .try_into()?;
     program.load()?;
-    program.attach(DECISION_FUNC, 0)?;
-    Ok(())
+    Ok(link::kprobe(program, DECISION_FUNC)?)
 }
 
 /// Whether the function is there once, under its own name, and no clone with it

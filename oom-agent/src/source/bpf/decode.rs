@@ -9,8 +9,8 @@ use std::{mem::offset_of, ops::RangeInclusive};
 
 use bytes::Buf;
 use oom_common::{
-    Asker as WireAsker, Level as WireLevel, MAX_LEVELS, Oom, Record, STACK_DEPTH, Task,
-    WIRE_VERSION, flags, kind, level_flags,
+    Asker as WireAsker, Level as WireLevel, MAX_LEVELS, Oom, Record, STACK_DEPTH, Task, flags,
+    kind, level_flags,
 };
 use thiserror::Error;
 
@@ -33,10 +33,12 @@ pub enum DecodeError {
         len: usize,
     },
     /// Written by another version of the kernel side.
-    #[error("record of wire version {found}, this agent speaks {WIRE_VERSION}")]
+    #[error("record of wire version {found}, not {wanted}")]
     Version {
         /// Version in the record.
         found: u16,
+        /// Version that was expected.
+        wanted: u16,
     },
     /// A kind that this version does not know.
     #[error("record of unknown kind {0}")]
@@ -76,15 +78,25 @@ impl Stack {
     }
 }
 
-/// Decodes one record. `page_size` in bytes.
-pub fn decode(record: &[u8], page_size: u64) -> Result<Decoded, DecodeError> {
+/// The number of a record; 0 if it has none.
+#[must_use]
+pub fn number(record: &[u8]) -> u64 {
+    let seq = record.get(offset_of!(Record, seq)..).unwrap_or_default();
+    { seq }.try_get_u64_ne().unwrap_or_default()
+}
+
+/// Decodes one record of this wire version. `page_size` in bytes.
+pub fn decode(record: &[u8], page_size: u64, wanted: u16) -> Result<Decoded, DecodeError> {
     let wire = Wire { record, page_size };
     if record.len() < Record::FIXED_LEN || record.len() < Record::FIXED_LEN + wire.names_len() {
         return Err(DecodeError::Short { len: record.len() });
     }
     let version = wire.u16(offset_of!(Record, version));
-    if version != WIRE_VERSION {
-        return Err(DecodeError::Version { found: version });
+    if version != wanted {
+        return Err(DecodeError::Version {
+            found: version,
+            wanted,
+        });
     }
     match wire.u16(offset_of!(Record, kind)) {
         kind::MARK => Ok(Decoded::Mark(Box::new(wire.mark()), wire.stack())),

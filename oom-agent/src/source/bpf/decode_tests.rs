@@ -3,7 +3,8 @@
 use std::mem::offset_of;
 
 use oom_common::{
-    Asker as WireAsker, Level as WireLevel, Oom, Record, Task, flags, kind, level_flags,
+    Asker as WireAsker, Level as WireLevel, Oom, Record, Task, WIRE_VERSION, flags, kind,
+    level_flags,
 };
 use proptest::prelude::*;
 
@@ -50,7 +51,7 @@ impl Wire {
     }
 
     fn mark(&self) -> Mark {
-        match decode(&self.0, PAGE).unwrap() {
+        match decode(&self.0, PAGE, WIRE_VERSION).unwrap() {
             Decoded::Mark(mark, _) => *mark,
             other => panic!("{other:?}"),
         }
@@ -181,7 +182,9 @@ fn a_decision_that_cannot_be_is_refused() {
     ] {
         let mut wire = decision();
         wire.put(at, &value.to_ne_bytes());
-        let told = decode(&wire.0, PAGE).err().map(|error| error.to_string());
+        let told = decode(&wire.0, PAGE, WIRE_VERSION)
+            .err()
+            .map(|error| error.to_string());
         let right = match why {
             None => told.is_none(),
             Some(why) => told.as_ref().is_some_and(|told| told.contains(why)),
@@ -196,7 +199,7 @@ fn a_decision_names_the_limit_by_its_level() {
     wire.level(0, 11, [1; 3], MEMCG)
         .level(1, 1, [0; 3], MEMCG)
         .names(&["pod", ""]);
-    let Ok(Decoded::Decision(decision)) = decode(&wire.0, PAGE) else {
+    let Ok(Decoded::Decision(decision)) = decode(&wire.0, PAGE, WIRE_VERSION) else {
         panic!("a decision");
     };
     assert_eq!(
@@ -215,21 +218,24 @@ fn foreign_records_are_refused() {
     let mut other = Wire::new(kind::MARK, 0);
     other.put(offset_of!(Record, version), &77u16.to_ne_bytes());
     assert_eq!(
-        decode(&other.0, PAGE).unwrap_err(),
-        DecodeError::Version { found: 77 }
+        decode(&other.0, PAGE, WIRE_VERSION).unwrap_err(),
+        DecodeError::Version {
+            wanted: WIRE_VERSION,
+            found: 77
+        }
     );
     assert_eq!(
-        decode(&Wire::new(9, 0).0, PAGE).unwrap_err(),
+        decode(&Wire::new(9, 0).0, PAGE, WIRE_VERSION).unwrap_err(),
         DecodeError::Kind(9)
     );
     assert_eq!(
-        decode(&[0; 3], PAGE).unwrap_err(),
+        decode(&[0; 3], PAGE, WIRE_VERSION).unwrap_err(),
         DecodeError::Short { len: 3 }
     );
     let mut long = Wire::new(kind::MARK, 0);
     long.put(offset_of!(Record, names_len), &u32::MAX.to_ne_bytes());
     assert!(matches!(
-        decode(&long.0, PAGE),
+        decode(&long.0, PAGE, WIRE_VERSION),
         Err(DecodeError::Short { .. })
     ));
 }
@@ -250,6 +256,6 @@ proptest! {
                 .put(offset_of!(Record, kind), &kind.to_ne_bytes())
                 .put(offset_of!(Record, names_len), &names.to_ne_bytes());
         }
-        let _ = decode(&wire.0, PAGE);
+        let _ = decode(&wire.0, PAGE, WIRE_VERSION);
     }
 }

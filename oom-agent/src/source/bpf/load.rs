@@ -1,13 +1,12 @@
 //! Bringing the programs into the kernel: as much as it allows, found by trying.
 //!
-//! Reads the kernel's BTF; emits [`Loaded`]: the ring, the counters, and the [`Tier`] with the reasons
-//! why it is not a better one. Refuses offsets that the self-check disproves.
+//! Reads the kernel's BTF; emits [`Programs`]: attached, with their ring, and the [`Tier`] with the
+//! reasons why it is not a better one. Refuses offsets that the self-check disproves.
 
-use std::{fs, io, os::fd::AsFd as _};
+use std::{fs, io};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Endianness,
-    maps::{Map, MapData, MapError, PerCpuArray},
     programs::{BtfTracePoint, ProgramError, TracePoint},
 };
 use oom_common::Layout;
@@ -18,7 +17,10 @@ use super::{
     cgroups::CgroupPrograms,
     decision::{self, Hook, WantedHook},
     format::{self, FormatError},
+    generation::{self, GenerationError},
     layout::{self, LayoutError},
+    link::{self, Hold},
+    pins::PinName,
     ring_map::RingMap,
     self_check::{self, SelfCheckError},
     stand_in::{Target, TargetKind, stand_in},
@@ -38,8 +40,10 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 const SELF_CHECK_TRACEPOINT: &str = "oom_score_adj_update";
 
+pub use super::generation::Resume;
+
 /// What to load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Size of the ring; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
@@ -49,6 +53,10 @@ pub struct Options {
     pub by_format: bool,
     /// How to hook the decision.
     pub hook: WantedHook,
+    /// What records carry as their version: [`oom_common::WIRE_VERSION`], but in tests.
+    pub wire_version: u16,
+    /// The last record that is durable, where programs of a predecessor are taken over.
+    pub resume: Option<Resume>,
 }
 
 /// How much the running kernel allows.
@@ -65,6 +73,15 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// By what the mark carries and how the decision is hooked, where BTF tells both.
+    pub(super) fn of(mark_has_task: bool, hook: Option<Hook>) -> Self {
+        match hook {
+            _ if !mark_has_task => Self::Pid(hook),
+            Some(hook) => Self::Full(hook),
+            None => Self::Stack,
+        }
+    }
+
     /// In a few words, for people.
     #[must_use]
     pub fn describe(self) -> &'static str {
@@ -88,15 +105,16 @@ impl Tier {
 
 /// Programs attached, ring open.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
-pub struct Loaded {
-    /// Owns programs and links; dropping it detaches them.
-    pub ebpf: Ebpf,
+pub struct Programs {
+    /// Owns programs and maps, and the links that [`Self::holds`] does not; dropping it detaches those.
+    pub(super) ebpf: Ebpf,
+    /// What holds the mark and, where it is hooked, the decision.
+    pub(super) holds: Vec<(PinName, Hold)>,
     /// The ring.
-    pub ring: RingMap,
-    /// The kernel side's counters ([`oom_common::stat`]).
-    pub stats: PerCpuArray<MapData, u64>,
+    pub(super) ring: RingMap,
     /// Number of the last record that has been taken from the ring already.
-    pub last_seq: u64,
+    pub(super) last_seq: u64,
+    pub(super) wire_version: u16,
     /// What was reached.
     pub tier: Tier,
     /// Why not more, one line each.
@@ -122,12 +140,12 @@ pub enum LoadError {
         /// What the kernel said.
         error: Box<ProgramError>,
     },
+    /// The object lacks a program: a fault of ours.
+    #[error("the BPF object has no program {0}")]
+    Lacks(&'static str),
     /// A map is not there or not what it should be.
-    #[error("map {0} of the BPF object is unusable")]
-    Map(&'static str, #[source] Option<Box<MapError>>),
-    /// The ring cannot be mapped.
-    #[error("cannot map the ring buffer")]
-    Ring(#[source] io::Error),
+    #[error(transparent)]
+    Maps(#[from] GenerationError),
     /// No BTF.
     #[error("cannot read {KERNEL_BTF} (CONFIG_DEBUG_INFO_BTF)")]
     NoBtf(#[source] io::Error),
@@ -178,7 +196,7 @@ pub(super) fn first_line(error: &ProgramError) -> String {
 }
 
 /// Loads and attaches the best that the kernel allows.
-pub fn load(options: Options) -> Result<Loaded, LoadError> {
+pub fn load(options: &Options) -> Result<Programs, LoadError> {
     if options.by_format {
         return by_format(options);
     }
@@ -258,10 +276,11 @@ pub(super) fn parsed_stand_in(targets: &[Target<'_>]) -> Result<aya::Btf, LoadEr
         .map_err(|error| LoadError::StandIn(Box::new(error)))
 }
 
-fn with_btf(options: Options) -> Result<Loaded, LoadError> {
+fn with_btf(options: &Options) -> Result<Programs, LoadError> {
     let mut kernel = KernelTypes::read()?;
     let mut layout = kernel.layout;
     layout.self_tgid = std::process::id();
+    layout.wire_version = options.wire_version.into();
     layout.debug_log = u32::from(options.debug_log);
     layout.probe_read = 1;
     let (mut ebpf, again, mut notes) = match object_with_mark(&layout, options, &kernel.stand_in) {
@@ -277,7 +296,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
         }
     };
     notes.append(&mut kernel.notes);
-    let mut ring = open_ring(&ebpf)?;
+    let mut ring = generation::ring(ebpf.map("RING"))?;
     let mut last_seq = 0;
     if kernel.can_self_check {
         let program = btf_tracepoint(&mut ebpf, "self_check")?;
@@ -292,7 +311,7 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
             error: Box::new(error),
         };
         let link = program.attach().map_err(refused)?;
-        let outcome = self_check::run(&mut ring, layout.probe_read == 1);
+        let outcome = self_check::run(&mut ring, options.wire_version, layout.probe_read == 1);
         btf_tracepoint(&mut ebpf, "self_check")?
             .detach(link)
             .map_err(refused)?;
@@ -300,36 +319,60 @@ fn with_btf(options: Options) -> Result<Loaded, LoadError> {
     } else {
         notes.push("no tracepoint to check the field offsets with".to_owned());
     }
-    btf_tracepoint(&mut ebpf, "mark_victim")?
-        .attach()
-        .map_err(|error| LoadError::Program {
-            program: "mark_victim",
-            error: Box::new(error),
-        })?;
+    let mark = btf_tracepoint(&mut ebpf, "mark_victim")?;
+    let mark = link::tracepoint(mark).map_err(|error| LoadError::Program {
+        program: "mark_victim",
+        error: Box::new(error),
+    })?;
+    let name = if kernel.has_task {
+        PinName::MarkTask
+    } else {
+        PinName::MarkPid
+    };
+    let mut holds = vec![(name, mark)];
     let mut hook = None;
     if kernel.has_decision {
         let allowed = decision::Allowed {
             wanted: options.hook,
             probe_reads: layout.probe_read == 1,
         };
-        let note;
-        (hook, note) = decision::attach(&mut ebpf, &kernel.stand_in, allowed);
+        let (hooked, note) = decision::attach(&mut ebpf, &kernel.stand_in, allowed);
         notes.extend(note);
+        if let Some((by, hold)) = hooked {
+            hook = Some(by);
+            holds.push((by.into(), hold));
+        }
     }
-    let tier = match hook {
-        _ if !kernel.has_task => Tier::Pid(hook),
-        Some(hook) => Tier::Full(hook),
-        None => Tier::Stack,
-    };
-    let mut loaded = finish(ebpf, ring, last_seq, tier, notes)?;
-    loaded.cgroups = CgroupPrograms::new(again, layout, kernel.cgroup_tracepoints);
-    Ok(loaded)
+    Ok(Programs {
+        ebpf,
+        holds,
+        ring,
+        last_seq,
+        wire_version: options.wire_version,
+        tier: Tier::of(kernel.has_task, hook),
+        notes,
+        cgroups: CgroupPrograms::new(again, layout, kernel.cgroup_tracepoints),
+    })
+}
+
+/// What it takes to watch cgroups, where nothing else is loaded.
+pub(super) fn cgroup_programs() -> Result<Option<CgroupPrograms>, LoadError> {
+    let kernel = KernelTypes::read()?;
+    let mut layout = kernel.layout;
+    layout.self_tgid = std::process::id();
+    layout.wire_version = oom_common::WIRE_VERSION.into();
+    layout.debug_log = 0;
+    layout.probe_read = 1;
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    let tracepoints = kernel.cgroup_tracepoints;
+    Ok(CgroupPrograms::new(loader, layout, tracepoints))
 }
 
 /// The object with these offsets, its `mark_victim` accepted by the verifier but not attached.
 fn object_with_mark(
     layout: &Layout,
-    options: Options,
+    options: &Options,
     stand_in: &aya::Btf,
 ) -> Result<(Ebpf, EbpfLoader<'static>), LoadError> {
     let (mut ebpf, loader) = object(layout, options)?;
@@ -338,10 +381,11 @@ fn object_with_mark(
     Ok((ebpf, loader))
 }
 
-fn by_format(options: Options) -> Result<Loaded, LoadError> {
+fn by_format(options: &Options) -> Result<Programs, LoadError> {
     let mut layout = Layout::UNKNOWN;
     layout.mark_has_task = 0;
     layout.self_tgid = 0;
+    layout.wire_version = options.wire_version.into();
     layout.debug_log = 0;
     layout.probe_read = 1;
     format::read(&mut layout)?;
@@ -353,17 +397,26 @@ fn by_format(options: Options) -> Result<Loaded, LoadError> {
     };
     let program: &mut TracePoint = ebpf
         .program_mut(name)
-        .ok_or(LoadError::Map(name, None))?
+        .ok_or(LoadError::Lacks(name))?
         .try_into()
         .map_err(refused)?;
     program.load().map_err(refused)?;
-    program.attach("oom", "mark_victim").map_err(refused)?;
-    let ring = open_ring(&ebpf)?;
-    finish(ebpf, ring, 0, Tier::Format, Vec::new())
+    let mark = link::classic(program, "oom", "mark_victim").map_err(refused)?;
+    let ring = generation::ring(ebpf.map("RING"))?;
+    Ok(Programs {
+        ebpf,
+        holds: vec![(PinName::MarkFormat, mark)],
+        ring,
+        last_seq: 0,
+        wire_version: options.wire_version,
+        tier: Tier::Format,
+        notes: Vec::new(),
+        cgroups: None,
+    })
 }
 
 /// The object, and its loader to load it once more: making one parses the kernel's whole BTF.
-fn object(layout: &Layout, options: Options) -> Result<(Ebpf, EbpfLoader<'static>), LoadError> {
+fn object(layout: &Layout, options: &Options) -> Result<(Ebpf, EbpfLoader<'static>), LoadError> {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
     let mut loader = EbpfLoader::new();
     loader
@@ -413,7 +466,7 @@ pub(super) fn btf_tracepoint<'a>(
     name: &'static str,
 ) -> Result<&'a mut BtfTracePoint, LoadError> {
     ebpf.program_mut(name)
-        .ok_or(LoadError::Map(name, None))?
+        .ok_or(LoadError::Lacks(name))?
         .try_into()
         .map_err(|error| LoadError::Program {
             program: name,
@@ -433,46 +486,6 @@ pub(super) fn load_tracepoint(
             program: name,
             error: Box::new(error),
         })
-}
-
-fn open_ring(ebpf: &Ebpf) -> Result<RingMap, LoadError> {
-    // It stays where it is: programs that are loaded later know it by its descriptor.
-    match ebpf.map("RING") {
-        Some(Map::RingBuf(map)) => map_ring(map),
-        _ => Err(LoadError::Map("RING", None)),
-    }
-}
-
-/// The ring behind a map.
-fn map_ring(map: &MapData) -> Result<RingMap, LoadError> {
-    let unusable = |error| LoadError::Map("RING", Some(Box::new(error)));
-    let capacity = map.info().map_err(unusable)?.max_entries();
-    let fd = map.fd().as_fd().try_clone_to_owned();
-    fd.and_then(|fd| RingMap::new(fd, capacity))
-        .map_err(LoadError::Ring)
-}
-
-fn finish(
-    mut ebpf: Ebpf,
-    ring: RingMap,
-    last_seq: u64,
-    tier: Tier,
-    notes: Vec<String>,
-) -> Result<Loaded, LoadError> {
-    let map = ebpf
-        .take_map("STATS")
-        .ok_or(LoadError::Map("STATS", None))?;
-    let stats = PerCpuArray::try_from(map)
-        .map_err(|error| LoadError::Map("STATS", Some(Box::new(error))))?;
-    Ok(Loaded {
-        ebpf,
-        ring,
-        stats,
-        last_seq,
-        tier,
-        notes,
-        cgroups: None,
-    })
 }
 
 /// Gives back what loading needed for a moment: the kernel's BTF is several times the agent's size.

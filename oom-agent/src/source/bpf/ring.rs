@@ -1,51 +1,102 @@
 //! The ring as a source: records → evidence, gaps in their numbers → losses.
+//!
+//! What older programs have recorded comes before what ours have. Emits evidence, with its [`RingPlace`]; what
+//! stands there stays in the kernel until [`Release`] lets go of it.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, OnceLock},
+    collections::VecDeque,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use aya::{
-    Ebpf,
-    maps::{MapData, PerCpuArray},
-};
-use oom_common::stat;
+use aya::{Ebpf, programs::links::FdLink};
 
+pub use super::generation::KernelStats;
 use super::{
     complete::Completer,
-    decode::{Decoded, decode},
-    load::{Loaded, Tier},
-    ring_map::{Release, RingMap},
+    decode::Decoded,
+    generation::{Generation, Next},
+    load::Tier,
+    open::{Loaded, Retired},
+    pins::{self, Pins},
+    ring_map,
     stack::Symbols,
 };
-use crate::{evidence::Evidence, store::RingPlace};
+use crate::{error::chain, evidence::Evidence, store::RingPlace};
 
-/// The attached programs and their ring.
+/// Places of one ring are below this, those of the next above: no ring passes so many bytes.
+const SPAN: u64 = 1 << 48;
+
+/// The attached programs and their ring, and what others have left.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct BpfSource {
-    /// Dropping it detaches the programs.
-    _ebpf: Ebpf,
-    ring: RingMap,
-    stats: PerCpuArray<MapData, u64>,
+    /// Dropping these detaches programs that are not pinned.
+    _held: (Option<Ebpf>, Vec<FdLink>),
+    /// Dropping it unlocks the pins.
+    pins: Option<Pins>,
+    generation: Option<String>,
+    /// Programs that record no more, the oldest first.
+    retired: VecDeque<Generation>,
+    own: Generation,
+    /// Rings that have been read to their end.
+    done: u64,
+    release: Release,
     symbols: Arc<OnceLock<Symbols>>,
     completer: Completer,
     /// Whether marks carry nothing but a thread id.
     pid_only: bool,
     page_size: u64,
-    last_seq: u64,
-    lost: u64,
+    overlap: bool,
+    /// Records that nobody can read, to be told as lost.
+    unreadable: u64,
+    /// Of rings that have been read to their end.
     refused: u64,
 }
 
-/// Counters of the kernel side, summed over CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KernelStats {
-    /// Program runs that had something to report.
-    pub seen: u64,
-    /// Records that the ring had no room for.
-    pub dropped: u64,
-    /// Reads of kernel memory that failed.
-    pub read_failed: u64,
+/// Lets go of what has been read, on any thread.
+#[derive(Clone, Debug)]
+pub struct Release {
+    retired: Arc<[RetiredRing]>,
+    own: ring_map::Release,
+}
+
+#[derive(Debug)]
+struct RetiredRing {
+    release: ring_map::Release,
+    dir: PathBuf,
+    removed: AtomicBool,
+}
+
+impl Release {
+    /// Lets go of everything up to this place ([`RingPlace::end`]). Never goes back. An old ring goes with
+    /// its last record.
+    pub fn release(&self, end: u64) {
+        let ring = end / SPAN;
+        for (number, retired) in (0..).zip(&*self.retired) {
+            if number == ring {
+                return retired.release.release(end % SPAN);
+            }
+            retired.release.release(u64::MAX);
+            retired.remove();
+        }
+        self.own.release(end % SPAN);
+    }
+}
+
+impl RetiredRing {
+    fn remove(&self) {
+        if self.removed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = pins::remove(&self.dir) {
+            // The next start does it.
+            tracing::warn!("{}", chain(&error));
+        }
+    }
 }
 
 impl BpfSource {
@@ -58,16 +109,30 @@ impl BpfSource {
                  is alerted only when the log or the counter says that it is a kill"
             );
         }
+        let retired_ring = |retired: &Retired| RetiredRing {
+            release: retired.generation.ring.release(),
+            dir: retired.dir.clone(),
+            removed: AtomicBool::new(false),
+        };
+        let release = Release {
+            retired: loaded.retired.iter().map(retired_ring).collect(),
+            own: loaded.own.ring.release(),
+        };
+        let retired = loaded.retired.into_iter().map(|it| it.generation);
         Self {
-            _ebpf: loaded.ebpf,
-            ring: loaded.ring,
-            stats: loaded.stats,
+            _held: (loaded.ebpf, loaded.links),
+            pins: loaded.pins,
+            generation: loaded.generation,
+            retired: retired.collect(),
+            own: loaded.own,
+            done: 0,
+            release,
             symbols,
             completer: Completer::new(),
             pid_only: matches!(loaded.tier, Tier::Pid(_)),
             page_size: rustix::param::page_size() as u64,
-            last_seq: loaded.last_seq,
-            lost: 0,
+            overlap: loaded.overlap,
+            unreadable: loaded.unreadable,
             refused: 0,
         }
     }
@@ -75,108 +140,120 @@ impl BpfSource {
     /// What there is to wait on.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        self.own.ring.as_fd()
     }
 
-    /// The next observation, if the ring holds one.
+    /// The next observation, if there is one.
     pub fn next(&mut self, out: &mut Vec<Evidence>) -> bool {
-        let Some(record) = self.ring.take() else {
+        let unreadable = std::mem::take(&mut self.unreadable);
+        if unreadable > 0 {
+            out.push(Evidence::RingGap { lost: unreadable });
+            return true;
+        }
+        while let Some(retired) = self.retired.front_mut() {
+            if let Some(next) = retired.next(self.page_size) {
+                self.tell(next, out);
+                return true;
+            }
+            let lost = retired.settle();
+            self.refused += retired.refused();
+            self.done += 1;
+            self.retired.pop_front();
+            if lost > 0 {
+                out.push(Evidence::RingGap { lost });
+                return true;
+            }
+        }
+        let Some(next) = self.own.next(self.page_size) else {
             return false;
         };
-        match decode(record, self.page_size) {
-            Ok(Decoded::Mark(mut mark, stack)) => {
-                self.gap(mark.seq, out);
+        self.tell(next, out);
+        true
+    }
+
+    fn tell(&mut self, next: Next, out: &mut Vec<Evidence>) {
+        if next.lost > 0 {
+            out.push(Evidence::RingGap { lost: next.lost });
+        }
+        match next.record {
+            Some(Decoded::Mark(mut mark, stack)) => {
                 self.symbols.wait().classify(stack.addresses(), &mut mark);
                 self.completer.mark(&mut mark);
                 out.push(Evidence::Mark(mark));
             }
-            Ok(Decoded::Decision(mut decision)) => {
-                self.gap(decision.seq, out);
+            Some(Decoded::Decision(mut decision)) => {
                 self.completer.decision(&mut decision, self.pid_only);
                 out.push(Evidence::Decision(decision));
             }
-            Ok(Decoded::SelfCheck(own)) => self.gap(own.seq, out),
-            Err(error) => {
-                // It has a number, which must not count as lost.
-                self.last_seq += 1;
-                self.refused += 1;
-                tracing::error!("ring record refused: {error}");
-            }
+            // One that was refused has been counted.
+            Some(Decoded::SelfCheck(_)) | None => {}
         }
-        true
     }
 
-    /// Where the last record was that [`Self::next`] took.
+    /// Where the last record was that [`Self::next`] took; its number is that of our own ring's.
     #[must_use]
     pub fn place(&self) -> RingPlace {
+        let ring = self.retired.front().unwrap_or(&self.own);
         RingPlace {
-            end: self.ring.end(),
-            seq: self.last_seq,
+            end: self.done * SPAN + ring.ring.end(),
+            seq: self.own.last_seq(),
         }
     }
 
-    /// What lets go of records ([`RingPlace::end`]): until then they stay in the ring, and whoever opens it
-    /// next takes them again.
+    /// What lets go of records: until then they stay in the kernel, and whoever comes next takes them again.
     #[must_use]
     pub fn release(&self) -> Release {
-        self.ring.release()
-    }
-
-    /// Which pinned programs it reads; `None` without pins.
-    #[must_use]
-    pub fn generation(&self) -> Option<&str> {
-        None
+        self.release.clone()
     }
 
     /// Bytes of the ring that nobody has let go of.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.ring.used()
+        self.own.ring.used()
     }
 
     /// Bytes that the ring has room for.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        self.ring.capacity()
+        self.own.ring.capacity()
     }
 
-    fn gap(&mut self, seq: u64, out: &mut Vec<Evidence>) {
-        let lost = seq.saturating_sub(self.last_seq + 1);
-        self.last_seq = self.last_seq.max(seq);
-        if lost > 0 {
-            self.lost += lost;
-            out.push(Evidence::RingGap { lost });
-        }
+    /// Which pinned programs it reads; `None` without pins.
+    #[must_use]
+    pub fn generation(&self) -> Option<&str> {
+        self.generation.as_deref()
+    }
+
+    /// Where the programs are pinned, and so go on recording without this process.
+    #[must_use]
+    pub fn pinned(&self) -> Option<&Path> {
+        let pins = self.pins.as_ref().filter(|_| self.generation.is_some());
+        pins.map(Pins::dir)
+    }
+
+    /// Whether programs of two generations may have recorded the same.
+    #[must_use]
+    pub fn overlap(&self) -> bool {
+        self.overlap
     }
 
     /// Losses at the end of the numbering, which no later record has shown yet.
     pub fn settle(&mut self, out: &mut Vec<Evidence>) {
-        let lost = self.kernel_stats().dropped.saturating_sub(self.lost);
+        let lost = self.own.settle();
         if lost > 0 {
-            self.lost += lost;
-            self.last_seq += lost;
             out.push(Evidence::RingGap { lost });
         }
     }
 
-    /// The kernel side's counters.
+    /// The kernel side's counters, of our own programs.
     #[must_use]
     pub fn kernel_stats(&self) -> KernelStats {
-        let sum = |which| {
-            self.stats
-                .get(&which, 0)
-                .map_or(0, |values| values.iter().copied().sum::<u64>())
-        };
-        KernelStats {
-            seen: sum(stat::SEEN),
-            dropped: sum(stat::DROPPED),
-            read_failed: sum(stat::READ_FAILED),
-        }
+        self.own.kernel_stats()
     }
 
     /// Records that could not be decoded.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.refused
+        self.refused + self.own.refused()
     }
 }

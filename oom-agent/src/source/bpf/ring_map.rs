@@ -132,6 +132,14 @@ impl RingMap {
         }
     }
 
+    /// The next record, without taking it. Only before anybody can let go of it.
+    pub(super) fn peek(&mut self) -> Option<&[u8]> {
+        let at = self.at;
+        self.take()?;
+        self.advance(at);
+        Some(&self.record)
+    }
+
     /// The position behind the last record taken.
     #[must_use]
     pub fn end(&self) -> u64 {

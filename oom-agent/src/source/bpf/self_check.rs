@@ -47,18 +47,18 @@ const ATTEMPTS: usize = 5;
 
 /// Triggers the program and compares; gives the number of the last record. `names`: whether cgroup names
 /// could be read.
-pub fn run(ring: &mut RingMap, names: bool) -> Result<u64, SelfCheckError> {
-    let mut outcome = once(ring, names);
+pub fn run(ring: &mut RingMap, wire_version: u16, names: bool) -> Result<u64, SelfCheckError> {
+    let mut outcome = once(ring, wire_version, names);
     for _ in 1..ATTEMPTS {
         if !matches!(outcome, Err(SelfCheckError::Wrong { .. })) {
             break;
         }
-        outcome = once(ring, names);
+        outcome = once(ring, wire_version, names);
     }
     outcome
 }
 
-fn once(ring: &mut RingMap, names: bool) -> Result<u64, SelfCheckError> {
+fn once(ring: &mut RingMap, wire_version: u16, names: bool) -> Result<u64, SelfCheckError> {
     let adj = proc("oom_score_adj")?;
     fs::write("/proc/self/oom_score_adj", &adj).map_err(|error| SelfCheckError::Proc {
         file: "oom_score_adj",
@@ -68,7 +68,7 @@ fn once(ring: &mut RingMap, names: bool) -> Result<u64, SelfCheckError> {
     let page_size = rustix::param::page_size() as u64;
     let mut seen = None;
     while let Some(record) = ring.take() {
-        if let Ok(Decoded::SelfCheck(mark)) = decode(record, page_size) {
+        if let Ok(Decoded::SelfCheck(mark)) = decode(record, page_size, wire_version) {
             seen = Some(mark);
         }
     }

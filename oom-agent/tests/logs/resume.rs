@@ -2,8 +2,6 @@
 //! from its checkpoint by the next, tell what they tell in one go. And what the journal keeps comes back
 //! as it was.
 
-mod logs;
-
 use std::collections::HashSet;
 
 use oom_agent::{
@@ -12,6 +10,8 @@ use oom_agent::{
     source::kmsg::Decoder,
     store::journal,
 };
+
+use crate::logs;
 
 /// Cuts tried in one log.
 const CUTS: usize = 200;

@@ -1,0 +1,42 @@
+//! Storing: one event in a transaction, a thousand in one, in a store that is empty and in a big one.
+
+use std::{fs, path::Path, sync::Arc, time::Instant};
+
+use anyhow::Result;
+use oom_agent::{
+    clock::Now,
+    store::{Batch, Entry, Store},
+};
+
+use crate::{figures::Report, make::World, random::Random};
+
+pub(crate) fn measure(world: &World, dir: &Path, report: &mut Report) -> Result<()> {
+    let dir = dir.join("put");
+    fs::create_dir_all(&dir)?;
+    let path = dir.join("events.db");
+    let _ = fs::remove_file(&path);
+    let mut store = Store::open(&path, &world.boots[2], u64::MAX)?;
+    let mut random = Random::new(3);
+    let mut made = 0;
+    for (what, times, events) in [
+        ("a transaction of one event", 300, 1),
+        ("a transaction of 1,000 events", 30, 1000),
+    ] {
+        let mut took = Vec::new();
+        for _ in 0..times {
+            let mut batch = Batch::default();
+            for _ in 0..events {
+                made += 1;
+                let event = world.event(made, made, &mut random);
+                batch.push(Entry::Event(Arc::new(event)));
+            }
+            let begin = Instant::now();
+            store.commit(&batch, &Now::read())?;
+            took.push(begin.elapsed());
+        }
+        report.add(what, took, "with its fsync".into());
+    }
+    drop(store);
+    fs::remove_dir_all(dir)?;
+    Ok(())
+}

@@ -1,0 +1,438 @@
+//! What outlives the agent: links and maps in a BPF file system, a directory for each generation of programs.
+//!
+//! ```text
+//!  /sys/fs/bpf/oom-agent/             locked (flock) by the agent that reads
+//!    w1-0f3c…/  ring stats seq        maps
+//!               mark-task decision-fentry   links, whose names tell the tier
+//!    new-4711/                        half made; what a crash leaves is removed
+//! ```
+//! A link without a process goes on recording until its pin is removed. A generation gets its name only once
+//! it is whole. Refuses directories of other users and file systems that are not BPF's, with the reason
+//! and what to do.
+
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    maps::{Map, MapData, MapError},
+    programs::links::{FdLink, LinkError, PinnedLink},
+};
+use rustix::{
+    fs::{
+        Access, CWD, FlockOperation, Mode, OFlags, access, flock, fstat, mkdirat, open, renameat,
+        statfs,
+    },
+    io::Errno,
+};
+use thiserror::Error;
+
+use super::{
+    decision::Hook,
+    generation::wire_version,
+    holder::{self, HeldError},
+    load::Tier,
+};
+
+/// Where pins are, if nobody says otherwise.
+pub const PIN_PATH: &str = "/sys/fs/bpf/oom-agent";
+
+/// The maps of a generation: their pins, and their names in the object.
+pub(super) const MAPS: [(&str, &str); 3] = [("ring", "RING"), ("stats", "STATS"), ("seq", "SEQ")];
+
+/// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// Begins the name of what is not whole yet. The kernel keeps names with dots for itself.
+const HALF_MADE: &str = "new-";
+
+/// The pin of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinName {
+    /// The mark carries the task.
+    MarkTask,
+    /// The mark carries a pid.
+    MarkPid,
+    /// The mark is the classic tracepoint's.
+    MarkFormat,
+    /// The decision is hooked by fentry.
+    DecisionFentry,
+    /// The decision is hooked by a kprobe.
+    DecisionKprobe,
+}
+
+impl PinName {
+    const ALL: [Self; 5] = [
+        Self::MarkTask,
+        Self::MarkPid,
+        Self::MarkFormat,
+        Self::DecisionFentry,
+        Self::DecisionKprobe,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::MarkTask => "mark-task",
+            Self::MarkPid => "mark-pid",
+            Self::MarkFormat => "mark-format",
+            Self::DecisionFentry => "decision-fentry",
+            Self::DecisionKprobe => "decision-kprobe",
+        }
+    }
+}
+
+impl From<Hook> for PinName {
+    fn from(hook: Hook) -> Self {
+        match hook {
+            Hook::Fentry => Self::DecisionFentry,
+            Hook::Kprobe => Self::DecisionKprobe,
+        }
+    }
+}
+
+/// The tier that these links make; `None` without a mark.
+pub(super) fn tier(links: &[PinName]) -> Option<Tier> {
+    let has = |name| links.contains(&name);
+    let hook = match () {
+        () if has(PinName::DecisionFentry) => Some(Hook::Fentry),
+        () if has(PinName::DecisionKprobe) => Some(Hook::Kprobe),
+        () => None,
+    };
+    match () {
+        () if has(PinName::MarkTask) => Some(Tier::of(true, hook)),
+        () if has(PinName::MarkPid) => Some(Tier::of(false, hook)),
+        () if has(PinName::MarkFormat) => Some(Tier::Format),
+        () => None,
+    }
+}
+
+/// Why nothing can be pinned.
+#[derive(Debug, Error)]
+pub enum PinsError {
+    /// Another agent reads what is pinned there.
+    #[error(transparent)]
+    Held(#[from] HeldError),
+    /// Not the right file system.
+    #[error("{} is not on a BPF file system; mount -t bpf bpf /sys/fs/bpf", .0.display())]
+    NotBpffs(PathBuf),
+    /// Somebody else could put anything there.
+    #[error("{} belongs to another user, or others may write there", .0.display())]
+    NotOurs(PathBuf),
+    /// The file system said no.
+    #[error("cannot use {}; it must be writable to this user", path.display())]
+    Io {
+        /// Which path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// The kernel said no.
+    #[error("the kernel refuses to pin {what}")]
+    Refused {
+        /// What was to be pinned.
+        what: &'static str,
+        /// What it said.
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The object lacks a map: a fault of ours.
+    #[error("the BPF object has no map {0}")]
+    NoMap(&'static str),
+    /// Kernels before 5.15.
+    #[error("this kernel has no link for {} (5.15 and later have)", .0.text())]
+    NoLink(PinName),
+}
+
+/// Why a pinned generation is not one to go on with.
+#[derive(Debug, Error)]
+pub(super) enum UnusableError {
+    #[error("map {0}")]
+    Map(&'static str, #[source] MapError),
+    #[error("link {0}")]
+    Link(&'static str, #[source] LinkError),
+    #[error("no mark is attached")]
+    NoMark,
+}
+
+/// The directory of all generations.
+#[derive(Debug)]
+pub struct Pins {
+    dir: PathBuf,
+    /// Holds the lock, once it is had.
+    fd: OwnedFd,
+    locked: bool,
+}
+
+impl Pins {
+    /// Whether the directory is, or could be made, where this user can pin.
+    pub fn possible(dir: &Path) -> Result<(), PinsError> {
+        let failed = |errno: Errno| io_error(dir, errno.into());
+        let above = dir.parent().unwrap_or(dir);
+        let magic = statfs(above).map_err(failed)?.f_type;
+        if u64::try_from(magic).ok() != Some(BPF_FS_MAGIC) {
+            return Err(PinsError::NotBpffs(dir.to_owned()));
+        }
+        let at = if dir.exists() { dir } else { above };
+        access(at, Access::WRITE_OK | Access::EXEC_OK).map_err(failed)
+    }
+
+    /// Opens the directory, and makes it if need be, without its lock.
+    pub fn look(dir: &Path) -> Result<Self, PinsError> {
+        Self::possible(dir)?;
+        let failed = |errno: Errno| io_error(dir, errno.into());
+        match mkdirat(CWD, dir, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = open(dir, flags, Mode::empty()).map_err(failed)?;
+        let stat = fstat(&fd).map_err(failed)?;
+        let us = rustix::process::geteuid().as_raw();
+        let open_to_others = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+        if (stat.st_uid != us && stat.st_uid != 0) || open_to_others {
+            return Err(PinsError::NotOurs(dir.to_owned()));
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            fd,
+            locked: false,
+        })
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether no other agent reads what is here.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// Takes the lock, if nobody has it.
+    pub fn try_lock(&mut self) -> Result<bool, PinsError> {
+        self.locked = match flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => true,
+            Err(Errno::WOULDBLOCK) => false,
+            Err(errno) => return Err(io_error(&self.dir, errno.into())),
+        };
+        Ok(self.locked)
+    }
+
+    /// Who has the lock, and what keeps us from taking it over.
+    #[must_use]
+    pub fn held(&self, why: Option<&str>) -> HeldError {
+        holder::held(&self.fd, &self.dir, why)
+    }
+
+    /// Ends the agent that has the lock, and takes it.
+    pub(super) fn take_over(&mut self) -> Result<(), HeldError> {
+        if !self.locked {
+            holder::take_over(&self.fd, &self.dir)?;
+            self.locked = true;
+        }
+        Ok(())
+    }
+
+    /// Names of all that is here.
+    pub fn names(&self) -> Result<Vec<String>, PinsError> {
+        names(&self.dir)
+    }
+
+    /// Names of what a generation, or a half-made one, holds.
+    pub fn content(&self, name: &str) -> Result<Vec<String>, PinsError> {
+        names(&self.dir.join(name))
+    }
+
+    /// Removes what a crash has left half made. Only with the lock.
+    pub(super) fn sweep(&self) -> Result<(), PinsError> {
+        for name in self.names()? {
+            if name.starts_with(HALF_MADE) {
+                tracing::info!("removed {name}, which a crash had left half made");
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of generations.
+    pub fn generations(&self) -> Result<Vec<String>, PinsError> {
+        let mut names = self.names()?;
+        names.retain(|name| wire_version(name).is_some());
+        Ok(names)
+    }
+
+    /// Pins maps and links under this name, all or nothing.
+    pub(super) fn pin(
+        &self,
+        name: &str,
+        maps: [(&str, &'static str, Option<&Map>); 3],
+        links: Vec<(PinName, FdLink)>,
+    ) -> Result<(), PinsError> {
+        let half = format!("{HALF_MADE}{}", std::process::id());
+        let made = self.make(&half, name, maps, links);
+        if made.is_err()
+            && let Err(error) = self.remove(&half)
+        {
+            tracing::warn!("{}", crate::error::chain(&error));
+        }
+        made
+    }
+
+    fn make(
+        &self,
+        half: &str,
+        name: &str,
+        maps: [(&str, &'static str, Option<&Map>); 3],
+        links: Vec<(PinName, FdLink)>,
+    ) -> Result<(), PinsError> {
+        let dir = self.dir.join(half);
+        let failed = |errno: Errno| io_error(&dir, errno.into());
+        mkdirat(CWD, &dir, Mode::RWXU).map_err(failed)?;
+        for (pin, what, map) in maps {
+            let map = map.ok_or(PinsError::NoMap(what))?;
+            map.pin(dir.join(pin)).map_err(refused(what))?;
+        }
+        for (pin, link) in links {
+            let what = pin.text();
+            // Only the pin holds it then: once that is removed the program is detached.
+            link.pin(dir.join(what)).map_err(refused(what)).map(drop)?;
+        }
+        renameat(CWD, &dir, CWD, self.dir.join(name)).map_err(failed)
+    }
+
+    /// The links of a generation, each of which holds a program.
+    pub(super) fn links(&self, name: &str) -> Result<Vec<PinName>, UnusableError> {
+        let dir = self.dir.join(name);
+        let mut links = Vec::new();
+        for pin in PinName::ALL {
+            let path = dir.join(pin.text());
+            if path.exists() {
+                let failed = |error| UnusableError::Link(pin.text(), error);
+                let link = FdLink::from(PinnedLink::from_pin(path).map_err(failed)?);
+                if link.info().map_err(failed)?.program_id() != 0 {
+                    links.push(pin);
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// The maps of a generation, in the order of [`MAPS`].
+    pub(super) fn maps(&self, name: &str) -> Result<[Map; 3], UnusableError> {
+        let dir = self.dir.join(name);
+        let [ring, stats, seq] = MAPS.map(|(pin, what)| {
+            MapData::from_pin(dir.join(pin))
+                .and_then(Map::from_map_data)
+                .map_err(|error| UnusableError::Map(what, error))
+        });
+        Ok([ring?, stats?, seq?])
+    }
+
+    /// Removes the links of a generation: its programs are detached, its records stay.
+    pub(super) fn detach(&self, name: &str) -> Result<(), PinsError> {
+        for pin in PinName::ALL {
+            unlink(&self.dir.join(name).join(pin.text()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a generation, or what is half made of one, with all that it holds.
+    pub fn remove(&self, name: &str) -> Result<(), PinsError> {
+        remove(&self.dir.join(name))
+    }
+
+    /// Removes the directory itself, which must be empty.
+    pub fn remove_dir(self) -> Result<(), PinsError> {
+        fs::remove_dir(&self.dir).map_err(|error| io_error(&self.dir, error))
+    }
+}
+
+/// Removes a directory of pins. Links first: what is cut off then records nothing.
+pub(super) fn remove(dir: &Path) -> Result<(), PinsError> {
+    let names = match names(dir) {
+        Err(PinsError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(());
+        }
+        names => names?,
+    };
+    let is_map = |name: &String| MAPS.iter().any(|(pin, _)| pin == name);
+    let (maps, links): (Vec<_>, Vec<_>) = names.into_iter().partition(is_map);
+    for name in links.iter().chain(&maps) {
+        unlink(&dir.join(name))?;
+    }
+    fs::remove_dir(dir).map_err(|error| io_error(dir, error))
+}
+
+fn unlink(path: &Path) -> Result<(), PinsError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, PinsError> {
+    let failed = |error| io_error(dir, error);
+    let entries = fs::read_dir(dir).map_err(failed)?;
+    let names: io::Result<Vec<_>> = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    let mut names = names.map_err(failed)?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn io_error(path: &Path, error: io::Error) -> PinsError {
+    let path = path.to_owned();
+    PinsError::Io { path, error }
+}
+
+fn refused<E>(what: &'static str) -> impl Fn(E) -> PinsError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |error| PinsError::Refused {
+        what,
+        error: Box::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_the_links_tell_the_tier() {
+        use PinName::{DecisionFentry, DecisionKprobe, MarkFormat, MarkPid, MarkTask};
+        for (links, expected) in [
+            (&[MarkTask][..], Some(Tier::Stack)),
+            (&[MarkTask, DecisionFentry], Some(Tier::Full(Hook::Fentry))),
+            (&[MarkTask, DecisionKprobe], Some(Tier::Full(Hook::Kprobe))),
+            (&[MarkPid], Some(Tier::Pid(None))),
+            (
+                &[MarkPid, DecisionKprobe],
+                Some(Tier::Pid(Some(Hook::Kprobe))),
+            ),
+            (&[MarkFormat], Some(Tier::Format)),
+            (&[DecisionFentry], None),
+            (&[], None),
+        ] {
+            assert_eq!(tier(links), expected, "{links:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_bpffs_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Pins::look(&dir.path().join("pins")).unwrap_err();
+        assert!(matches!(error, PinsError::NotBpffs(_)));
+        assert!(error.to_string().contains("mount -t bpf"));
+        let error = Pins::look(&dir.path().join("not/there")).unwrap_err();
+        assert!(matches!(error, PinsError::Io { .. }), "{error}");
+    }
+}
