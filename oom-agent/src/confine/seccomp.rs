@@ -186,7 +186,6 @@ const SERVER: &[i64] = &[
 fn lists(feature: Feature) -> &'static [&'static [i64]] {
     match feature {
         Feature::Bpf => &[&[libc::SYS_bpf]],
-        Feature::Pins => &[&[libc::SYS_bpf], DIRECTORIES, DIRECTORIES_HERE],
         Feature::Store => &[STORE, DIRECTORIES, DIRECTORIES_HERE],
         Feature::Server => &[SERVER, DIRECTORIES, DIRECTORIES_HERE],
         Feature::Log | Feature::Names | Feature::Priority | Feature::LockedMemory => &[],

@@ -14,12 +14,11 @@ use crate::confine::{
 };
 
 /// What an agent with its defaults makes use of.
-const DEFAULTS: [Feature; 5] = [
+const DEFAULTS: [Feature; 4] = [
     Feature::Bpf,
     Feature::Log,
     Feature::Names,
     Feature::Store,
-    Feature::Pins,
 ];
 
 pub(super) fn checks(held: Option<CapabilitySet>) -> Vec<Check> {
