@@ -1,23 +1,20 @@
 //! A store and pins of a test's own, and what stands in that store.
 //!
-//! Reads the database as any tool for SQLite would, not through the agent's code. The pins are removed
-//! when dropped.
+//! Reads the database as any tool for SQLite would, not through the agent's code.
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rusqlite::{Connection, OpenFlags};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::agent::DEADLINE;
+use crate::{agent::DEADLINE, bpffs::Bpffs};
 
 /// Between two looks at the store.
 const LOOK: Duration = Duration::from_millis(50);
@@ -26,8 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Kept {
     dir: TempDir,
-    /// A BPF file system of its own.
-    bpffs: Option<PathBuf>,
+    bpffs: Option<Bpffs>,
 }
 
 /// What is in the store.
@@ -43,10 +39,7 @@ impl Kept {
     /// With pins.
     pub fn with_pins() -> Result<Self> {
         let mut kept = Self::without_pins()?;
-        let bpffs = kept.dir.path().join("bpf");
-        fs::create_dir(&bpffs)?;
-        mount("bpf", &bpffs, "bpf", MountFlags::empty(), None).context("mount a bpffs")?;
-        kept.bpffs = Some(bpffs);
+        kept.bpffs = Some(Bpffs::mount()?);
         Ok(kept)
     }
 
@@ -67,7 +60,7 @@ impl Kept {
     /// Where the pins are.
     #[must_use]
     pub fn pins(&self) -> Option<PathBuf> {
-        Some(self.bpffs.as_ref()?.join("oom-agent"))
+        Some(self.bpffs.as_ref()?.pins())
     }
 
     /// The agent's arguments for both.
@@ -124,15 +117,6 @@ impl Kept {
                 }
                 _ => thread::sleep(LOOK),
             }
-        }
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if let Some(bpffs) = &self.bpffs {
-            // With it go all pins in it.
-            let _ = unmount(bpffs, UnmountFlags::DETACH);
         }
     }
 }

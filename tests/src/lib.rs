@@ -15,6 +15,7 @@ pub mod machine;
 pub mod outbox;
 pub mod power;
 #[cfg(not(target_env = "musl"))]
+pub mod relay;
 pub mod runtime;
 pub mod scene;
 pub mod told;
