@@ -14,8 +14,8 @@ pub mod klog;
 pub mod machine;
 pub mod outbox;
 pub mod power;
-#[cfg(not(target_env = "musl"))]
 pub mod relay;
+#[cfg(not(target_env = "musl"))]
 pub mod runtime;
 pub mod scene;
 pub mod told;
