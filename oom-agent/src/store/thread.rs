@@ -19,8 +19,9 @@ use std::{
 use super::{
     batch::Batch,
     error::StoreError,
+    lanes::{Lanes, Lost},
     open,
-    queue::{Lanes, Lost, Offer, Release, Shared},
+    queue::{Offer, Release, Shared},
     recovery::Run,
     retain::{self, Retained, Retention},
     write::Store,
