@@ -19,8 +19,9 @@ use std::{
 use super::{
     batch::Batch,
     error::StoreError,
+    lanes::{Lanes, Lost},
     open,
-    queue::{Lanes, Lost, Offer, Release, Shared},
+    queue::{Offer, Release, Shared},
     recovery::Run,
     retain::{self, Retained, Retention},
     write::Store,
@@ -34,8 +35,8 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
 /// How often age is looked at when nothing is stored.
 const IDLE: Duration = Duration::from_mins(10);
 
-/// How often number and bytes are when much is.
-const BUSY: Duration = Duration::from_secs(1);
+/// How soon number and bytes are after something was: so what a storm brings goes in small steps, too.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// What the thread is to do.
 #[derive(Clone, Debug)]
