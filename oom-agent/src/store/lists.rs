@@ -19,9 +19,9 @@ use crate::event::Kind;
 /// Terms that the beginning of an id may fit.
 const FITTING: u8 = 64;
 
-/// How far the events of each condition are counted, to find the rarest: first not far; farther, if all
-/// have more.
-const COUNTED: [i64; 2] = [256, 16_384];
+/// How many events of each condition are looked at to find the rarest: the one that has its last of them
+/// farthest away, or not so many at all.
+const AHEAD: i64 = 256;
 
 /// Time and number: the order of a list.
 pub(super) type Key = (i64, i64);
@@ -92,8 +92,8 @@ impl Lists {
         if self.0.iter().any(Vec::is_empty) {
             return Ok(());
         }
-        let leading = self.0.swap_remove(self.rarest(tx, range)?);
-        let mut page = tx.prepare_cached(&page(order, &self.0))?;
+        let leading = self.0.swap_remove(self.rarest(tx, range, order)?);
+        let mut page = tx.prepare_cached(&page(order, &self.0, FIRST))?;
         let checked: Vec<i64> = self.0.into_iter().flatten().collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         for term in leading {
@@ -108,44 +108,51 @@ impl Lists {
         Ok(())
     }
 
-    /// The condition with the fewest events in this range; the first of those with too many to count.
-    fn rarest(&self, tx: &Transaction<'_>, range: Range) -> Result<usize> {
+    /// The condition whose events are the fewest where the reading begins.
+    fn rarest(&self, tx: &Transaction<'_>, range: Range, order: Order) -> Result<usize> {
         if self.0.len() < 2 {
             return Ok(0);
         }
-        let mut count = tx.prepare_cached(COUNT)?;
-        let mut rarest = 0;
-        for most in COUNTED {
-            let mut fewest = i64::MAX;
-            for (at, terms) in self.0.iter().enumerate() {
-                let mut events = 0;
-                for term in terms {
-                    let (after, before) = (range.after, range.before);
-                    let values = params![term, after.0, after.1, before.0, before.1, most];
-                    events += count.query_row(values, |row| row.get::<_, i64>(0))?;
-                }
-                if events < fewest {
-                    (rarest, fewest) = (at, events);
-                }
+        let mut far = tx.prepare_cached(&page(order, &[], FAR))?;
+        let mut farthest = (0, 0);
+        for (at, terms) in self.0.iter().enumerate() {
+            // Where there are several terms, the most frequent counts.
+            let mut nearest = u64::MAX;
+            for term in terms {
+                let (after, before) = (range.after, range.before);
+                let values = params![term, after.0, after.1, before.0, before.1, AHEAD];
+                let time = far.query_row(values, |row| row.get::<_, i64>(0));
+                let begin = match order {
+                    Order::OldestFirst => after.0,
+                    Order::NewestFirst => before.0,
+                };
+                let distance = time.optional()?.map(|time| time.abs_diff(begin));
+                nearest = nearest.min(distance.unwrap_or(u64::MAX));
             }
-            if fewest < most {
-                break;
+            if nearest == u64::MAX {
+                return Ok(at);
+            }
+            if nearest > farthest.1 {
+                farthest = (at, nearest);
             }
         }
-        Ok(rarest)
+        Ok(farthest.0)
     }
 }
 
-const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM posting WHERE term = ?1
-  AND (time_ns, seq) > (?2, ?3) AND (time_ns, seq) < (?4, ?5) LIMIT ?6)";
+/// As many as are wanted.
+const FIRST: &str = " LIMIT ?6";
+
+/// The one that has so many before it.
+const FAR: &str = " LIMIT 1 OFFSET ?6";
 
 const EXACTLY: &str = "SELECT id FROM term WHERE kind = ?1 AND field = ?2 AND word = ?3";
 
 const BEGINNING: &str = "SELECT id FROM term
   WHERE kind = ?1 AND field = ?2 AND word >= ?3 AND word < ?4 LIMIT ?5";
 
-/// Parameters: the leading term, the range, the limit, and all terms of the other conditions.
-fn page(order: Order, others: &[Vec<i64>]) -> String {
+/// Parameters: the leading term, the range, that of `limit`, and all terms of the other conditions.
+fn page(order: Order, others: &[Vec<i64>], limit: &str) -> String {
     let mut sql = String::from(
         "SELECT p.time_ns, p.seq FROM posting p WHERE p.term = ?1
   AND (p.time_ns, p.seq) > (?2, ?3) AND (p.time_ns, p.seq) < (?4, ?5)",
@@ -160,10 +167,10 @@ fn page(order: Order, others: &[Vec<i64>]) -> String {
         sql += ") AND q.time_ns = p.time_ns AND q.seq = p.seq)";
     }
     sql += match order {
-        Order::OldestFirst => "\n  ORDER BY p.time_ns, p.seq LIMIT ?6",
-        Order::NewestFirst => "\n  ORDER BY p.time_ns DESC, p.seq DESC LIMIT ?6",
+        Order::OldestFirst => "\n  ORDER BY p.time_ns, p.seq",
+        Order::NewestFirst => "\n  ORDER BY p.time_ns DESC, p.seq DESC",
     };
-    sql
+    sql + limit
 }
 
 /// Adds the terms that are wanted.
@@ -215,7 +222,11 @@ pub(super) fn statements() -> Vec<String> {
         vec![vec![0; 65], vec![0], vec![0, 0]],
     ];
     let orders = [Order::OldestFirst, Order::NewestFirst];
-    let pages = orders.map(|order| others.each_ref().map(|others| page(order, others)));
-    let fixed = [COUNT, EXACTLY, BEGINNING].map(str::to_owned);
-    pages.into_iter().flatten().chain(fixed).collect()
+    let pages = orders.map(|order| others.each_ref().map(|others| page(order, others, FIRST)));
+    let fixed = [EXACTLY, BEGINNING].map(str::to_owned);
+    let far = orders.map(|order| page(order, &[], FAR));
+    (pages.into_iter().flatten())
+        .chain(fixed)
+        .chain(far)
+        .collect()
 }
