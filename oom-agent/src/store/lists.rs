@@ -49,6 +49,24 @@ impl Range {
     }
 }
 
+impl Range {
+    /// The time at which reading begins.
+    const fn begin(&self, order: Order) -> i64 {
+        match order {
+            Order::OldestFirst => self.after.0,
+            Order::NewestFirst => self.before.0,
+        }
+    }
+
+    /// Leaves out what comes before this time; the range has an event of it.
+    fn begin_at(&mut self, order: Order, time: i64) {
+        match order {
+            Order::OldestFirst => self.after = self.after.max((time, i64::MIN)),
+            Order::NewestFirst => self.before = self.before.min((time, i64::MAX)),
+        }
+    }
+}
+
 /// For each condition the terms that fulfil it. At least one condition: that it is an event.
 #[derive(Debug)]
 pub(super) struct Lists(Vec<Vec<i64>>);
@@ -92,6 +110,16 @@ impl Lists {
         if self.0.iter().any(Vec::is_empty) {
             return Ok(());
         }
+        let mut range = range;
+        if self.0.len() > 1 {
+            // Nothing can stand in all lists before each has begun.
+            for at in 0..self.0.len() {
+                match self.nearest(at, tx, range, order, 0)? {
+                    Some(time) => range.begin_at(order, time),
+                    None => return Ok(()),
+                }
+            }
+        }
         let leading = self.0.swap_remove(self.rarest(tx, range, order)?);
         let mut page = tx.prepare_cached(&page(order, &self.0, FIRST))?;
         let checked: Vec<i64> = self.0.into_iter().flatten().collect();
@@ -113,30 +141,42 @@ impl Lists {
         if self.0.len() < 2 {
             return Ok(0);
         }
-        let mut far = tx.prepare_cached(&page(order, &[], FAR))?;
         let mut farthest = (0, 0);
-        for (at, terms) in self.0.iter().enumerate() {
-            // Where there are several terms, the most frequent counts.
-            let mut nearest = u64::MAX;
-            for term in terms {
-                let (after, before) = (range.after, range.before);
-                let values = params![term, after.0, after.1, before.0, before.1, AHEAD];
-                let time = far.query_row(values, |row| row.get::<_, i64>(0));
-                let begin = match order {
-                    Order::OldestFirst => after.0,
-                    Order::NewestFirst => before.0,
-                };
-                let distance = time.optional()?.map(|time| time.abs_diff(begin));
-                nearest = nearest.min(distance.unwrap_or(u64::MAX));
-            }
-            if nearest == u64::MAX {
+        for at in 0..self.0.len() {
+            let Some(time) = self.nearest(at, tx, range, order, AHEAD)? else {
                 return Ok(at);
-            }
-            if nearest > farthest.1 {
-                farthest = (at, nearest);
+            };
+            let distance = time.abs_diff(range.begin(order));
+            if distance > farthest.1 {
+                farthest = (at, distance);
             }
         }
         Ok(farthest.0)
+    }
+
+    /// The time of the event of a condition that has so many before it; where there are several terms, of
+    /// the one that comes to it first.
+    fn nearest(
+        &self,
+        condition: usize,
+        tx: &Transaction<'_>,
+        range: Range,
+        order: Order,
+        before_it: i64,
+    ) -> Result<Option<i64>> {
+        let mut far = tx.prepare_cached(&page(order, &[], FAR))?;
+        let mut nearest: Option<i64> = None;
+        for term in &self.0[condition] {
+            let Range { after, before } = range;
+            let values = params![term, after.0, after.1, before.0, before.1, before_it];
+            let time = far.query_row(values, |row| row.get(0)).optional()?;
+            nearest = match (nearest, time, order) {
+                (Some(a), Some(b), Order::OldestFirst) => Some(i64::min(a, b)),
+                (Some(a), Some(b), Order::NewestFirst) => Some(i64::max(a, b)),
+                (one, other, _) => one.or(other),
+            };
+        }
+        Ok(nearest)
     }
 }
 
