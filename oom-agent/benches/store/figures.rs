@@ -94,7 +94,7 @@ impl Percentiles {
 impl Report {
     pub(crate) fn new(events: usize, seed: u64) -> Self {
         println!(
-            "{:52}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "{:52}{:>12}{:>12}{:>12}{:>12}{:>12}",
             "", "p50", "p99", "max", "p50 CPU", "p99 CPU"
         );
         Self {
@@ -140,7 +140,7 @@ impl fmt::Display for Figure {
         let cpu = self.cpu.as_ref();
         write!(
             f,
-            "{:52}{:>10}{:>10}{:>10}{:>10}{:>10}  {}",
+            "{:52}{:>12}{:>12}{:>12}{:>12}{:>12}  {}",
             self.what,
             us(self.wall.p50_ns),
             us(self.wall.p99_ns),

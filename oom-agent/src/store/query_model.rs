@@ -70,7 +70,7 @@ fn kill(bytes: &[u8], id: &str, time: Timestamp) -> OomKill {
     kill.victim.pid = Some(u32::from(bytes[9] % 4)).filter(|pid| *pid > 0);
     kill.cgroup = Some(cgroup(bytes[10]));
     kill.owner = (bytes[11] > 40).then(|| owner(bytes));
-    kill.backfill = bytes[11] % 3 == 0;
+    kill.backfill = bytes[11].is_multiple_of(3);
     kill
 }
 
@@ -87,7 +87,7 @@ fn event(bytes: &[u8; 24], id: &str) -> Event {
             report.id = id.into();
             report.time = Some(time);
             report.boot_id = boot_id;
-            report.backfill = bytes[18] % 3 == 0;
+            report.backfill = bytes[18].is_multiple_of(3);
             report.scope = SCOPES.get(usize::from(bytes[15] % 3)).copied();
             report.limit = (bytes[16] > 80).then(|| Limit {
                 cgroup: cgroup(bytes[17]),
