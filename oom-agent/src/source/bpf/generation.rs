@@ -23,7 +23,7 @@ use super::{
 /// The last record of a generation that is durable elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// Name of the generation.
+    /// The generation ([`identity`]).
     pub generation: String,
     /// The record's number.
     pub seq: u64,
@@ -242,9 +242,53 @@ pub(super) fn name(options: &Options) -> String {
     format!("w{}-{:016x}", options.wire_version, hash.finish())
 }
 
-/// The wire version in a name; `None` where it is no generation's.
+/// What no other generation has been called since the machine started: the name, and the kernel's id of the
+/// ring. Numbers of records mean something only together with it.
+pub(super) fn identity(name: &str, ring: Option<&Map>) -> Result<String, GenerationError> {
+    let Some(Map::RingBuf(ring)) = ring else {
+        return Err(GenerationError::Map("RING", None));
+    };
+    let unusable = |error| GenerationError::Map("RING", Some(Box::new(error)));
+    let id = ring.info().map_err(unusable)?.id();
+    Ok(if is_identity(name) {
+        name.to_owned()
+    } else {
+        format!("{name}-{id}")
+    })
+}
+
+/// The wire version in a name or an identity; `None` where it is neither.
 pub(super) fn wire_version(name: &str) -> Option<u16> {
-    let (version, hash) = name.strip_prefix('w')?.split_once('-')?;
+    let mut parts = name.strip_prefix('w')?.split('-');
+    let (version, hash, id) = (parts.next()?, parts.next()?, parts.next());
     let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hash.then(|| version.parse().ok())?
+    let is_id = id.is_none_or(|id| id.parse::<u32>().is_ok());
+    (is_hash && is_id && parts.next().is_none()).then(|| version.parse().ok())?
+}
+
+/// Whether programs of this name are detached for good: only these have the identity for a name.
+pub(super) fn is_identity(name: &str) -> bool {
+    wire_version(name).is_some() && name.split('-').count() == 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_identities_tell_the_wire_version() {
+        for (name, version, identity) in [
+            ("w1-0123456789abcdef", Some(1), false),
+            ("w12-0123456789abcdef-345", Some(12), true),
+            ("w1-0123456789abcdef-", None, false),
+            ("w1-0123456789abcdef-3-4", None, false),
+            ("w1-0123456789abcde", None, false),
+            ("wx-0123456789abcdef", None, false),
+            ("new-1", None, false),
+            ("", None, false),
+        ] {
+            assert_eq!(wire_version(name), version, "{name}");
+            assert_eq!(is_identity(name), identity, "{name}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use super::{
     generation::{self, Generation, GenerationError},
     link::Hold,
     load::{self, LoadError, Options, Programs, Tier},
-    pins::{self, MAPS, PinName, Pins, PinsError, UnusableError},
+    pins::{self, MAPS, PinName, Pins, PinsError, SetAsideError, UnusableError},
 };
 use crate::error::chain;
 
@@ -38,7 +38,7 @@ pub struct Loaded {
     pub notes: Vec<String>,
     /// What it takes to watch cgroups in the kernel, where it allows that.
     pub cgroups: Option<CgroupPrograms>,
-    /// Name of what is pinned, and so outlives this process.
+    /// Identity of what is pinned, and so outlives this process.
     pub generation: Option<String>,
     /// Whether a predecessor's programs go on.
     pub taken_over: bool,
@@ -95,10 +95,10 @@ pub fn open(options: &Options, pins: Option<Pins>) -> Result<Loaded, LoadError> 
     let mut loaded = match taken_over(&pins, &name, options) {
         Ok(loaded) => loaded,
         Err(error) => {
-            // What has this name is not whole, and cannot stay beside its namesake.
+            // What has this name is not whole, and makes room for its namesake.
             if pins.names().is_ok_and(|names| names.contains(&name)) {
                 tracing::warn!("cannot go on with {name}: {}", chain(&error));
-                if let Err(error) = pins.remove(&name) {
+                if let Err(error) = set_aside(&pins, &name) {
                     tracing::warn!("{}", chain(&error));
                 }
             }
@@ -132,30 +132,30 @@ enum TakeOverError {
     Maps(#[from] GenerationError),
 }
 
-fn read(pins: &Pins, name: &str, options: &Options) -> Result<Generation, TakeOverError> {
-    let resume = options.resume.as_ref();
-    let durable = resume.filter(|resume| resume.generation == name);
-    let version = generation::wire_version(name).unwrap_or(options.wire_version);
+fn read(pins: &Pins, name: &str, options: &Options) -> Result<(Generation, String), TakeOverError> {
     let maps = pins.maps(name)?;
-    Ok(Generation::taken_over(
-        maps,
-        version,
-        durable.map(|resume| resume.seq),
-    )?)
+    let identity = generation::identity(name, maps.first())?;
+    let resume = options.resume.as_ref();
+    let durable = resume.filter(|resume| resume.generation == identity);
+    let durable = durable.map(|resume| resume.seq);
+    let version = generation::wire_version(name).unwrap_or(options.wire_version);
+    let generation = Generation::taken_over(maps, version, durable)?;
+    Ok((generation, identity))
 }
 
 fn taken_over(pins: &Pins, name: &str, options: &Options) -> Result<Loaded, TakeOverError> {
     let tier = pins::tier(&pins.links(name)?).ok_or(UnusableError::NoMark)?;
+    let (own, identity) = read(pins, name, options)?;
     Ok(Loaded {
         ebpf: None,
         links: Vec::new(),
-        own: read(pins, name, options)?,
+        own,
         retired: Vec::new(),
         unreadable: 0,
         tier,
         notes: Vec::new(),
         cgroups: (tier != Tier::Format).then(CgroupPrograms::later),
-        generation: Some(name.to_owned()),
+        generation: Some(identity),
         taken_over: true,
         overlap: false,
         pins: None,
@@ -185,10 +185,13 @@ fn pinned(
     let links = links.collect();
     let maps = MAPS.map(|(pin, what)| (pin, what, programs.ebpf.map(what)));
     pins.pin(name, maps, links).map_err(|error| (None, error))?;
-    Ok(unpinned(programs).map(|loaded| Loaded {
-        ebpf: None,
-        generation: Some(name.to_owned()),
-        ..loaded
+    let identity = generation::identity(name, programs.ebpf.map("RING"));
+    Ok(unpinned(programs).and_then(|loaded| {
+        Ok(Loaded {
+            ebpf: None,
+            generation: Some(identity?),
+            ..loaded
+        })
     }))
 }
 
@@ -248,9 +251,11 @@ fn retire_one(
     loaded: &mut Loaded,
 ) -> Result<(), PinsError> {
     loaded.overlap |= pins.links(name).is_ok_and(|links| !links.is_empty());
-    pins.detach(name)?;
+    let Some(name) = &set_aside(pins, name)? else {
+        return Ok(());
+    };
     let mut generation = match read(pins, name, options) {
-        Ok(generation) => generation,
+        Ok((generation, _)) => generation,
         Err(error) => {
             tracing::error!("records of {name} cannot be read: {}", chain(&error));
             return pins.remove(name);
@@ -271,4 +276,17 @@ fn retire_one(
         dir: pins.dir().join(name),
     });
     Ok(())
+}
+
+/// Detaches a generation, and gives its new name; `None` where its records cannot be had, and all is removed.
+fn set_aside(pins: &Pins, name: &str) -> Result<Option<String>, PinsError> {
+    match pins.set_aside(name) {
+        Ok(name) => Ok(Some(name)),
+        Err(SetAsideError::Pins(error)) => Err(error),
+        Err(error) => {
+            tracing::error!("records of {name} cannot be read: {}", chain(&error));
+            pins.remove(name)?;
+            Ok(None)
+        }
+    }
 }

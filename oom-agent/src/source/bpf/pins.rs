@@ -31,7 +31,7 @@ use thiserror::Error;
 
 use super::{
     decision::Hook,
-    generation::wire_version,
+    generation::{GenerationError, identity, wire_version},
     holder::{self, HeldError},
     load::Tier,
 };
@@ -155,6 +155,17 @@ pub(super) enum UnusableError {
     Link(&'static str, #[source] LinkError),
     #[error("no mark is attached")]
     NoMark,
+}
+
+/// Why a generation cannot be set aside.
+#[derive(Debug, Error)]
+pub(super) enum SetAsideError {
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    #[error(transparent)]
+    Unusable(#[from] UnusableError),
+    #[error(transparent)]
+    Maps(#[from] GenerationError),
 }
 
 /// The directory of all generations.
@@ -334,12 +345,18 @@ impl Pins {
         Ok([ring?, stats?, seq?])
     }
 
-    /// Removes the links of a generation: its programs are detached, its records stay.
-    pub(super) fn detach(&self, name: &str) -> Result<(), PinsError> {
+    /// Removes the links of a generation, and gives it its identity for a name: its programs are detached, its
+    /// records stay, and new programs may have the name.
+    pub(super) fn set_aside(&self, name: &str) -> Result<String, SetAsideError> {
+        let dir = self.dir.join(name);
         for pin in PinName::ALL {
-            unlink(&self.dir.join(name).join(pin.text()))?;
+            unlink(&dir.join(pin.text()))?;
         }
-        Ok(())
+        let [ring, ..] = self.maps(name)?;
+        let identity = identity(name, Some(&ring))?;
+        renameat(CWD, &dir, CWD, self.dir.join(&identity))
+            .map_err(|errno| io_error(&dir, errno.into()))?;
+        Ok(identity)
     }
 
     /// Removes a generation, or what is half made of one, with all that it holds.
