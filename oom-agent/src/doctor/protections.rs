@@ -14,12 +14,7 @@ use crate::confine::{
 };
 
 /// What an agent with its defaults makes use of.
-const DEFAULTS: [Feature; 4] = [
-    Feature::Bpf,
-    Feature::Log,
-    Feature::Names,
-    Feature::Store,
-];
+const DEFAULTS: [Feature; 4] = [Feature::Bpf, Feature::Log, Feature::Names, Feature::Store];
 
 pub(super) fn checks(held: Option<CapabilitySet>) -> Vec<Check> {
     let tried = thread::Builder::new()
