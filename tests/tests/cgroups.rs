@@ -219,7 +219,7 @@ fn programs() -> Option<CgroupPrograms> {
         debug_log: false,
         by_format: false,
         hook: WantedHook::None,
-        wire_version: WIRE_VERSION,
+        wire_version: 1,
         resume: None,
     })
     .ok()?

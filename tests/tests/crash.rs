@@ -38,12 +38,11 @@ struct Moments(u64);
 
 impl Moments {
     fn seeded() -> Result<Self> {
-        let seed = match env::var("OOM_CRASH_SEED") {
-            Ok(seed) => seed.parse().context("OOM_CRASH_SEED is no number")?,
-            Err(_) => {
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-                u64::from(now.subsec_nanos())
-            }
+        let seed = if let Ok(seed) = env::var("OOM_CRASH_SEED") {
+            seed.parse().context("OOM_CRASH_SEED is no number")?
+        } else {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+            u64::from(now.subsec_nanos())
         };
         println!("OOM_CRASH_SEED={seed}");
         Ok(Self(seed))
@@ -155,7 +154,7 @@ fn belongs_together(content: &Content) -> Result<()> {
 }
 
 /// All kills of the storm, once each, and nothing of it twice.
-fn ours<'a>(crashed: &'a Crashed) -> Result<BTreeMap<u32, &'a Value>> {
+fn ours(crashed: &Crashed) -> Result<BTreeMap<u32, &Value>> {
     let ours: HashSet<u32> = crashed.kills.iter().map(|kill| kill.pid).collect();
     let mut told = BTreeMap::new();
     for kill in &crashed.content.kills {
