@@ -27,6 +27,7 @@ mod query;
 mod queue;
 mod recovery;
 mod retain;
+mod rows;
 mod schema;
 pub(crate) mod terms;
 #[cfg(test)]

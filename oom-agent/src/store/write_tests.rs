@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::{Entry, RingPlace, testing::*};
+use crate::{
+    event::Event,
+    store::{Entry, RingPlace, testing::*},
+};
 
 fn at(monotonic_ns: u64) -> Now {
     Now {
