@@ -38,6 +38,7 @@ struct Figure {
 
 /// By nearest rank.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "every time names its unit")]
 struct Percentiles {
     p50_ns: u128,
     p99_ns: u128,
