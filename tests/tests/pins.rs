@@ -191,7 +191,8 @@ fn what_the_ring_cannot_hold_meanwhile_is_counted() -> Result<()> {
     Ok(())
 }
 
-/// Another build takes over in a storm: a newer one from the running agent, then an older one from that.
+/// Other programs take over in a storm, from an agent that runs and from one that is dead: those of other
+/// options, and those of a newer build, which can read what the older one has recorded.
 #[test]
 fn other_programs_take_over_in_a_storm() -> Result<()> {
     const KILLS: u32 = 150;
@@ -201,7 +202,6 @@ fn other_programs_take_over_in_a_storm() -> Result<()> {
     let kept = Kept::without_pins()?;
     let store = kept.store().to_string_lossy().into_owned();
     let launch = |args: &[&str]| stage.launch_with(&["--store", &store], args);
-    let other = ["--wire-version", "7"];
     let mut agent = launch(&[]).start()?;
     let options = scene::trigger_options(1 << 20)?;
     let storm = AtomicBool::new(true);
@@ -212,10 +212,10 @@ fn other_programs_take_over_in_a_storm() -> Result<()> {
             kills
         });
         for (dies, args) in [
-            (false, &other[..]),
-            (false, &[]),
-            (true, &other),
+            (false, &["--ring-bytes", "1048576"][..]),
             (true, &[]),
+            (false, &["--wire-version", "7"]),
+            (true, &["--wire-version", "7", "--ring-bytes", "1048576"]),
         ] {
             agent.wait_for("a kill", |events| {
                 (!ids(events).is_empty() || !storm.load(Ordering::Acquire)).then_some(())
