@@ -1,13 +1,10 @@
 //! A store and pins of a test's own, and what stands in that store.
 //!
-//! Reads the database as any tool for `SQLite` would, not through the agent's code. The pins are removed
-//! when dropped.
+//! Reads the database as any tool for SQLite would, not through the agent's code.
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -17,10 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{agent::DEADLINE, machine};
-
-/// Where BPF objects are pinned.
-const BPFFS: &str = "/sys/fs/bpf";
+use crate::{agent::DEADLINE, bpffs::Bpffs};
 
 /// Between two looks at the store.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Kept {
     dir: TempDir,
-    pins: Option<PathBuf>,
+    bpffs: Option<Bpffs>,
 }
 
 /// What is in the store.
@@ -42,13 +36,10 @@ pub struct Content {
 }
 
 impl Kept {
-    /// With pins, where this machine can have any.
+    /// With pins.
     pub fn with_pins() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("oom-agent-test-{}-{number}", std::process::id());
         let mut kept = Self::without_pins()?;
-        kept.pins = Some(Path::new(BPFFS).join(name));
+        kept.bpffs = Some(Bpffs::mount()?);
         Ok(kept)
     }
 
@@ -56,7 +47,7 @@ impl Kept {
     pub fn without_pins() -> Result<Self> {
         Ok(Self {
             dir: tempfile::tempdir()?,
-            pins: None,
+            bpffs: None,
         })
     }
 
@@ -68,16 +59,15 @@ impl Kept {
 
     /// Where the pins are.
     #[must_use]
-    pub fn pins(&self) -> Option<&Path> {
-        self.pins.as_deref()
+    pub fn pins(&self) -> Option<PathBuf> {
+        Some(self.bpffs.as_ref()?.pins())
     }
 
     /// The agent's arguments for both.
     #[must_use]
     pub fn args(&self) -> Vec<String> {
         let pins = self
-            .pins
-            .as_ref()
+            .pins()
             .map_or("none".into(), |pins| pins.to_string_lossy().into_owned());
         let store = self.store().to_string_lossy().into_owned();
         vec!["--store".into(), store, "--pin-path".into(), pins]
@@ -128,19 +118,5 @@ impl Kept {
                 _ => thread::sleep(LOOK),
             }
         }
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let (Some(pins), Ok(agent)) = (&self.pins, machine::agent_binary()) else {
-            return;
-        };
-        let _ = Command::new(agent)
-            .args(["cleanup", "--pin-path"])
-            .arg(pins)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
     }
 }

@@ -14,6 +14,7 @@ pub mod klog;
 pub mod machine;
 pub mod outbox;
 pub mod power;
+pub mod relay;
 #[cfg(not(target_env = "musl"))]
 pub mod runtime;
 pub mod scene;

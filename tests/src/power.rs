@@ -27,7 +27,7 @@ pub enum Act {
     Resize(PathBuf, u64),
     /// What was done to this file before is on the disk.
     Sync(PathBuf),
-    /// A file is gone.
+    /// A file is gone, at once and for good.
     Remove(PathBuf),
     /// A word on its stdout: what is promised from here on.
     Said(String),

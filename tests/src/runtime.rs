@@ -13,7 +13,7 @@ mod cri_messages;
 pub mod ctr;
 pub mod expect;
 mod image;
-mod payload;
+pub mod payload;
 pub mod plain;
 pub mod play;
 pub mod podman;

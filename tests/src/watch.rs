@@ -40,13 +40,17 @@ pub enum Way {
 }
 
 impl Way {
-    /// Starts such an agent.
-    fn start(self) -> Result<Agent> {
-        match self {
-            Self::Best => Launch::run(&["--require-bpf"]).start(),
-            Self::ByFormat => Launch::run(&["--source", "auto", "--bpf-by-format"]).start(),
-            Self::Kprobe => Launch::run(&["--require-bpf", "--bpf-hook=kprobe"]).start(),
-            Self::NoHook => Launch::run(&["--require-bpf", "--bpf-hook=none"]).start(),
+    /// How to start such an agent, with these arguments besides.
+    pub fn launch(self, more: &[&str]) -> Result<Launch> {
+        let own: &[&str] = match self {
+            Self::Best => &["--require-bpf"],
+            Self::ByFormat => &["--source", "auto", "--bpf-by-format"],
+            Self::Kprobe => &["--require-bpf", "--bpf-hook=kprobe"],
+            Self::NoHook => &["--require-bpf", "--bpf-hook=none"],
+            Self::LogAlone => &[],
+        };
+        let launch = Launch::run(&[own, more].concat());
+        Ok(match self {
             Self::LogAlone => {
                 let text = |path: &Path| path.display().to_string();
                 let words = [
@@ -55,9 +59,10 @@ impl Way {
                     "--".to_owned(),
                     text(machine::agent_binary()?),
                 ];
-                Launch::run(&[]).program(&words).start()
+                launch.program(&words)
             }
-        }
+            _ => launch,
+        })
     }
 }
 
@@ -74,7 +79,7 @@ impl Watcher {
     /// Starts it.
     pub fn start(way: Way) -> Result<Self> {
         let before = vmstat_oom_kill()?;
-        let agent = way.start()?;
+        let agent = way.launch(&[])?.start()?;
         let tier = agent.tier()?;
         let counter = [before, vmstat_oom_kill()?];
         Ok(Self {
@@ -246,6 +251,25 @@ pub struct Law {
 }
 
 impl Law {
+    /// As the last of several agents tells it, of which each went on where the one before was cut off, and of
+    /// what they have stored.
+    pub fn of_all(last: &Finished, kills: usize, counted: u64) -> Result<Self> {
+        let summary = last.summary()?;
+        let law = Self {
+            kills: summary.get("kills")?,
+            repeats: summary.get("repeats")?,
+            unexplained: summary.get("unexplained")?,
+            counted: counted.cast_signed(),
+            kmsg_lost: summary.get("kmsg_lost")?,
+        };
+        ensure!(
+            law.kills == i64::try_from(kills)? && law.unexplained == 0,
+            "{kills} stored, and {summary:?}\n{}",
+            last.log.join("\n")
+        );
+        Ok(law)
+    }
+
     /// The counter was read before the agent was started, when it was ready, before it was told to
     /// end, and after it ended.
     fn of(finished: &Finished, [before, ready, last, end]: [u64; 4]) -> Result<Self> {

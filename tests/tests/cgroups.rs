@@ -214,11 +214,13 @@ fn inode(dir: &Path) -> Result<u64> {
 }
 
 fn programs() -> Option<CgroupPrograms> {
-    load::load(load::Options {
+    load::load(&load::Options {
         ring_bytes: 4096,
         debug_log: false,
         by_format: false,
         hook: WantedHook::None,
+        wire_version: WIRE_VERSION,
+        resume: None,
     })
     .ok()?
     .cgroups

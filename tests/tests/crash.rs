@@ -30,8 +30,8 @@ const ROUNDS: u32 = 50;
 const KILLS_IN_A_ROUND: u32 = 40;
 const KILLS: usize = (ROUNDS * KILLS_IN_A_ROUND) as usize;
 
-/// An agent lives this long at most, from its very start: some die before they are ready.
-const LIFE_MS: u64 = 400;
+/// An agent lives this long at most, from its very start: many die before they are ready.
+const LIFE_MS: u64 = 1200;
 
 /// splitmix64: enough for moments, and the same everywhere.
 struct Moments(u64);
@@ -173,7 +173,8 @@ fn two_thousand_kills_and_fifty_crashes() -> Result<()> {
         return Ok(());
     };
     let kept = Kept::with_pins()?;
-    let (kills, agent) = crash(&["--require-bpf"], &kept)?;
+    // Room for what happens while one after the other dies before it has begun to read.
+    let (kills, agent) = crash(&["--require-bpf", "--ring-bytes", "8388608"], &kept)?;
     let all = kills.iter().map(|kill| kill.pid).collect();
     let crashed = settle(&kept, (kills, agent), &all)?;
     let told = ours(&crashed)?;

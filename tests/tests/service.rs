@@ -128,7 +128,7 @@ fn signs_of_life_are_those_of_detection() -> Result<()> {
 }
 
 /// What a limit must allow while the agent starts: loading takes the kernel's types, several times.
-const TO_START: u64 = 64 << 20;
+const TO_START: u64 = 48 << 20;
 
 /// And once it is armed.
 const TO_RUN: u64 = 16 << 20;

@@ -1,7 +1,7 @@
 //! Pages of a hundred by each kind of filter, in both orders, from random places: first pages and deep
 //! ones.
 
-use std::{fs, path::Path, time::Instant};
+use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
 use oom_agent::{
@@ -9,7 +9,11 @@ use oom_agent::{
     store::{CgroupFilter, Cursor, Filter, Order, Reader},
 };
 
-use crate::{figures::Report, make::World, random::Random};
+use crate::{
+    figures::{Report, Times},
+    make::World,
+    random::Random,
+};
 
 const PAGE: usize = 100;
 
@@ -152,16 +156,14 @@ pub(crate) fn measure(world: &World, path: &Path, report: &mut Report) -> Result
             (Order::NewestFirst, "newest first"),
         ] {
             for deep in [false, true] {
-                let (mut times, mut rows) = (Vec::new(), 0);
+                let (mut times, mut rows) = (Times::default(), 0);
                 for _ in 0..TIMES {
                     let filter = make(world, &mut random, events);
                     let at = random.below(events);
                     let place: Option<Cursor> = deep
                         .then(|| format!("1.{}.{at}", World::time(at)).parse())
                         .transpose()?;
-                    let begin = Instant::now();
-                    let page = reader.page(&filter, order, place, PAGE)?;
-                    times.push(begin.elapsed());
+                    let page = times.of(|| reader.page(&filter, order, place, PAGE))?;
                     rows += page.events.len();
                     let in_order = page.events.is_sorted_by_key(|event| event.cursor)
                         == (order == Order::OldestFirst || page.events.len() < 2);
@@ -173,23 +175,20 @@ pub(crate) fn measure(world: &World, path: &Path, report: &mut Report) -> Result
             }
         }
     }
-    let (mut place, mut times) = (0, Vec::new());
+    let (mut place, mut times) = (0, Times::default());
     for _ in 0..TIMES {
-        let begin = Instant::now();
-        let tail = reader.after_seq(place, &Filter::default(), PAGE)?;
-        times.push(begin.elapsed());
+        let tail = times.of(|| reader.after_seq(place, &Filter::default(), PAGE))?;
         place = tail.through;
     }
     report.add("a hundred in the order of storing", times, String::new());
-    let (mut place, mut times) = (0, Vec::new());
+    let (mut place, mut times) = (0, Times::default());
     let nothing = Filter {
         comm: Some("nobody".into()),
         ..Filter::default()
     };
     for _ in 0..events.div_ceil(4096) {
-        let begin = Instant::now();
-        place = reader.after_seq(place, &nothing, PAGE)?.through;
-        times.push(begin.elapsed());
+        let tail = times.of(|| reader.after_seq(place, &nothing, PAGE))?;
+        place = tail.through;
     }
     report.add("4,096 passed over in that order", times, String::new());
     Ok(())

@@ -1,8 +1,12 @@
 //! What was measured: a table for people, JSON for the rest.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// What a page may take, at the 99th percentile.
@@ -16,23 +20,83 @@ pub(crate) struct Report {
     /// Bytes of the database.
     pub(crate) bytes: u64,
     goal_ns: u128,
-    pub(crate) figures: Vec<Figure>,
+    figures: Vec<Figure>,
 }
 
-/// Durations of one thing.
+/// One thing, done several times.
 #[derive(Debug, Serialize)]
-pub(crate) struct Figure {
+struct Figure {
     what: String,
     count: usize,
-    p50_ns: u128,
-    p99_ns: u128,
-    max_ns: u128,
+    /// By the clock: on a machine that does other things, too, these are in it.
+    wall: Percentiles,
+    /// Of the thread alone, on a CPU.
+    cpu: Option<Percentiles>,
     /// Whatever else is worth knowing.
     note: String,
 }
 
+/// By nearest rank.
+#[derive(Debug, Serialize)]
+struct Percentiles {
+    p50_ns: u128,
+    p99_ns: u128,
+    max_ns: u128,
+}
+
+/// How long something took, several times.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    wall: Vec<Duration>,
+    cpu: Vec<Duration>,
+}
+
+impl Times {
+    /// Does it, and notes how long it took.
+    pub(crate) fn of<T>(&mut self, what: impl FnOnce() -> T) -> T {
+        let (begin, busy) = (Instant::now(), busy());
+        let result = what();
+        self.wall.push(begin.elapsed());
+        self.cpu.push(self::busy().saturating_sub(busy));
+        result
+    }
+
+    /// The same, for what takes less than reading the other clock.
+    pub(crate) fn of_short<T>(&mut self, what: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let result = what();
+        self.wall.push(begin.elapsed());
+        result
+    }
+}
+
+/// What this thread has been on a CPU for.
+fn busy() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+impl Percentiles {
+    fn of(mut times: Vec<Duration>) -> Option<Self> {
+        times.sort_unstable();
+        let rank = |percent: usize| {
+            let rank = (times.len() * percent).div_ceil(100);
+            times.get(rank.checked_sub(1)?).map(Duration::as_nanos)
+        };
+        Some(Self {
+            p50_ns: rank(50)?,
+            p99_ns: rank(99)?,
+            max_ns: rank(100)?,
+        })
+    }
+}
+
 impl Report {
     pub(crate) fn new(events: usize, seed: u64) -> Self {
+        println!(
+            "{:52}{:>12}{:>12}{:>12}{:>12}{:>12}",
+            "", "p50", "p99", "max", "p50 CPU", "p99 CPU"
+        );
         Self {
             events,
             seed,
@@ -42,19 +106,16 @@ impl Report {
         }
     }
 
-    /// Percentiles by nearest rank.
-    pub(crate) fn add(&mut self, what: &str, mut times: Vec<Duration>, note: String) {
-        times.sort_unstable();
-        let rank = |percent: usize| {
-            let rank = (times.len() * percent).div_ceil(100).max(1);
-            times.get(rank - 1).map_or(0, Duration::as_nanos)
+    pub(crate) fn add(&mut self, what: &str, times: Times, note: String) {
+        let count = times.wall.len();
+        let Some(wall) = Percentiles::of(times.wall) else {
+            return;
         };
         let figure = Figure {
             what: what.to_owned(),
-            count: times.len(),
-            p50_ns: rank(50),
-            p99_ns: rank(99),
-            max_ns: rank(100),
+            count,
+            wall,
+            cpu: Percentiles::of(times.cpu),
             note,
         };
         println!("{figure}");
@@ -74,14 +135,18 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = |ns: u128| format!("{}.{:01} us", ns / 1000, ns % 1000 / 100);
+        let us = |ns: u128| format!("{}.{} µs", ns / 1000, ns % 1000 / 100);
+        let none = || "-".to_owned();
+        let cpu = self.cpu.as_ref();
         write!(
             f,
-            "{:44} p50 {:>12}  p99 {:>12}  max {:>12}  {}",
+            "{:52}{:>12}{:>12}{:>12}{:>12}{:>12}  {}",
             self.what,
-            us(self.p50_ns),
-            us(self.p99_ns),
-            us(self.max_ns),
+            us(self.wall.p50_ns),
+            us(self.wall.p99_ns),
+            us(self.wall.max_ns),
+            cpu.map_or_else(none, |cpu| us(cpu.p50_ns)),
+            cpu.map_or_else(none, |cpu| us(cpu.p99_ns)),
             self.note
         )
     }

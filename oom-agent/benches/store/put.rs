@@ -1,6 +1,6 @@
-//! Storing: one event in a transaction, a thousand in one, in a store that is empty and in a big one.
+//! Storing: one event in a transaction, a thousand in one.
 
-use std::{fs, path::Path, sync::Arc, time::Instant};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Result;
 use oom_agent::{
@@ -8,7 +8,11 @@ use oom_agent::{
     store::{Batch, Entry, Store},
 };
 
-use crate::{figures::Report, make::World, random::Random};
+use crate::{
+    figures::{Report, Times},
+    make::World,
+    random::Random,
+};
 
 pub(crate) fn measure(world: &World, dir: &Path, report: &mut Report) -> Result<()> {
     let dir = dir.join("put");
@@ -22,7 +26,7 @@ pub(crate) fn measure(world: &World, dir: &Path, report: &mut Report) -> Result<
         ("a transaction of one event", 300, 1),
         ("a transaction of 1,000 events", 30, 1000),
     ] {
-        let mut took = Vec::new();
+        let mut took = Times::default();
         for _ in 0..times {
             let mut batch = Batch::default();
             for _ in 0..events {
@@ -30,9 +34,7 @@ pub(crate) fn measure(world: &World, dir: &Path, report: &mut Report) -> Result<
                 let event = world.event(made, made, &mut random);
                 batch.push(Entry::Event(Arc::new(event)));
             }
-            let begin = Instant::now();
-            store.commit(&batch, &Now::read())?;
-            took.push(begin.elapsed());
+            took.of(|| store.commit(&batch, &Now::read()))?;
         }
         report.add(what, took, "with its fsync".into());
     }

@@ -11,10 +11,14 @@ use oom_agent::{
     event::Event,
     hub::Output as _,
     store::Filter,
-    watch::{Item, Watchers},
+    watch::{Item, Subscription, Watchers},
 };
 
-use crate::{figures::Report, make::World, random::Random};
+use crate::{
+    figures::{Report, Times},
+    make::World,
+    random::Random,
+};
 
 const EVENTS: usize = 1000;
 const ROUNDS: usize = 20;
@@ -23,7 +27,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
     for subscribers in [0, 1000] {
         let mut random = Random::new(4);
-        let (mut offers, mut all) = (Vec::new(), Vec::new());
+        let (mut offers, mut all) = (Times::default(), Times::default());
         let mut missed = 0;
         for _ in 0..ROUNDS {
             let events: Vec<Arc<Event>> = (0..EVENTS)
@@ -33,26 +37,16 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
             let subscriptions: Vec<_> = (0..subscribers)
                 .map(|_| watchers.subscribe(Filter::default()))
                 .collect();
-            let begin = Instant::now();
-            for event in &events {
-                let begin = Instant::now();
-                intake.offer(event);
-                offers.push(begin.elapsed());
-            }
-            let deadline = begin + PATIENCE;
-            for subscription in &subscriptions {
-                let mut got = 0;
-                while got < EVENTS as u64 {
-                    match subscription.next(Some(deadline)) {
-                        Some(Item::Event(_)) => got += 1,
-                        Some(Item::Missed(of)) => got += of.events,
-                        None => break,
-                    }
+            let deadline = Instant::now() + PATIENCE;
+            all.of_short(|| {
+                for event in &events {
+                    offers.of_short(|| intake.offer(event));
                 }
-                ensure!(got == EVENTS as u64, "a subscriber got {got}");
-                missed += subscription.missed();
-            }
-            all.push(begin.elapsed());
+                subscriptions
+                    .iter()
+                    .try_for_each(|subscription| take_all(subscription, deadline))
+            })?;
+            missed += subscriptions.iter().map(Subscription::missed).sum::<u64>();
             drop(intake);
             ensure!(thread.join().is_ok(), "the thread panicked");
         }
@@ -68,5 +62,19 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
             format!("{missed} missed"),
         );
     }
+    Ok(())
+}
+
+/// Waits until it has got, or missed, all of them.
+fn take_all(subscription: &Subscription, deadline: Instant) -> Result<()> {
+    let mut got = 0;
+    while got < EVENTS as u64 {
+        match subscription.next(Some(deadline)) {
+            Some(Item::Event(_)) => got += 1,
+            Some(Item::Missed(missed)) => got += missed.events,
+            None => break,
+        }
+    }
+    ensure!(got == EVENTS as u64, "a subscriber got {got}");
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     once: bool,
     /// Size of the ring buffer in bytes; rounded up to a power of two of at least a page.
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 19, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     ring_bytes: u32,
     /// How to watch cgroups, for the names of containers and what their memory did before a kill.
     #[arg(long, value_enum, default_value = "auto")]
@@ -52,7 +52,7 @@ pub(super) struct RunArgs {
     /// Of which cgroups to tell that they came and went.
     #[arg(long, value_enum, default_value = "containers")]
     container_events: ContainerEvents,
-    /// Where events are kept: a database of `SQLite`. `none`: nowhere.
+    /// Where events are kept: a database of SQLite. `none`: nowhere.
     #[arg(
         long,
         value_name = "PATH",

@@ -163,7 +163,6 @@ mod tests {
             (Feature::Priority, CapabilitySet::SYS_NICE),
             (Feature::LockedMemory, CapabilitySet::IPC_LOCK),
             (Feature::Store, CapabilitySet::empty()),
-            (Feature::Pins, CapabilitySet::empty()),
             (Feature::Server, CapabilitySet::empty()),
         ] {
             assert_eq!(needed(&[feature], all), kept, "{feature:?}");

@@ -65,7 +65,7 @@ pub const GUARDS: [Guard; 6] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
-    /// BPF programs that have been loaded; those that watch cgroups are loaded when the threads run.
+    /// BPF programs that have been loaded and pinned; those that watch cgroups are loaded when the threads run.
     Bpf,
     /// The kernel log, which may have to be opened again.
     Log,
@@ -77,8 +77,6 @@ pub enum Feature {
     LockedMemory,
     /// The store on disk.
     Store,
-    /// Pins in a BPF file system.
-    Pins,
     /// Sockets that others connect to; they must be bound before.
     Server,
 }

@@ -140,7 +140,6 @@ const ALWAYS_HERE: &[i64] = &[];
 /// What changes directories.
 const DIRECTORIES: &[i64] = &[
     libc::SYS_mkdirat,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
 ];
@@ -148,6 +147,7 @@ const DIRECTORIES: &[i64] = &[
 const DIRECTORIES_HERE: &[i64] = &[
     libc::SYS_mkdir,
     libc::SYS_rename,
+    libc::SYS_renameat,
     libc::SYS_rmdir,
     libc::SYS_unlink,
 ];
@@ -166,7 +166,6 @@ const STORE: &[i64] = &[
     libc::SYS_ftruncate,
     libc::SYS_pwrite64,
     libc::SYS_pwritev,
-    libc::SYS_sync_file_range,
     libc::SYS_utimensat,
 ];
 
@@ -186,7 +185,6 @@ const SERVER: &[i64] = &[
 fn lists(feature: Feature) -> &'static [&'static [i64]] {
     match feature {
         Feature::Bpf => &[&[libc::SYS_bpf]],
-        Feature::Pins => &[&[libc::SYS_bpf], DIRECTORIES, DIRECTORIES_HERE],
         Feature::Store => &[STORE, DIRECTORIES, DIRECTORIES_HERE],
         Feature::Server => &[SERVER, DIRECTORIES, DIRECTORIES_HERE],
         Feature::Log | Feature::Names | Feature::Priority | Feature::LockedMemory => &[],

@@ -186,9 +186,10 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let keeping = durable
         .map(|durable| durable.start(&mut core))
         .transpose()?;
-    core.begin(states.into_iter().chain(audit.base));
+    let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
+    let log = through.map(|through| Evidence::LogRead { through });
+    core.begin(states.into_iter().chain(audit.base).chain(log));
     if let Some(keeping) = &keeping {
-        let through = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
         keeping.backfill(&host, options, through, audit.before)?;
     }
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;

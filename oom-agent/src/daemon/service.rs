@@ -60,7 +60,7 @@ impl Service {
 
     /// Says that the agent is ready, and waits for a signal or for `once`.
     pub(super) fn wait(&mut self, once: &Notify, turns: &Turns, status: &str) {
-        self.tell(|manager| manager.ready(status));
+        tell(self.manager.as_ref(), |manager| manager.ready(status));
         tracing::info!("watching");
         let Self {
             runtime,
@@ -78,11 +78,12 @@ impl Service {
                 () = watch(*watchdog, turns, sign_of_life) => {}
             }
         });
-        self.tell(Manager::stopping);
-    }
-
-    fn tell(&self, what: impl FnOnce(&Manager) -> io::Result<()>) {
-        tell(self.manager.as_ref(), what);
+        // One that has gone needs no word of the end.
+        if let Some(manager) = &self.manager
+            && let Err(error) = manager.stopping()
+        {
+            tracing::debug!("cannot talk to the service manager: {error}");
+        }
     }
 }
 

@@ -14,13 +14,7 @@ use crate::confine::{
 };
 
 /// What an agent with its defaults makes use of.
-const DEFAULTS: [Feature; 5] = [
-    Feature::Bpf,
-    Feature::Log,
-    Feature::Names,
-    Feature::Store,
-    Feature::Pins,
-];
+const DEFAULTS: [Feature; 4] = [Feature::Bpf, Feature::Log, Feature::Names, Feature::Store];
 
 pub(super) fn checks(held: Option<CapabilitySet>) -> Vec<Check> {
     let tried = thread::Builder::new()

@@ -1,6 +1,6 @@
 //! Evidence as the journal keeps it, to be told to a correlator once more.
 //!
-//! Reads and emits [`Evidence`] as `MessagePack` with the names of fields: a later build reads what an
+//! Reads and emits [`Evidence`] as MessagePack with the names of fields: a later build reads what an
 //! earlier one wrote, and process names come back byte by byte. The lines of a group kill share one
 //! report, which may be large: it is written with the first of them.
 

@@ -19,9 +19,9 @@ use crate::event::Kind;
 /// Terms that the beginning of an id may fit.
 const FITTING: u8 = 64;
 
-/// How far the events of each condition are counted, to find the rarest: first not far; farther, if all
-/// have more.
-const COUNTED: [i64; 2] = [256, 16_384];
+/// How many events of each condition are looked at to find the rarest: the one that has its last of them
+/// farthest away, or not so many at all.
+const AHEAD: i64 = 256;
 
 /// Time and number: the order of a list.
 pub(super) type Key = (i64, i64);
@@ -46,6 +46,24 @@ impl Range {
             (_, None) => {}
         }
         range
+    }
+}
+
+impl Range {
+    /// The time at which reading begins.
+    const fn begin(&self, order: Order) -> i64 {
+        match order {
+            Order::OldestFirst => self.after.0,
+            Order::NewestFirst => self.before.0,
+        }
+    }
+
+    /// Leaves out what comes before this time; the range has an event of it.
+    fn begin_at(&mut self, order: Order, time: i64) {
+        match order {
+            Order::OldestFirst => self.after = self.after.max((time, i64::MIN)),
+            Order::NewestFirst => self.before = self.before.min((time, i64::MAX)),
+        }
     }
 }
 
@@ -92,8 +110,18 @@ impl Lists {
         if self.0.iter().any(Vec::is_empty) {
             return Ok(());
         }
-        let leading = self.0.swap_remove(self.rarest(tx, range)?);
-        let mut page = tx.prepare_cached(&page(order, &self.0))?;
+        let mut range = range;
+        if self.0.len() > 1 {
+            // Nothing can stand in all lists before each has begun.
+            for at in 0..self.0.len() {
+                match self.nearest(at, tx, range, order, 0)? {
+                    Some(time) => range.begin_at(order, time),
+                    None => return Ok(()),
+                }
+            }
+        }
+        let leading = self.0.swap_remove(self.rarest(tx, range, order)?);
+        let mut page = tx.prepare_cached(&page(order, &self.0, FIRST))?;
         let checked: Vec<i64> = self.0.into_iter().flatten().collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         for term in leading {
@@ -108,44 +136,63 @@ impl Lists {
         Ok(())
     }
 
-    /// The condition with the fewest events in this range; the first of those with too many to count.
-    fn rarest(&self, tx: &Transaction<'_>, range: Range) -> Result<usize> {
+    /// The condition whose events are the fewest where the reading begins.
+    fn rarest(&self, tx: &Transaction<'_>, range: Range, order: Order) -> Result<usize> {
         if self.0.len() < 2 {
             return Ok(0);
         }
-        let mut count = tx.prepare_cached(COUNT)?;
-        let mut rarest = 0;
-        for most in COUNTED {
-            let mut fewest = i64::MAX;
-            for (at, terms) in self.0.iter().enumerate() {
-                let mut events = 0;
-                for term in terms {
-                    let (after, before) = (range.after, range.before);
-                    let values = params![term, after.0, after.1, before.0, before.1, most];
-                    events += count.query_row(values, |row| row.get::<_, i64>(0))?;
-                }
-                if events < fewest {
-                    (rarest, fewest) = (at, events);
-                }
-            }
-            if fewest < most {
-                break;
+        let mut farthest = (0, 0);
+        for at in 0..self.0.len() {
+            let Some(time) = self.nearest(at, tx, range, order, AHEAD)? else {
+                return Ok(at);
+            };
+            let distance = time.abs_diff(range.begin(order));
+            if distance > farthest.1 {
+                farthest = (at, distance);
             }
         }
-        Ok(rarest)
+        Ok(farthest.0)
+    }
+
+    /// The time of the event of a condition that has so many before it; where there are several terms, of
+    /// the one that comes to it first.
+    fn nearest(
+        &self,
+        condition: usize,
+        tx: &Transaction<'_>,
+        range: Range,
+        order: Order,
+        before_it: i64,
+    ) -> Result<Option<i64>> {
+        let mut far = tx.prepare_cached(&page(order, &[], FAR))?;
+        let mut nearest: Option<i64> = None;
+        for term in &self.0[condition] {
+            let Range { after, before } = range;
+            let values = params![term, after.0, after.1, before.0, before.1, before_it];
+            let time = far.query_row(values, |row| row.get(0)).optional()?;
+            nearest = match (nearest, time, order) {
+                (Some(a), Some(b), Order::OldestFirst) => Some(i64::min(a, b)),
+                (Some(a), Some(b), Order::NewestFirst) => Some(i64::max(a, b)),
+                (one, other, _) => one.or(other),
+            };
+        }
+        Ok(nearest)
     }
 }
 
-const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM posting WHERE term = ?1
-  AND (time_ns, seq) > (?2, ?3) AND (time_ns, seq) < (?4, ?5) LIMIT ?6)";
+/// As many as are wanted.
+const FIRST: &str = " LIMIT ?6";
+
+/// The one that has so many before it.
+const FAR: &str = " LIMIT 1 OFFSET ?6";
 
 const EXACTLY: &str = "SELECT id FROM term WHERE kind = ?1 AND field = ?2 AND word = ?3";
 
 const BEGINNING: &str = "SELECT id FROM term
   WHERE kind = ?1 AND field = ?2 AND word >= ?3 AND word < ?4 LIMIT ?5";
 
-/// Parameters: the leading term, the range, the limit, and all terms of the other conditions.
-fn page(order: Order, others: &[Vec<i64>]) -> String {
+/// Parameters: the leading term, the range, that of `limit`, and all terms of the other conditions.
+fn page(order: Order, others: &[Vec<i64>], limit: &str) -> String {
     let mut sql = String::from(
         "SELECT p.time_ns, p.seq FROM posting p WHERE p.term = ?1
   AND (p.time_ns, p.seq) > (?2, ?3) AND (p.time_ns, p.seq) < (?4, ?5)",
@@ -160,10 +207,10 @@ fn page(order: Order, others: &[Vec<i64>]) -> String {
         sql += ") AND q.time_ns = p.time_ns AND q.seq = p.seq)";
     }
     sql += match order {
-        Order::OldestFirst => "\n  ORDER BY p.time_ns, p.seq LIMIT ?6",
-        Order::NewestFirst => "\n  ORDER BY p.time_ns DESC, p.seq DESC LIMIT ?6",
+        Order::OldestFirst => "\n  ORDER BY p.time_ns, p.seq",
+        Order::NewestFirst => "\n  ORDER BY p.time_ns DESC, p.seq DESC",
     };
-    sql
+    sql + limit
 }
 
 /// Adds the terms that are wanted.
@@ -215,7 +262,11 @@ pub(super) fn statements() -> Vec<String> {
         vec![vec![0; 65], vec![0], vec![0, 0]],
     ];
     let orders = [Order::OldestFirst, Order::NewestFirst];
-    let pages = orders.map(|order| others.each_ref().map(|others| page(order, others)));
-    let fixed = [COUNT, EXACTLY, BEGINNING].map(str::to_owned);
-    pages.into_iter().flatten().chain(fixed).collect()
+    let pages = orders.map(|order| others.each_ref().map(|others| page(order, others, FIRST)));
+    let fixed = [EXACTLY, BEGINNING].map(str::to_owned);
+    let far = orders.map(|order| page(order, &[], FAR));
+    (pages.into_iter().flatten())
+        .chain(fixed)
+        .chain(far)
+        .collect()
 }

@@ -7,7 +7,7 @@
 //!                                     │                    ├─▶ the ring may let go of its records
 //!                                     └─ retention         └─▶ readers, by cursor
 //! ```
-//! Reads [`Entry`]s in the order of detection; emits a database that any tool for `SQLite` can open. Refuses
+//! Reads [`Entry`]s in the order of detection; emits a database that any tool for SQLite can open. Refuses
 //! to hold up detection: what it cannot take is counted, and said.
 
 mod age;
@@ -19,6 +19,7 @@ mod filter;
 mod index;
 pub mod journal;
 mod lane;
+mod lanes;
 mod lists;
 mod lock;
 mod open;
@@ -39,8 +40,9 @@ pub use cursor::{Cursor, NoCursor};
 pub use entry::{Entry, RingPlace, Snapshot};
 pub use error::StoreError;
 pub use filter::{CgroupFilter, Filter};
+pub use lanes::Lost;
 pub use query::{Gap, Order, Page, QueryError, Reader, Stored, Tail};
-pub use queue::{Lost, Offer, Release};
+pub use queue::{Offer, Release};
 pub use recovery::{Recovery, Run};
 pub use retain::Retention;
 pub use thread::{Counts, Options, Storing, start};

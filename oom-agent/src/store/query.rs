@@ -118,8 +118,8 @@ pub enum QueryError {
 }
 
 impl Reader {
-    /// Opens a store. Where no agent runs, `SQLite` may make its two files beside it for the time of
-    /// reading.
+    /// Opens a store. Where no agent runs, SQLite makes its two files beside it, if it may, and leaves
+    /// them there: a log with nothing in it, and its index.
     pub fn open(path: &Path) -> Result<Self, QueryError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let missing = || QueryError::Missing(path.display().to_string());

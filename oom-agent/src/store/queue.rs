@@ -11,28 +11,9 @@ use std::{
 };
 
 use super::{
-    batch::{Batch, Step},
-    entry::{Entry, RingPlace, Snapshot},
-    lane::{Lane, Most, of_event, weight},
-};
-use crate::{clock::Now, event::Event, evidence::Evidence};
-
-/// Evidence that waits. The ring is full long before.
-const EVIDENCE: Most = Most {
-    items: 32 * 1024,
-    bytes: 16 << 20,
-};
-
-/// Events of kills that wait: also those that a disk that is full will not take.
-const KILLS: Most = Most {
-    items: 16 * 1024,
-    bytes: 32 << 20,
-};
-
-/// News of containers that wait.
-const NEWS: Most = Most {
-    items: 4 * 1024,
-    bytes: 8 << 20,
+    entry::{Entry, RingPlace},
+    lane::weight,
+    lanes::{Lanes, Lost, Observed},
 };
 
 /// News of containers are gathered for this long.
@@ -42,24 +23,8 @@ const NEWS_WAIT: Duration = Duration::from_millis(100);
 /// costs nothing.
 const POSITIONS_WAIT: Duration = Duration::from_secs(5);
 
-/// Steps of one transaction at most: the next kill waits for no longer than such a one.
-const BATCH: usize = 1024;
-
 /// Lets the ring go up to here: bytes that have gone through it. Never waits.
 pub type Release = Box<dyn Fn(u64) + Send + Sync>;
-
-/// What there was no room for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Events of kills.
-    pub kills: u64,
-    /// News of containers.
-    pub news: u64,
-    /// Evidence: not in the journal.
-    pub evidence: u64,
-    /// Records that left the ring before they were durable, for the ring was filling up.
-    pub early: u64,
-}
 
 /// Between the threads.
 pub(super) struct Shared {
@@ -92,131 +57,6 @@ enum Sleep {
     Awake,
     Until(Instant),
     UntilWoken,
-}
-
-/// What waits.
-#[derive(Debug)]
-pub(super) struct Lanes {
-    evidence: Lane<Observed>,
-    kills: Lane<Arc<Event>>,
-    news: Lane<Arc<Event>>,
-    log_read: Option<u64>,
-    backfilled: bool,
-    /// Evidence is missing behind all that is here.
-    pub(super) hole: bool,
-    /// The last record of the ring, also if there was no room for it.
-    ring: Option<RingPlace>,
-    /// The place of the last event that was put back.
-    put_back: u64,
-}
-
-#[derive(Debug)]
-enum Observed {
-    Evidence(Box<Evidence>, Now, Option<RingPlace>),
-    Quiet(Box<Snapshot>),
-}
-
-impl Default for Lanes {
-    fn default() -> Self {
-        Self {
-            evidence: Lane::new(EVIDENCE),
-            kills: Lane::new(KILLS),
-            news: Lane::new(NEWS),
-            log_read: None,
-            backfilled: false,
-            hole: false,
-            ring: None,
-            put_back: 0,
-        }
-    }
-}
-
-impl Lanes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.evidence.len() + self.kills.len() + self.news.len() == 0
-            && self.log_read.is_none()
-            && !self.backfilled
-            && !self.hole
-    }
-
-    /// Events of kills and news of containers that wait.
-    pub(super) fn events(&self) -> (u64, u64) {
-        (self.kills.len() as u64, self.news.len() as u64)
-    }
-
-    /// The next batch, of at most [`BATCH`] steps; positions go with the last.
-    pub(super) fn batch(&mut self) -> Batch {
-        let mut batch = Batch {
-            hole: self.hole,
-            ..Batch::default()
-        };
-        while batch.steps.len() < BATCH {
-            let orders = [
-                self.evidence.next_order(),
-                self.kills.next_order(),
-                self.news.next_order(),
-            ];
-            let Some(next) = orders.into_iter().flatten().min() else {
-                break;
-            };
-            let step = if orders[0] == Some(next) {
-                self.evidence.pop().map(|observed| match observed {
-                    Observed::Evidence(evidence, now, ring) => {
-                        batch.ring = ring.or(batch.ring);
-                        Step::Evidence(evidence, now)
-                    }
-                    Observed::Quiet(snapshot) => Step::Quiet(snapshot),
-                })
-            } else if orders[1] == Some(next) {
-                self.kills.pop().map(Step::Event)
-            } else {
-                self.news.pop().map(Step::Event)
-            };
-            batch.steps.extend(step);
-        }
-        if self.evidence.len() + self.kills.len() + self.news.len() == 0 {
-            batch.log_read = self.log_read.take();
-            batch.backfilled = std::mem::take(&mut self.backfilled);
-            batch.ring = self.ring.take().or(batch.ring);
-            self.hole = false;
-            self.evidence.shrink();
-            self.kills.shrink();
-            self.news.shrink();
-        }
-        batch
-    }
-
-    /// Keeps of a batch that could not be written what can still be: its events, and how far it went.
-    pub(super) fn put_back(&mut self, batch: Batch) -> Lost {
-        let mut lost = Lost::default();
-        for step in batch.steps {
-            match step {
-                Step::Evidence(..) => lost.evidence += 1,
-                Step::Quiet(_) => {}
-                Step::Event(event) => {
-                    self.put_back += 1;
-                    let (kills, news) = self.push_event(self.put_back, event);
-                    lost.kills += kills;
-                    lost.news += news;
-                }
-            }
-        }
-        self.log_read = batch.log_read.or(self.log_read);
-        self.backfilled |= batch.backfilled;
-        self.ring = batch.ring.or(self.ring);
-        self.hole |= batch.hole || lost.evidence > 0;
-        lost
-    }
-
-    /// Takes an event; gives the kills and the news that had to go for it.
-    fn push_event(&mut self, order: u64, event: Arc<Event>) -> (u64, u64) {
-        let bytes = of_event(&event);
-        if event.is_of_kill() {
-            (self.kills.push_over(order, bytes, event), 0)
-        } else {
-            (0, self.news.push_over(order, bytes, event))
-        }
-    }
 }
 
 impl std::fmt::Debug for Shared {

@@ -3,7 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::store::testing::*;
+use crate::store::{
+    Batch, Step,
+    lanes::{BATCH, EVIDENCE, NEWS},
+    testing::*,
+};
 
 /// A queue, and how far the ring has been let go.
 fn queue(ring_room: u64) -> (Offer, Arc<Shared>, Arc<AtomicU64>) {

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::clock::Now;
 
-/// Events of one step.
-pub(super) const STEP: u32 = 256;
+/// Events of one step: some milliseconds.
+pub(super) const STEP: u32 = 128;
 
 /// Free pages that stay in the file, to be used again (4 MiB).
 const SPARE_PAGES: u32 = 1024;

@@ -19,8 +19,9 @@ use std::{
 use super::{
     batch::Batch,
     error::StoreError,
+    lanes::{Lanes, Lost},
     open,
-    queue::{Lanes, Lost, Offer, Release, Shared},
+    queue::{Offer, Release, Shared},
     recovery::Run,
     retain::{self, Retained, Retention},
     write::Store,
@@ -34,8 +35,8 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(5);
 /// How often age is looked at when nothing is stored.
 const IDLE: Duration = Duration::from_mins(10);
 
-/// How often number and bytes are when much is.
-const BUSY: Duration = Duration::from_secs(1);
+/// How soon number and bytes are after something was: so what a storm brings goes in small steps, too.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// What the thread is to do.
 #[derive(Clone, Debug)]
@@ -316,7 +317,7 @@ impl Keeper {
                 "{}: {why}; detection goes on, events wait in memory as far as there is room",
                 self.options.path.display()
             );
-            self.before = self.counts;
+            self.before = with_lost(self.counts, self.shared.lost());
             Outage {
                 since: now,
                 why: why.clone(),
@@ -336,7 +337,8 @@ impl Keeper {
         let Some(outage) = self.outage.take() else {
             return;
         };
-        let (now, before) = (self.counts, self.before);
+        let now = with_lost(self.counts, self.shared.lost());
+        let before = self.before;
         tracing::warn!(
             "{}: written again after {:.1} s; {} events stored late; lost for it: {} events of kills and \
              {} news of containers; {} observations were not journaled",

@@ -18,6 +18,7 @@ use oom_tests::{
     klog::KernelLog,
     machine::{self, Machine},
     outbox::Outbox,
+    relay::Relay,
     scene,
     watch::{Law, Watcher, Way},
 };
@@ -29,8 +30,14 @@ const RATE_LIMIT: Duration = Duration::from_secs(5);
 /// A scenario that starts agents of its own.
 const STARTED_IN_STORM: &str = "started-in-storm";
 
+/// A scenario in which agents are killed, and others go on.
+const CUT_OFF: &str = "cut-off";
+
 /// Kills of the storm in which agents are started.
 const STORM: u32 = 150;
+
+/// Kills while no agent runs.
+const UNWATCHED: u32 = 40;
 
 /// Plays the scenarios of the matrix.
 #[derive(Parser)]
@@ -92,7 +99,8 @@ fn main() -> Result<()> {
         };
     }
     for name in &args.scenario {
-        let known = Scenario::named(name).is_some() || name == STARTED_IN_STORM;
+        let known =
+            Scenario::named(name).is_some() || [STARTED_IN_STORM, CUT_OFF].contains(&&**name);
         ensure!(known, "no scenario is called {name}");
     }
     machine::only_in_a_guest()?;
@@ -128,6 +136,9 @@ fn main() -> Result<()> {
     if wanted(STARTED_IN_STORM) {
         matrix.start_in_storm(&args.ways)?;
     }
+    if wanted(CUT_OFF) {
+        matrix.cut_off(&args.ways)?;
+    }
     if matrix.failed {
         return Err(anyhow!("not everything was told as it was"));
     }
@@ -141,6 +152,10 @@ fn list(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "  {STARTED_IN_STORM:22} agents are started while the kernel kills"
+    )?;
+    writeln!(
+        out,
+        "  {CUT_OFF:22} agents are killed, the kernel kills, and others go on"
     )
 }
 
@@ -204,6 +219,24 @@ impl Matrix {
             anyhow::Ok(watchers)
         })?;
         self.end(STARTED_IN_STORM, watchers)
+    }
+
+    /// What happens between the death of one agent and the start of the next is told by that one, once.
+    fn cut_off(&mut self, ways: &[Way]) -> Result<()> {
+        let started = Instant::now();
+        let mut relays = BTreeMap::new();
+        for way in ways {
+            relays.insert(*way, Relay::start(*way));
+        }
+        let storm = scene::storm(UNWATCHED)?;
+        for (way, relay) in relays {
+            let (tier, outcome) = match relay.and_then(|relay| relay.go_on(&storm)) {
+                Ok((tier, law)) => (tier, Outcome::Law(law)),
+                Err(error) => ("none".to_owned(), Outcome::Failed(format!("{error:#}"))),
+            };
+            self.say(CUT_OFF, way, &tier, outcome, started.elapsed())?;
+        }
+        Ok(())
     }
 
     fn say(

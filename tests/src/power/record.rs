@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
+    errno::Errno,
     libc,
     sys::{
         ptrace::{self, Options},
@@ -33,8 +34,8 @@ struct Call {
 }
 
 /// Runs a program that waits for a line on its stdin before it does anything, and records what it does
-/// to the files in a directory, and what it says.
-pub fn record(program: &Path, arguments: &[&Path], directory: &Path) -> Result<Vec<Act>> {
+/// to the files in a directory, and what it says. `None` where it may not be traced.
+pub fn record(program: &Path, arguments: &[&Path], directory: &Path) -> Result<Option<Vec<Act>>> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -46,10 +47,16 @@ pub fn record(program: &Path, arguments: &[&Path], directory: &Path) -> Result<V
     // Whatever it says fits into the pipe, or is read below.
     let mut stdout = child.stdout.take().context("stdout")?;
     let reader = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-    ptrace::seize(
-        pid,
-        Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL,
-    )?;
+    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL;
+    match ptrace::seize(pid, options) {
+        Ok(()) => {}
+        Err(Errno::EPERM) => {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        Err(error) => return Err(error).context("ptrace"),
+    }
     ptrace::interrupt(pid)?;
     stdin.write_all(b"go\n")?;
     let acts = follow(pid, directory);
@@ -58,7 +65,7 @@ pub fn record(program: &Path, arguments: &[&Path], directory: &Path) -> Result<V
     }
     drop(child.wait());
     drop(reader.join());
-    acts
+    acts.map(Some)
 }
 
 fn follow(pid: Pid, directory: &Path) -> Result<Vec<Act>> {
@@ -179,7 +186,7 @@ fn followed(pid: Pid, descriptor: i32, directory: &Path) -> Result<Option<PathBu
     Ok((path.parent() == Some(directory) && !is_scratch(&path)).then_some(path))
 }
 
-/// The shared memory of SQLite is made anew, and a lock is no data.
+/// The shared memory of `SQLite` is made anew, and a lock is no data.
 fn is_scratch(path: &Path) -> bool {
     let name = path.as_os_str().as_encoded_bytes();
     name.ends_with(b"-shm") || name.ends_with(b".lock")

@@ -1,6 +1,6 @@
-//! `bin/container-payload`, linked statically: what runs in every container.
+//! Programs for containers, linked statically: `bin/container-payload`, and the agent itself.
 //!
-//! Builds it with cargo, as `cargo xtask vm` does for guests, so that both share what is built. Refuses a
+//! Builds them with cargo, as `cargo xtask vm` does for guests, so that both share what is built. Refuses a
 //! toolchain without the target: that is said, and the test is skipped.
 
 use std::{
@@ -23,9 +23,17 @@ pub(super) fn binary() -> Result<Result<&'static Path, String>> {
     if let Some(lacks) = lacks_target()? {
         return Ok(Err(lacks));
     }
-    let built = BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    let path = built.as_deref();
+    let built = || build("oom-tests", PROGRAM).map_err(|error| format!("{error:#}"));
+    let path = BINARY.get_or_init(built).as_deref();
     path.map(Ok).map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// The agent as it is put into containers; else why it cannot be built here.
+pub fn agent() -> Result<Result<PathBuf, String>> {
+    match lacks_target()? {
+        Some(lacks) => Ok(Err(lacks)),
+        None => build("oom-agent", "oom-agent").map(Ok),
+    }
 }
 
 fn target() -> String {
@@ -43,13 +51,13 @@ fn lacks_target() -> Result<Option<String>> {
     Ok((!there).then(|| format!("needs `rustup target add {}`", target())))
 }
 
-fn build() -> Result<PathBuf> {
+fn build(package: &str, program: &str) -> Result<PathBuf> {
     let dir = machine::build_dir()?;
     let target_dir = dir.parent().context("target directory")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--profile", "guest"])
-        .args(["--package", "oom-tests", "--bin", PROGRAM])
+        .args(["--package", package, "--bin", program])
         .args(["--target", &target()])
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
@@ -57,6 +65,6 @@ fn build() -> Result<PathBuf> {
         .arg(target_dir)
         .status()
         .context("cargo build")?;
-    ensure!(status.success(), "{PROGRAM} does not build");
-    Ok(target_dir.join(target()).join("guest").join(PROGRAM))
+    ensure!(status.success(), "{program} does not build");
+    Ok(target_dir.join(target()).join("guest").join(program))
 }

@@ -92,7 +92,8 @@ impl Drop for Podman {
 }
 
 /// Crun refuses a memory controller of version 1 beside a hierarchy of version 2.
-fn podman() -> Command {
+#[must_use]
+pub fn podman() -> Command {
     let mut podman = Command::new("podman");
     podman.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"]);
     podman.args(["--events-backend", "none"]);

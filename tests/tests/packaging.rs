@@ -1,0 +1,181 @@
+//! What `packaging/` holds: a unit that systemd takes and finds well confined, and a container with nothing in
+//! it but the agent, which tells a real kill.
+//!
+//! `cargo test -p oom-tests --test packaging`, as root.
+
+#![cfg(not(target_env = "musl"))]
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use oom_tests::{
+    agent::Launch,
+    check,
+    machine::{self, Machine},
+    runtime::{payload, podman::podman},
+    scene,
+};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// What `systemd-analyze security` (systemd 252) finds: 0 is best, 10 worst. Most of what is left is what the
+/// agent is for: BPF, the kernel log, other users' files.
+const EXPOSURE: f32 = 2.2;
+
+const IMAGE: &str = "localhost/oom-test/agent:1";
+
+fn packaging(file: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    root.join(file)
+}
+
+fn is_there(program: &str) -> Result<bool> {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        machine::skip(&format!("needs {program}"))?;
+    }
+    Ok(there)
+}
+
+/// What a command printed; an error if it failed.
+fn printed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {output:?}");
+    let all = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&all).into_owned())
+}
+
+/// The unit, for a program that is there.
+fn unit(dir: &TempDir) -> Result<PathBuf> {
+    let agent = machine::agent_binary()?.to_str().context("path")?;
+    let text = fs::read_to_string(packaging("oom-agent.service"))?;
+    ensure!(text.contains("/usr/local/bin/oom-agent "));
+    let path = dir.path().join("oom-agent.service");
+    fs::write(&path, text.replace("/usr/local/bin/oom-agent", agent))?;
+    Ok(path)
+}
+
+#[test]
+fn systemd_takes_the_unit() -> Result<()> {
+    if !is_there("systemd-analyze")? {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let unit = unit(&dir)?;
+    let complaints = printed(Command::new("systemd-analyze").arg("verify").arg(&unit))?;
+    let about_it: Vec<_> = complaints
+        .lines()
+        .filter(|it| it.contains("oom-agent"))
+        .collect();
+    ensure!(about_it.is_empty(), "{about_it:?}");
+
+    let mut security = Command::new("systemd-analyze");
+    security.args(["security", "--offline=true", "--no-pager"]);
+    let found = printed(security.arg(&unit))?;
+    let score = found
+        .split("Overall exposure level for oom-agent.service: ")
+        .nth(1);
+    let score = score.and_then(|rest| rest.split_whitespace().next());
+    let score: f32 = score.context("no score")?.parse()?;
+    ensure!(score <= EXPOSURE, "{found}");
+    Ok(())
+}
+
+/// Removes the image, and containers of it that are left.
+struct Image;
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if let Err(error) = printed(podman().args(["rmi", "--force", IMAGE])) {
+            eprintln!("left behind: {error:#}");
+        }
+    }
+}
+
+#[test]
+fn a_container_of_the_agent_alone_tells_kills() -> Result<()> {
+    let Some(machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    if !is_there("podman")? || !is_there("runc")? {
+        return Ok(());
+    }
+    let agent = match payload::agent()? {
+        Ok(agent) => agent,
+        Err(reason) => return machine::skip(&reason),
+    };
+    let dir = tempfile::tempdir()?;
+    fs::copy(agent, dir.path().join("oom-agent"))?;
+    let mut build = podman();
+    build.args([
+        "build",
+        "--quiet",
+        "--network",
+        "none",
+        "--tag",
+        IMAGE,
+        "--file",
+    ]);
+    printed(build.arg(packaging("Containerfile")).arg(dir.path()))?;
+    let _image = Image;
+
+    // As in the Containerfile, and with the test's socket. Limits that any process may set.
+    let run = dir.path().join("run");
+    fs::create_dir(&run)?;
+    fs::set_permissions(&run, Permissions::from_mode(0o755))?;
+    let name = run.join("notify");
+    let ready = UnixDatagram::bind(&name)?;
+    let mut command = podman();
+    command.args([
+        "run",
+        "--rm",
+        "--privileged",
+        "--pid",
+        "host",
+        "--cgroupns",
+        "host",
+    ]);
+    command.args([
+        "--network",
+        "none",
+        "--pull",
+        "never",
+        "--log-driver",
+        "none",
+    ]);
+    command.args([
+        "--ulimit",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=1024:1024",
+    ]);
+    command.args(["--volume", "/sys:/sys", "--volume", "/dev/kmsg:/dev/kmsg"]);
+    command.args(["--volume", "/:/host:ro,rslave", "--sdnotify", "ignore"]);
+    let run = run.to_str().context("path")?;
+    let socket = name.to_str().context("path")?;
+    command.args(["--volume", &format!("{run}:{run}")]);
+    command.args(["--env", &format!("NOTIFY_SOCKET={socket}"), IMAGE]);
+    let words: Result<Vec<String>> = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args())
+        .map(|word| Ok(word.to_str().context("word")?.to_owned()))
+        .collect();
+    let agent = Launch::run(&["--host-root", "/host"])
+        .program(&words?)
+        .start_with(&ready, name.as_os_str())?;
+    agent.watches_cgroups()?;
+
+    let tier = agent.tier()?;
+    ensure!(!tier.log_alone, "{tier:?}");
+    let truth = scene::one_kill(&machine.hierarchy)?;
+    let (kill, instance) = agent.wait_for_death(truth.tid)?;
+    check::death(&kill, &instance, &truth, tier.known)?;
+    let finished = agent.stop(Signal::TERM)?;
+    ensure!(finished.summary()?.get("unexplained")? == 0, "{finished:?}");
+    finished.says(&["confined by", "landlock", "seccomp"])
+}
