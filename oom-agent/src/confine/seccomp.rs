@@ -138,11 +138,7 @@ const ALWAYS_HERE: &[i64] = &[
 const ALWAYS_HERE: &[i64] = &[];
 
 /// What changes directories.
-const DIRECTORIES: &[i64] = &[
-    libc::SYS_mkdirat,
-    libc::SYS_renameat2,
-    libc::SYS_unlinkat,
-];
+const DIRECTORIES: &[i64] = &[libc::SYS_mkdirat, libc::SYS_renameat2, libc::SYS_unlinkat];
 #[cfg(target_arch = "x86_64")]
 const DIRECTORIES_HERE: &[i64] = &[
     libc::SYS_mkdir,
