@@ -166,6 +166,6 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(holder(&file), None);
         flock(&file, FlockOperation::LockExclusive).unwrap();
-        assert_eq!(holder(&file), Some(rustix::process::getpid()));
+        assert_eq!(holder(&file), Some(getpid()));
     }
 }
