@@ -191,7 +191,8 @@ fn what_the_ring_cannot_hold_meanwhile_is_counted() -> Result<()> {
     Ok(())
 }
 
-/// Another build takes over in a storm: a newer one from the running agent, then an older one from that.
+/// Other programs take over in a storm, from an agent that runs and from one that is dead: those of other
+/// options, and those of a newer build, which can read what the older one has recorded.
 #[test]
 fn other_programs_take_over_in_a_storm() -> Result<()> {
     const KILLS: u32 = 150;
@@ -201,24 +202,23 @@ fn other_programs_take_over_in_a_storm() -> Result<()> {
     let kept = Kept::without_pins()?;
     let store = kept.store().to_string_lossy().into_owned();
     let launch = |args: &[&str]| stage.launch_with(&["--store", &store], args);
-    let other = ["--wire-version", "7"];
     let mut agent = launch(&[]).start()?;
     let options = scene::trigger_options(1 << 20)?;
-    let storm = AtomicBool::new(true);
+    let raging = AtomicBool::new(true);
     let (kills, agent) = thread::scope(|scope| {
         let kills = scope.spawn(|| {
             let kills = trigger::storm(&options, KILLS);
-            storm.store(false, Ordering::Release);
+            raging.store(false, Ordering::Release);
             kills
         });
         for (dies, args) in [
-            (false, &other[..]),
-            (false, &[]),
-            (true, &other),
+            (false, &["--ring-bytes", "1048576"][..]),
             (true, &[]),
+            (false, &["--wire-version", "7"]),
+            (true, &["--wire-version", "7", "--ring-bytes", "1048576"]),
         ] {
             agent.wait_for("a kill", |events| {
-                (!ids(events).is_empty() || !storm.load(Ordering::Acquire)).then_some(())
+                (!ids(events).is_empty() || !raging.load(Ordering::Acquire)).then_some(())
             })?;
             if dies {
                 agent.stop(Signal::KILL)?;
@@ -332,7 +332,7 @@ fn nothing_stays_after_a_cleanup() -> Result<()> {
     let Some(stage) = Stage::set()? else {
         return Ok(());
     };
-    let before = held()?;
+    let before = held();
     stage.launch(&[]).start()?.stop(Signal::TERM)?;
     let (name, _) = stage.generation()?;
     let output = stage.cleanup(&[])?;
@@ -377,10 +377,10 @@ fn restarts_leave_nothing_behind() -> Result<()> {
         Ok(count) => count.parse().context("OOM_RESTARTS is no number")?,
         Err(_) => 20,
     };
-    let before = held()?;
+    let before = held();
     stage.launch(&[]).start()?.stop(Signal::TERM)?;
     let generation = stage.generation()?;
-    let once = held()?;
+    let once = held();
     for number in 0..restarts {
         let agent = stage.launch(&[]).start()?;
         if number % 2 == 0 {
@@ -396,7 +396,7 @@ fn restarts_leave_nothing_behind() -> Result<()> {
 }
 
 /// Ids of what the kernel holds of our kind: programs and maps by their names, and all links.
-fn held() -> Result<BTreeSet<(&'static str, u32)>> {
+fn held() -> BTreeSet<(&'static str, u32)> {
     const PROGRAMS: [&str; 5] = [
         "mark_victim",
         "mark_victim_cla",
@@ -420,14 +420,14 @@ fn held() -> Result<BTreeSet<(&'static str, u32)>> {
     for link in aya::programs::loaded_links().flatten() {
         held.insert(("link", link.id()));
     }
-    Ok(held)
+    held
 }
 
 /// Waits until nothing is held that was not before: the kernel frees in its own time.
 fn gone(before: &BTreeSet<(&'static str, u32)>) -> Result<()> {
     let end = std::time::Instant::now() + oom_tests::agent::DEADLINE;
     loop {
-        let held = held()?;
+        let held = held();
         let new: Vec<_> = held.difference(before).collect();
         if new.is_empty() {
             return Ok(());

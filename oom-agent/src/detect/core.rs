@@ -312,8 +312,10 @@ impl Core {
         if let Some(bpf) = &mut self.bpf {
             bpf.settle(&mut losses);
         }
+        // With their place: the next agent does not miss the same records once more.
+        let place = self.bpf.as_ref().map(BpfSource::place);
         for loss in losses {
-            self.observe(loss, None);
+            self.observe(loss, place);
         }
         self.audit();
         let now = Now::read();
