@@ -16,13 +16,18 @@ use crate::{
     clock::Now,
     correlate::{Correlator, Host, Timing},
     detect::{Core, journal::Journal},
+    error::chain,
     event::{Event, Timestamp},
+    evidence::Evidence,
     hub::Output,
     source::{
         bpf::{load, ring::BpfSource},
         kmsg::{self, Position},
     },
-    store::{self, Counts, Entry, Offer, Release, Retention, Run, Store, Storing},
+    store::{
+        self, Counts, Entry, Offer, Release, Retention, Run, Snapshot, Store, Storing,
+        journal::encode_snapshot,
+    },
 };
 
 /// A correlator forgets a kill when its memory is over; the journal keeps some more.
@@ -57,8 +62,8 @@ pub(super) struct Durable {
 pub(super) struct Keeping {
     offer: Arc<Offer>,
     storing: Storing,
-    /// Something of before the first start is to be read back.
-    wants_backfill: bool,
+    /// Up to this record of the log, what it tells is to be read back.
+    backfill_through: Option<u64>,
 }
 
 impl Durable {
@@ -92,7 +97,7 @@ impl Durable {
             }
             Err(error) if error.is_lasting() => return Err(RunError::Store(error)),
             // The thread says it, and when it is over.
-            Err(error) => tracing::debug!("{}", crate::error::chain(&error)),
+            Err(error) => tracing::debug!("{}", chain(&error)),
         }
         durable.say();
         Ok(Some(durable))
@@ -122,6 +127,36 @@ impl Durable {
             run.pid,
             owed.len()
         );
+    }
+
+    /// At the first start of a boot: what the kernel has counted, and how far the log goes, is what all that
+    /// follows is measured against. It must be durable before the programs are attached.
+    pub(super) fn first(
+        &mut self,
+        correlator: &mut Correlator,
+        base: Option<Evidence>,
+        log_read: Option<u64>,
+    ) {
+        let Some(store) = self.store.as_mut().filter(|_| self.resumed.is_first) else {
+            return;
+        };
+        let now = Now::read();
+        if let Some(base) = base {
+            correlator.observe(base, now, &mut Vec::new());
+        }
+        let state = encode_snapshot(&correlator.snapshot());
+        let noted = state.map_err(|error| chain(&error)).and_then(|state| {
+            let snapshot = Snapshot {
+                monotonic_ns: now.monotonic_ns,
+                state,
+            };
+            let noted = store.first_start(&snapshot, log_read, &now);
+            noted.map_err(|error| chain(&error))
+        });
+        match noted {
+            Ok(()) => self.resumed.recovery.first_log = log_read,
+            Err(error) => tracing::warn!("the start is not noted down: {error}"),
+        }
     }
 
     /// From where on the log is read.
@@ -168,7 +203,7 @@ impl Durable {
             run: this_run(generation),
             ring_room: capacity / 4 * 3,
         };
-        let wants_backfill = self.options.backfill && self.store.is_some() && !recovery.backfilled;
+        let wanted = self.options.backfill && self.store.is_some() && !recovery.backfilled;
         let (offer, storing) = store::start(self.store, options, release_of)
             .map_err(system("cannot start a thread"))?;
         let offer = Arc::new(offer);
@@ -178,7 +213,7 @@ impl Durable {
         Ok(Keeping {
             offer,
             storing,
-            wants_backfill,
+            backfill_through: recovery.first_log.filter(|_| wanted),
         })
     }
 }
@@ -190,16 +225,15 @@ fn release(ring: &BpfSource) -> Release {
 }
 
 impl Keeping {
-    /// Reads back what was before, on a thread of its own. `through` is the last record of the log that the
-    /// live reader leaves out, `counted` what the kernel had counted.
+    /// Reads back what was before the first start, if it has not been, on a thread of its own; `counted` is
+    /// what the kernel has counted.
     pub(super) fn backfill(
         &self,
         host: &Host,
         options: &Options,
-        through: Option<u64>,
         counted: Option<u64>,
     ) -> Result<(), RunError> {
-        let Some(through) = through.filter(|_| self.wants_backfill) else {
+        let Some(through) = self.backfill_through else {
             return Ok(());
         };
         let backfill = Backfill {

@@ -190,7 +190,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let log = through.map(|through| Evidence::LogRead { through });
     core.begin(states.into_iter().chain(audit.base).chain(log));
     if let Some(keeping) = &keeping {
-        keeping.backfill(&host, options, through, audit.before)?;
+        keeping.backfill(&host, options, audit.before)?;
     }
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {

@@ -64,7 +64,7 @@ pub(super) fn open(
     let mut wanted = programs_wanted(options);
     // First of all: another agent that is to end has the store, too.
     let pins = claim_pins(options, &wanted)?;
-    let durable = Durable::open(&options.store, host, options.timing, correlator)?;
+    let mut durable = Durable::open(&options.store, host, options.timing, correlator)?;
     // The log is opened and the counter read before the programs are attached: a kill in between is
     // in the log and in the count.
     let position = durable
@@ -72,6 +72,10 @@ pub(super) fn open(
         .map_or(Position::End, Durable::log_position);
     let kmsg = open_kmsg(options, position);
     let audit = Audit::open();
+    if let Some(durable) = &mut durable {
+        let log = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
+        durable.first(correlator, audit.base.clone(), log);
+    }
     wanted.resume = durable.as_ref().and_then(Durable::ring_read);
     let bpf = open_bpf(options, &wanted, pins);
     if options.require_bpf

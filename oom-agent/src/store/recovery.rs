@@ -37,6 +37,8 @@ pub struct Recovery {
     pub snapshot: Option<Snapshot>,
     /// What the correlator was told since, and when, as [`super::journal::Encoder`] wrote it.
     pub evidence: Vec<(Now, Vec<u8>)>,
+    /// The last record of the log of before the first start.
+    pub first_log: Option<u64>,
     /// The log is read through this record.
     pub log_read: Option<u64>,
     /// The programs whose ring was read.
@@ -106,7 +108,7 @@ impl Store {
     }
 
     fn positions(&self, recovery: &mut Recovery) -> Result<(), StoreError> {
-        let sql = "SELECT first_start_ns, log_read, ring_generation, ring_seq, backfilled \
+        let sql = "SELECT first_start_ns, log_read, ring_generation, ring_seq, backfilled, first_log \
                    FROM boot WHERE boot_id = ?";
         self.db
             .query_row(sql, [&self.boot_id], |row| {
@@ -115,6 +117,7 @@ impl Store {
                 recovery.ring_generation = row.get(2)?;
                 recovery.ring_seq = maybe_unsigned(row, 3)?;
                 recovery.backfilled = row.get(4)?;
+                recovery.first_log = maybe_unsigned(row, 5)?;
                 Ok(())
             })
             .optional()?;

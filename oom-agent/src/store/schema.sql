@@ -27,6 +27,7 @@ CREATE TABLE usage (
 CREATE TABLE boot (
     boot_id TEXT PRIMARY KEY,
     first_start_ns INTEGER NOT NULL,    -- CLOCK_MONOTONIC of the first start of an agent
+    first_log INTEGER,                  -- the last record of the log of before it
     log_read INTEGER,
     ring_generation TEXT,
     ring_seq INTEGER,

@@ -20,7 +20,7 @@ use super::{
     recovery::Run,
     rows::{Journal, Writing},
 };
-use crate::{clock::Now, event::Kind};
+use crate::{clock::Now, event::Kind, store::Snapshot};
 
 /// An open store, of which there is one writer.
 #[derive(Debug)]
@@ -102,6 +102,40 @@ impl Store {
         let sql = "SELECT 1 FROM event WHERE kind = ? AND id = ?";
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.exists([kind.as_str(), id])?)
+    }
+
+    /// Notes down where the first start of this boot begins, before anything is recorded: what comes after is
+    /// news to whoever goes on, and what was before is history. `log_read` is the last record of the log of
+    /// before it. Nothing changes if there was a start.
+    pub fn first_start(
+        &mut self,
+        snapshot: &Snapshot,
+        log_read: Option<u64>,
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        let transaction = begin(&mut self.db)?;
+        let first = transaction.execute(
+            "INSERT OR IGNORE INTO boot (boot_id, first_start_ns, first_log, log_read) \
+             VALUES (?1, ?2, ?3, ?3)",
+            params![
+                self.boot_id,
+                now.monotonic_ns.cast_signed(),
+                log_read.map(u64::cast_signed)
+            ],
+        )?;
+        if first > 0 {
+            transaction.execute(
+                "INSERT INTO snapshot (boot_id, journal_n, monotonic_ns, state) VALUES (?, ?, ?, ?)",
+                params![
+                    self.boot_id,
+                    self.journal.last,
+                    snapshot.monotonic_ns.cast_signed(),
+                    snapshot.state
+                ],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
     }
 
     /// Notes a start down, once; a ring of another generation of programs begins anew.
