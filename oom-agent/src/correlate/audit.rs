@@ -42,6 +42,10 @@ pub struct Audit {
     /// What was counted.
     pub counts: Counts,
     base: Option<u64>,
+    /// When that was read, `CLOCK_MONOTONIC`. What was killed before is in it.
+    base_ns: u64,
+    /// Kills of before that, which a ring or the log still told.
+    before_base: u64,
     latest: Option<u64>,
     /// What stays unexplained for good, and what was left over at the last quiet reading.
     settled: i64,
@@ -50,9 +54,17 @@ pub struct Audit {
 
 impl Audit {
     /// A reading of the counter; the first is the base.
-    pub(super) fn counter(&mut self, oom_kill: u64) {
-        self.base.get_or_insert(oom_kill);
+    pub(super) fn counter(&mut self, oom_kill: u64, monotonic_ns: u64) {
+        if self.base.is_none() {
+            (self.base, self.base_ns) = (Some(oom_kill), monotonic_ns);
+        }
         self.latest = Some(oom_kill);
+    }
+
+    /// A kill was told, which was marked at that moment.
+    pub(super) fn kill(&mut self, marked_ns: Option<u64>) {
+        self.counts.kills += 1;
+        self.before_base += u64::from(marked_ns.is_some_and(|at_ns| at_ns < self.base_ns));
     }
 
     /// The counter was read when nothing was pending. What is left over then will not be explained any
@@ -81,7 +93,7 @@ impl Audit {
     /// the counter had counted before the base was read.
     #[must_use]
     pub fn unexplained(&self) -> Option<i64> {
-        let seen = self.counts.kills + self.counts.repeats;
+        let seen = self.counts.kills - self.before_base + self.counts.repeats;
         Some(i64::try_from(self.kernel_kills()?).ok()? - i64::try_from(seen).ok()?)
     }
 }

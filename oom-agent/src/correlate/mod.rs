@@ -199,7 +199,7 @@ impl Correlator {
             Evidence::RingGap { lost } => self.ring_gap(lost),
             Evidence::Kmsg(kmsg) => self.kmsg(kmsg, now, out),
             Evidence::Counter { oom_kill } => {
-                self.audit.counter(oom_kill);
+                self.audit.counter(oom_kill, now.monotonic_ns);
                 self.judge_held_marks(now, out);
                 if self.is_quiet() {
                     self.audit.settle();
@@ -332,13 +332,15 @@ impl Correlator {
     }
 
     fn emit_kill(&mut self, key: KillKey, now: Now, out: &mut Vec<Event>) {
-        self.audit.counts.kills += 1;
         let Some(kill) = self.kills.get_mut(&key) else {
             return;
         };
         let Some(instance) = self.instances.get(&kill.instance) else {
             return;
         };
+        // The log's clock runs apart from the one that the counter was read at.
+        let marked_ns = kill.mark.as_ref().map(|mark| mark.monotonic_ns);
+        self.audit.kill(marked_ns);
         kill.latency_ns = Some(now.monotonic_ns.saturating_sub(kill.monotonic_ns()));
         let event = kill.event(&self.host, instance);
         out.push(Event::OomKill(Box::new(event)));

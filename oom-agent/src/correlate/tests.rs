@@ -648,6 +648,22 @@ fn repeats_are_counted_and_the_audit_adds_up() {
     assert_eq!(bench.correlator.audit().unexplained(), Some(0));
 }
 
+/// A ring that nobody has read since tells of kills that the first reading of the counter has in it.
+#[test]
+fn kills_of_before_the_base_are_not_held_against_it() {
+    let mut bench = Bench::new(true, true);
+    let host = Host::new("b007-1d", "node");
+    bench.correlator = Correlator::new(host, Timing::default());
+    let up = |source| Evidence::SourceState { source, up: true };
+    bench
+        .at(100, up(Feed::Bpf))
+        .at(100, Evidence::Counter { oom_kill: 7 });
+    bench.at(101, bpf(mark(50, 50))).at(102, bpf(mark(101, 60)));
+    bench.at(103, Evidence::Counter { oom_kill: 8 });
+    assert_eq!(bench.correlator.counts().kills, 2);
+    assert_eq!(bench.correlator.audit().unexplained(), Some(0));
+}
+
 #[test]
 fn without_the_log_a_group_may_hide_one_repeat() {
     let mut bench = Bench::new(true, false);

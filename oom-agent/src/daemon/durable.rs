@@ -203,6 +203,8 @@ impl Durable {
             run: this_run(generation),
             ring_room: capacity / 4 * 3,
         };
+        // The ring of an earlier agent, whose store is not this one, tells of kills that the log tells of, too.
+        let doubled = resumed.is_first && core.ring().is_some_and(|ring| ring.used() > 0);
         let wanted = self.options.backfill && self.store.is_some() && !recovery.backfilled;
         let (offer, storing) = store::start(self.store, options, release_of)
             .map_err(system("cannot start a thread"))?;
@@ -210,10 +212,16 @@ impl Durable {
         core.add_output(Stored(offer.clone()));
         let journal = Journal::new(offer.clone(), resumed.told, keep_ns, overlap);
         core.keep(journal, resumed.owed);
+        if wanted && doubled {
+            tracing::info!(
+                "no history from the log: the programs of an earlier agent have recorded it"
+            );
+            offer.offer(Entry::Backfilled);
+        }
         Ok(Keeping {
             offer,
             storing,
-            backfill_through: recovery.first_log.filter(|_| wanted),
+            backfill_through: recovery.first_log.filter(|_| wanted && !doubled),
         })
     }
 }

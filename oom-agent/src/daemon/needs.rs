@@ -20,7 +20,9 @@ pub(super) fn features(options: &Options, bpf: bool, log: bool) -> Vec<Feature> 
 /// Directories that it writes to. Where one cannot be made yet, it is the nearest above it.
 pub(super) fn writable(options: &Options) -> Vec<&Path> {
     let store = options.store.path.as_deref().and_then(Path::parent);
-    store.map(existing).into_iter().collect()
+    // What a predecessor has pinned is removed once its records are durable.
+    let pins = options.pin_path.as_deref().filter(|dir| dir.is_dir());
+    store.map(existing).into_iter().chain(pins).collect()
 }
 
 fn existing(directory: &Path) -> &Path {
