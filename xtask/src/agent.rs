@@ -5,8 +5,9 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::{self, Permissions},
     io,
-    os::unix::{net::UnixDatagram, process::ExitStatusExt},
+    os::unix::{fs::PermissionsExt, net::UnixDatagram, process::ExitStatusExt},
     path::PathBuf,
     process::{Child, Command, ExitCode, ExitStatus},
     time::{Duration, Instant},
@@ -59,6 +60,23 @@ pub(crate) fn as_root(program: impl AsRef<OsStr>, env: &[(&str, &OsStr)]) -> Res
     }
     command.arg(program);
     Ok(command)
+}
+
+/// Where an agent that is started from here keeps its events: below target/, in a folder that an agent as root,
+/// which keeps few capabilities, can write to, and its owner can remove. Nothing stays in the kernel.
+pub(crate) fn keeping(name: &str) -> Result<Vec<OsString>> {
+    let dir = project::target().join(name);
+    fs::create_dir_all(&dir)?;
+    if !geteuid().is_root() {
+        fs::set_permissions(&dir, Permissions::from_mode(0o777))?;
+    }
+    let store = dir.join("events.db").into_os_string();
+    Ok(vec![
+        "--store".into(),
+        store,
+        "--pin-path".into(),
+        "none".into(),
+    ])
 }
 
 /// Asks for the password now, not while something waits for the agent.

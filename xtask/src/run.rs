@@ -62,6 +62,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     if args.once {
         command.arg("--once");
     }
+    let own = |option: &OsString| option.to_string_lossy().starts_with("--store");
+    if !args.agent.iter().any(own) {
+        command.args(agent::keeping("run")?);
+    }
     let signals = Signals::new([SIGINT, SIGTERM])?;
     let mut child = command
         .args(&args.agent)

@@ -53,6 +53,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// At the end, a reader of standard output may take this long.
 const FLUSH: Duration = Duration::from_secs(2);
 
+/// At the end, a disk may take this long.
+const KEEP: Duration = Duration::from_secs(5);
+
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sources {
@@ -230,7 +233,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     Ok(Summary {
         tally,
         helpers,
-        stored: keeping.map(|keeping| keeping.finish(FLUSH)),
+        stored: keeping.map(|keeping| keeping.finish(KEEP)),
         unwritten: writer.finish(FLUSH),
     })
 }

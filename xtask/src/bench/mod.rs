@@ -195,6 +195,7 @@ fn starts(binary: &Path, source: &str, count: u32) -> Result<Summary> {
 fn agent_command(binary: &Path, source: &str, ready: &ReadySocket) -> Result<Command> {
     let mut command = agent::as_root(binary, &[("NOTIFY_SOCKET", ready.path())])?;
     command.args(["run", "--output", "json", "--source", source]);
+    command.args(agent::keeping(&format!("bench-{source}"))?);
     Ok(command)
 }
 
