@@ -40,6 +40,8 @@ pub enum Evidence {
     Counter {
         /// Its value.
         oom_kill: u64,
+        /// When it was read, `CLOCK_MONOTONIC`.
+        read_ns: u64,
     },
     /// A source came up, went down or never was.
     SourceState {

@@ -29,9 +29,9 @@ pub struct Kept {
 /// What is in the store.
 #[derive(Debug, Default)]
 pub struct Content {
-    /// Every `OomKill`, oldest first.
+    /// Every `OomKill` that is no history, oldest first.
     pub kills: Vec<Value>,
-    /// Every `OomInstance`.
+    /// Every `OomInstance` that is none.
     pub instances: Vec<Value>,
 }
 
@@ -83,13 +83,17 @@ impl Kept {
     /// All kills and reports that are stored now. Fails on an id that is there twice.
     pub fn content(&self) -> Result<Content> {
         let db = self.open()?;
-        let mut statement = db.prepare("SELECT kind, id, body FROM event ORDER BY seq")?;
+        let mut statement =
+            db.prepare("SELECT kind, id, body, backfill FROM event ORDER BY seq")?;
         let mut rows = statement.query([])?;
         let (mut content, mut ids) = (Content::default(), BTreeSet::new());
         while let Some(row) = rows.next()? {
             let kind: String = row.get(0)?;
             let id: String = row.get(1)?;
             ensure!(ids.insert((kind.clone(), id.clone())), "{kind} {id} twice");
+            if row.get(3)? {
+                continue;
+            }
             let body: Value = serde_json::from_str(&row.get::<_, String>(2)?)?;
             match kind.as_str() {
                 "OomKill" => content.kills.push(body),

@@ -54,9 +54,9 @@ pub struct Audit {
 
 impl Audit {
     /// A reading of the counter; the first is the base.
-    pub(super) fn counter(&mut self, oom_kill: u64, monotonic_ns: u64) {
+    pub(super) fn counter(&mut self, oom_kill: u64, read_ns: u64) {
         if self.base.is_none() {
-            (self.base, self.base_ns) = (Some(oom_kill), monotonic_ns);
+            (self.base, self.base_ns) = (Some(oom_kill), read_ns);
         }
         self.latest = Some(oom_kill);
     }

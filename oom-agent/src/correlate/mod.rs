@@ -198,8 +198,8 @@ impl Correlator {
             Evidence::Decision(decision) => self.decision(*decision, now),
             Evidence::RingGap { lost } => self.ring_gap(lost),
             Evidence::Kmsg(kmsg) => self.kmsg(kmsg, now, out),
-            Evidence::Counter { oom_kill } => {
-                self.audit.counter(oom_kill, now.monotonic_ns);
+            Evidence::Counter { oom_kill, read_ns } => {
+                self.audit.counter(oom_kill, read_ns);
                 self.judge_held_marks(now, out);
                 if self.is_quiet() {
                     self.audit.settle();

@@ -29,7 +29,7 @@ impl Bench {
         for (source, up) in [(Feed::Bpf, bpf), (Feed::Kmsg, kmsg)] {
             bench.at(0, Evidence::SourceState { source, up });
         }
-        bench.at(0, Evidence::Counter { oom_kill: 1000 });
+        bench.at(0, counted(1000));
         bench
     }
 
@@ -91,6 +91,13 @@ impl Bench {
 }
 
 type OomKillEvent = crate::event::OomKill;
+
+fn counted(oom_kill: u64) -> Evidence {
+    Evidence::Counter {
+        oom_kill,
+        read_ns: 0,
+    }
+}
 
 fn now(ms: u64) -> Now {
     Now {
@@ -344,19 +351,13 @@ fn orders_and_losses() {
         (
             "an unclear mark, told by the counter",
             (true, false),
-            vec![
-                (1, with(Verdict::Unknown, mark(1, 50))),
-                (2, Evidence::Counter { oom_kill: 1001 }),
-            ],
+            vec![(1, with(Verdict::Unknown, mark(1, 50))), (2, counted(1001))],
             "K50 I[50]",
         ),
         (
             "an unclear mark, denied by the counter",
             (true, false),
-            vec![
-                (1, with(Verdict::Unknown, mark(1, 50))),
-                (2, Evidence::Counter { oom_kill: 1000 }),
-            ],
+            vec![(1, with(Verdict::Unknown, mark(1, 50))), (2, counted(1000))],
             "I!AlreadyExiting",
         ),
         (
@@ -374,7 +375,7 @@ fn orders_and_losses() {
             both,
             vec![
                 (1, decision(1, &mark(1, 50))),
-                (900, Evidence::Counter { oom_kill: 1000 }),
+                (900, counted(1000)),
                 (9000, bpf(mark(9000, 50))),
                 (9001, log(9000, 50)),
             ],
@@ -454,8 +455,8 @@ fn orders_and_losses() {
             both,
             vec![
                 (1, log(1, 50)),
-                (300, Evidence::Counter { oom_kill: 1001 }),
-                (2600, Evidence::Counter { oom_kill: 1001 }),
+                (300, counted(1001)),
+                (2600, counted(1001)),
                 (3000, bpf(mark(3000, 50))),
                 (3000, log(3000, 50)),
             ],
@@ -513,12 +514,12 @@ fn orders_and_losses() {
             "what stays unexplained is not an unclear mark",
             (true, false),
             vec![
-                (1, Evidence::Counter { oom_kill: 1001 }),
-                (1100, Evidence::Counter { oom_kill: 1001 }),
+                (1, counted(1001)),
+                (1100, counted(1001)),
                 (1200, with(Verdict::Unknown, mark(1200, 50))),
-                (1201, Evidence::Counter { oom_kill: 1001 }),
+                (1201, counted(1001)),
                 (1300, with(Verdict::Unknown, mark(1300, 51))),
-                (1301, Evidence::Counter { oom_kill: 1002 }),
+                (1301, counted(1002)),
             ],
             "K51 I[51] I!AlreadyExiting",
         ),
@@ -527,9 +528,9 @@ fn orders_and_losses() {
             (true, false),
             vec![
                 (1, bpf(mark(1, 50))),
-                (1100, Evidence::Counter { oom_kill: 1000 }),
+                (1100, counted(1000)),
                 (1200, with(Verdict::Unknown, mark(1200, 51))),
-                (1201, Evidence::Counter { oom_kill: 1001 }),
+                (1201, counted(1001)),
             ],
             "K50 I[50] K51 I[51]",
         ),
@@ -638,7 +639,7 @@ fn repeats_are_counted_and_the_audit_adds_up() {
     bench.at(1, bpf(in_group(mark(1, 51), Role::GroupMember)));
     bench.at(2, log(1, 50)).at(2, group_notice(1));
     bench.at(2, log_member(1, 50)).at(2, log_member(1, 51));
-    bench.at(3, Evidence::Counter { oom_kill: 1003 });
+    bench.at(3, counted(1003));
     bench.pass(3000);
     let instance = bench.instances()[0];
     assert_eq!(instance.crosscheck.repeats, 1);
@@ -655,11 +656,15 @@ fn kills_of_before_the_base_are_not_held_against_it() {
     let host = Host::new("b007-1d", "node");
     bench.correlator = Correlator::new(host, Timing::default());
     let up = |source| Evidence::SourceState { source, up: true };
-    bench
-        .at(100, up(Feed::Bpf))
-        .at(100, Evidence::Counter { oom_kill: 7 });
+    bench.at(100, up(Feed::Bpf)).at(
+        100,
+        Evidence::Counter {
+            oom_kill: 7,
+            read_ns: 90 * MS,
+        },
+    );
     bench.at(101, bpf(mark(50, 50))).at(102, bpf(mark(101, 60)));
-    bench.at(103, Evidence::Counter { oom_kill: 8 });
+    bench.at(103, counted(8));
     assert_eq!(bench.correlator.counts().kills, 2);
     assert_eq!(bench.correlator.audit().unexplained(), Some(0));
 }
@@ -669,7 +674,7 @@ fn without_the_log_a_group_may_hide_one_repeat() {
     let mut bench = Bench::new(true, false);
     bench.at(1, bpf(in_group(mark(1, 50), Role::Chosen)));
     bench.at(1, bpf(in_group(mark(1, 51), Role::GroupMember)));
-    bench.at(3, Evidence::Counter { oom_kill: 1003 }).pass(3000);
+    bench.at(3, counted(1003)).pass(3000);
     assert_eq!(bench.correlator.audit().unexplained(), Some(1));
     assert_eq!(bench.correlator.counts().possible_repeats, 1);
 }

@@ -179,7 +179,7 @@ impl Durable {
     /// Starts the thread, and lets `core` hand over what it does.
     pub(super) fn start(mut self, core: &mut Core) -> Result<Keeping, RunError> {
         let keep_ns = self.keep_ns();
-        let resumed = std::mem::take(&mut self.resumed);
+        let mut resumed = std::mem::take(&mut self.resumed);
         let recovery = resumed.recovery;
         if let Some(died) = OwnDeath::watch(&recovery) {
             core.add_output(died);
@@ -193,8 +193,18 @@ impl Durable {
             None => (None, Box::new(|_| ()) as Release, u64::MAX),
         };
         let known = recovery.ring_generation;
-        let overlap =
-            known.is_some() && known != generation || core.ring().is_some_and(BpfSource::overlap);
+        let other = !resumed.is_first && known != generation;
+        let overlap = other || core.ring().is_some_and(BpfSource::overlap);
+        if other && known.is_none() && core.ring().is_some_and(|ring| ring.used() > 0) {
+            // The last agent told by other means what this ring holds, or some of it.
+            let deaths = self.store.as_ref().map(Store::deaths).transpose();
+            match deaths {
+                Ok(deaths) => deaths.into_iter().flatten().for_each(|(tid, at_ns)| {
+                    resumed.told.deaths.entry(tid).or_default().push(at_ns);
+                }),
+                Err(error) => tracing::warn!("{}", chain(&error)),
+            }
+        }
         let options = store::Options {
             path: self.path,
             boot_id: self.boot_id,

@@ -107,7 +107,7 @@ impl Audit {
         let mut counter = counter.ok();
         let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
         let before = match base {
-            Some(Evidence::Counter { oom_kill }) => Some(oom_kill),
+            Some(Evidence::Counter { oom_kill, .. }) => Some(oom_kill),
             _ => None,
         };
         Self {

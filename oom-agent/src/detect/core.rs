@@ -36,6 +36,8 @@ pub struct Core {
     /// As the correlator makes them, and as the desk passes them on.
     events: Vec<Event>,
     named: Vec<Event>,
+    /// When the correlator's next deadline is, as far as is known, `CLOCK_MONOTONIC`.
+    due_ns: u64,
     /// When the counter is compared next, `CLOCK_MONOTONIC`.
     audit_at_ns: u64,
     /// What the last comparison left over, and what of it has been said.
@@ -100,6 +102,7 @@ impl Core {
             evidence: Vec::with_capacity(256),
             events: Vec::with_capacity(256),
             named: Vec::with_capacity(256),
+            due_ns: u64::MAX,
             audit_at_ns: 0,
             unexplained: 0,
             warned: 0,
@@ -191,10 +194,14 @@ impl Core {
     }
 
     fn observe(&mut self, evidence: Evidence, ring: Option<RingPlace>) {
+        let now = Now::read();
         if self.journal.is_known(&evidence) {
+            // Its record is done with all the same.
+            let place = ring.map(|_| Box::new(Evidence::RingGap { lost: 0 }));
+            self.journal.evidence(place, now, ring);
             return;
         }
-        let now = Now::read();
+        self.tick_if_due(now);
         let copy = self
             .journal
             .copy(&evidence, self.correlator.wants_counter());
@@ -210,6 +217,14 @@ impl Core {
         }
         self.publish(now);
         self.journal.evidence(copy, now, ring);
+    }
+
+    /// What was due comes before what has just been seen, as it does in a replay.
+    fn tick_if_due(&mut self, now: Now) {
+        if now.monotonic_ns >= self.due_ns {
+            self.correlator.tick(now, &mut self.events);
+            self.due_ns = self.correlator.next_deadline().unwrap_or(u64::MAX);
+        }
     }
 
     /// Lets time pass; gives the next moment at which it matters, on `CLOCK_MONOTONIC`.
@@ -232,7 +247,9 @@ impl Core {
         }
         self.journal.wake();
         let slow = now.monotonic_ns + SLOW_TURN_NS;
-        let deadlines = [self.correlator.next_deadline(), self.desk.next_deadline()];
+        let correlator_due = self.correlator.next_deadline();
+        self.due_ns = correlator_due.unwrap_or(u64::MAX);
+        let deadlines = [correlator_due, self.desk.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(slow);
         // An audit that is overdue waits for quiet, which comes with a deadline or with evidence.
         let audit = Some(self.audit_at_ns).filter(|&at| at > now.monotonic_ns);

@@ -5,7 +5,7 @@
 //! events whose ids are stored. Once nothing of before can come any more, all that is forgotten.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -21,7 +21,10 @@ use crate::{
 const SNAPSHOT_NS: u64 = 1_000_000_000;
 
 /// One hook in the kernel runs the programs of two generations within this time, however slow it is.
-const DOUBLE_NS: u64 = 1_000_000;
+const DOUBLE_NS: u64 = 20_000_000;
+
+/// A death that two sources tell of is one, if their times are not further apart: the log has a clock of its own.
+const SAME_DEATH_NS: u64 = 2_000_000_000;
 
 /// Marks and decisions that are remembered for their doubles.
 const DOUBLES: usize = 4096;
@@ -35,6 +38,8 @@ pub struct Told {
     pub log_records: HashSet<u64>,
     /// Marks and decisions in the journal; the programs that made them may have been others.
     pub hooks: VecDeque<Hook>,
+    /// Deaths by thread that were told while nobody read the ring that is read now, `CLOCK_MONOTONIC`.
+    pub deaths: HashMap<u32, Vec<u64>>,
 }
 
 /// One run of a program: what it was attached to, on whom, by whom, and when.
@@ -134,9 +139,17 @@ impl Journal {
         if log_record(evidence).is_some_and(|seq| self.told.log_records.contains(&seq)) {
             return true;
         }
-        let Some(hook) = Hook::of(evidence).filter(|_| self.overlap) else {
+        let Some(hook) = Hook::of(evidence) else {
             return false;
         };
+        let same = |at: &u64| at.abs_diff(hook.monotonic_ns) < SAME_DEATH_NS;
+        let died = self.told.deaths.get(&hook.tid);
+        if died.is_some_and(|times| times.iter().any(same)) {
+            return true;
+        }
+        if !self.overlap {
+            return false;
+        }
         if self.told.hooks.iter().any(|other| other.doubles(&hook)) {
             return true;
         }
@@ -219,3 +232,7 @@ impl Journal {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

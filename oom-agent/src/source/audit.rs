@@ -5,7 +5,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
-use crate::evidence::Evidence;
+use crate::{clock::Now, evidence::Evidence};
 
 /// Path of the counter.
 pub const VMSTAT: &str = "/proc/vmstat";
@@ -51,8 +51,11 @@ impl OomKillCounter {
 
     /// The same as evidence.
     pub fn evidence(&mut self) -> io::Result<Evidence> {
+        // Before the reading: what was marked until then is in it, for the kernel counts first.
+        let read_ns = Now::read().monotonic_ns;
         Ok(Evidence::Counter {
             oom_kill: self.value()?,
+            read_ns,
         })
     }
 }

@@ -80,7 +80,10 @@ fn what_is_no_row_is_refused() {
 #[test]
 fn a_quiet_moment() {
     let mut correlator = Correlator::new(Host::new("b-o", "n"), Timing::default());
-    let counter = Evidence::Counter { oom_kill: 5 };
+    let counter = Evidence::Counter {
+        oom_kill: 5,
+        read_ns: 3,
+    };
     correlator.observe(counter, crate::clock::Now::default(), &mut Vec::new());
     let bytes = encode_snapshot(&correlator.snapshot()).unwrap();
     assert_eq!(decode_snapshot(&bytes).unwrap(), correlator.snapshot());

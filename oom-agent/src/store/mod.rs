@@ -18,6 +18,7 @@ mod error;
 mod filter;
 mod index;
 pub mod journal;
+mod kills;
 mod lane;
 mod lanes;
 mod lists;

@@ -46,7 +46,7 @@ fn a_log_read_in_two_goes_tells_the_same() {
                 first.push(record, u64::MAX, &mut before);
             }
             let mut next = Decoder::new(4096, false);
-            if let Some(seq) = first.read_through() {
+            if let Some(seq) = first.read_through(0) {
                 next.skip_through(seq);
             }
             let known: HashSet<u64> = before
@@ -60,6 +60,23 @@ fn a_log_read_in_two_goes_tells_the_same() {
             let mut both = told(&before, &HashSet::new());
             both.extend(told(&after, &known));
             assert_eq!(both, whole, "{}, cut at {cut}", path.display());
+        }
+    }
+}
+
+/// A kill is the last word of many a log: once it has been silent for long, nothing is under way.
+#[test]
+fn a_silence_ends_what_is_under_way() {
+    for (path, records) in logs::all().unwrap() {
+        let mut decoder = Decoder::new(4096, false);
+        for record in &records {
+            decoder.push(record, u64::MAX, &mut Vec::new());
+        }
+        let later = u64::MAX / 2;
+        let last = decoder.read_through(later);
+        if !decoder.is_held_back(later) {
+            let name = path.display();
+            assert!(last >= decoder.read_through(0), "{name}");
         }
     }
 }

@@ -45,11 +45,18 @@ impl Decoder {
     }
 
     /// The record through which all has become evidence: who begins behind it again misses nothing, and
-    /// finds reports from their first line. What was told of since then is told once more.
+    /// finds reports from their first line. What was told of since then is told once more. As of `now_ns` on
+    /// `CLOCK_MONOTONIC`, for a silence ends what is under way; 0: as of the last record.
     #[must_use]
-    pub fn read_through(&self) -> Option<u64> {
-        let next = self.messages.begun(self.last_ns).or(self.next_seq)?;
-        next.checked_sub(1)
+    pub fn read_through(&self, now_ns: u64) -> Option<u64> {
+        let begun = self.messages.begun(self.last_ns.max(now_ns));
+        begun.or(self.next_seq)?.checked_sub(1)
+    }
+
+    /// Whether something is under way at that moment.
+    #[must_use]
+    pub fn is_held_back(&self, now_ns: u64) -> bool {
+        self.messages.begun(self.last_ns.max(now_ns)).is_some()
     }
 
     /// Reports so far that ended without a kill line.

@@ -34,6 +34,12 @@ const MAX_RECORDS: usize = 4096;
 /// Records that say nothing of OOM are told to have been read in portions of this many.
 const TELL: u64 = 1000;
 
+/// Longer than what is under way in the log may be silent.
+const SILENCE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 200_000_000,
+};
+
 /// Batches that are still read after a shutdown, if there are so many.
 const LAST_TURNS: usize = 64;
 
@@ -135,9 +141,12 @@ impl KmsgReader {
     ) -> Result<(), KmsgError> {
         let mut batch = Batch::default();
         let mut last_turns = LAST_TURNS;
-        let mut told = self.decoder.read_through().unwrap_or(0);
+        let mut told = self.read_through().unwrap_or(0);
+        // What is under way may end with a silence, of which no record tells.
+        let mut held_back = false;
         while last_turns > 0 {
-            if !self.wait(&shutdown)? {
+            let patience = held_back.then_some(SILENCE);
+            if !self.wait(&shutdown, patience.as_ref())? {
                 last_turns = if self.is_readable() {
                     last_turns - 1
                 } else {
@@ -146,9 +155,12 @@ impl KmsgReader {
             }
             batch.evidence.clear();
             let result = self.drain(&mut batch);
+            let now_ns = Now::read().monotonic_ns;
+            let over = held_back && !self.decoder.is_held_back(now_ns);
             let far = batch.read_through.is_some_and(|seq| seq >= told + TELL);
-            if far || !batch.evidence.is_empty() {
+            if far || over || !batch.evidence.is_empty() {
                 told = batch.read_through.unwrap_or(told);
+                held_back = self.decoder.is_held_back(now_ns);
                 deliver(&mut batch);
             }
             result?;
@@ -159,7 +171,7 @@ impl KmsgReader {
     /// [`Decoder::read_through`].
     #[must_use]
     pub fn read_through(&self) -> Option<u64> {
-        self.decoder.read_through()
+        self.decoder.read_through(Now::read().monotonic_ns)
     }
 
     /// Whether a record can be read now.
@@ -168,14 +180,14 @@ impl KmsgReader {
         matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
     }
 
-    /// Waits for records; false if it is time to stop.
-    fn wait(&self, shutdown: &impl AsFd) -> Result<bool, KmsgError> {
+    /// Waits for records, but no longer than `patience`; false if it is time to stop.
+    fn wait(&self, shutdown: &impl AsFd, patience: Option<&Timespec>) -> Result<bool, KmsgError> {
         let mut fds = [
             PollFd::new(&self.source, PollFlags::IN),
             PollFd::new(shutdown, PollFlags::IN),
         ];
         loop {
-            match poll(&mut fds, None) {
+            match poll(&mut fds, patience) {
                 // An overrun shows as an error condition here and as EPIPE in the read.
                 Ok(_) => return Ok(fds[1].revents().is_empty()),
                 Err(Errno::INTR) => {}
@@ -247,7 +259,7 @@ impl<S: RecordSource> KmsgReader<S> {
             }
         }
         batch.abandoned_reports = self.decoder.abandoned_reports();
-        batch.read_through = self.decoder.read_through();
+        batch.read_through = self.decoder.read_through(Now::read().monotonic_ns);
         result
     }
 
