@@ -66,6 +66,18 @@ impl Kills {
     }
 }
 
+/// The report of a machine full of tasks: so many rows, all alike.
+#[must_use]
+pub fn long_report(kills: &Kills, n: u64, rows: usize) -> Entry {
+    let mut report = kills.report.clone();
+    if let Event::OomInstance(report) = &mut report {
+        report.id = format!("long-{n}").into();
+        let row = report.tasks.first().cloned();
+        report.tasks.extend(row.into_iter().cycle().take(rows));
+    }
+    Entry::Event(report.into())
+}
+
 /// A quiet moment behind the kill with this number.
 #[must_use]
 pub fn quiet(n: u64) -> Entry {

@@ -15,14 +15,17 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
+    clock::Now,
     confine::{Confinement, Feature, GUARDS, Guard, Options, Protection, State},
     source::kmsg::{self, KMSG, KmsgReader, Position},
+    store::{Batch, Store},
 };
 use oom_tests::{
     agent::{Agent, DEADLINE, Launch},
     check,
     machine::{self, Machine},
     scene,
+    told::{BOOT, Kills, long_report, run},
 };
 use rustix::{
     process::{Resource, getrlimit},
@@ -177,13 +180,65 @@ fn what_is_given_up_is_refused() -> Result<()> {
     let dir = tempfile::tempdir()?;
     fs::create_dir(dir.path().join("own"))?;
     fs::write(dir.path().join("outside"), "not to be changed")?;
-    let output = Command::new(env::current_exe()?)
-        .args(["--ignored", "--exact", "the_child", "--nocapture"])
-        .env(CHILD, dir.path())
-        .output()?;
-    ensure!(output.status.success(), "{output:?}");
+    run_child("the_child", dir.path())?;
     ensure!(fs::read(dir.path().join("outside"))? == b"not to be changed");
     ensure!(fs::read(dir.path().join("own/file"))? == b"allowed");
+    Ok(())
+}
+
+/// What takes more than its memory a database writes to files, and these must all be its own: in any other
+/// place they are refused.
+#[test]
+fn a_large_transaction_is_stored() -> Result<()> {
+    let Some(_machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    fs::create_dir(dir.path().join("own"))?;
+    run_child("the_child_that_stores", dir.path())
+}
+
+/// Runs a test that confines its process.
+fn run_child(name: &str, dir: &Path) -> Result<()> {
+    let output = Command::new(env::current_exe()?)
+        .args(["--ignored", "--exact", name, "--nocapture"])
+        .env(CHILD, dir)
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "started by another test"]
+fn the_child_that_stores() -> Result<()> {
+    /// Dozens of times what a database holds in memory here.
+    const REPORTS: u64 = 32;
+    /// The most that the agent keeps.
+    const ROWS: usize = 8192;
+    let Some(dir) = env::var_os(CHILD).map(PathBuf::from) else {
+        return Ok(());
+    };
+    let own = dir.join("own");
+    let features = [Feature::Store];
+    let confinement = Confinement::begin(&Options {
+        without: Vec::new(),
+        oom_score_adj: 0,
+    });
+    confinement.threads(&features, &[&own]);
+    confinement.system_calls(&features);
+
+    let kills = Kills::new()?;
+    let now = Now::read();
+    let mut store = Store::open(&own.join("events.db"), BOOT, 10)?;
+    store.begin_run(&run(), &now)?;
+    let mut batch = Batch::default();
+    // Shared: the memory of one report.
+    batch.extend((0..REPORTS).map(|n| long_report(&kills, n, ROWS)));
+    let committed = store.commit(&batch, &now)?;
+    ensure!(committed.events == REPORTS, "{committed:?}");
+    store.end_run(&now)?;
+    let size = fs::metadata(own.join("events.db"))?.len();
+    ensure!(size > 32 << 20, "{size} bytes");
     Ok(())
 }
 

@@ -9,12 +9,13 @@ use std::{
     process::{Command, Output},
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::trigger;
 use oom_tests::{
-    agent::{Agent, Launch, is_kill},
+    agent::{Agent, DEADLINE, Launch, is_kill},
     bpffs::Bpffs,
     kept::Kept,
     machine::{self, Machine},
@@ -81,6 +82,19 @@ impl Stage {
 
     fn kill(&self) -> Result<Truth> {
         scene::one_kill(&self.machine.hierarchy)
+    }
+
+    /// Waits until there is but one generation.
+    fn wait_for_one(&self) -> Result<()> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let generations = self.bpffs.generations()?;
+            if generations.len() == 1 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "it stays: {generations:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The only generation.
@@ -277,6 +291,37 @@ fn records_that_nobody_can_read_are_counted() -> Result<()> {
     Ok(())
 }
 
+/// What an older build has recorded is read, and removed, by an agent that is confined by then.
+#[test]
+fn an_upgrade_leaves_nothing_of_the_older_build() -> Result<()> {
+    let Some(stage) = Stage::set()? else {
+        return Ok(());
+    };
+    let kept = Kept::without_pins()?;
+    let store = kept.store().to_string_lossy().into_owned();
+    for store in ["none", &store] {
+        let launch = |args: &[&str]| stage.launch_with(&["--store", store], args);
+        launch(&[]).start()?.stop(Signal::TERM)?;
+        let (old, _) = stage.generation()?;
+        let missed = stage.kill()?;
+        let agent = launch(&["--wire-version", "7"]).start()?;
+        agent.wait_for_death(missed.tid)?;
+        // A record of the new ring is proof that the old one is read to its end.
+        let seen = stage.kill()?;
+        agent.wait_for_death(seen.tid)?;
+        stage.wait_for_one()?;
+        let (new, _) = stage.generation()?;
+        ensure!(new.starts_with("w7-"), "{old}, then {new}");
+        let finished = agent.stop(Signal::TERM)?;
+        finished.says(&[&old, "is read first"])?;
+        finished.says(&["confined by: ", "seccomp"])?;
+        let warned = finished.log.iter().find(|line| line.contains("WARN"));
+        ensure!(warned.is_none(), "{warned:?}");
+        ensure!(stage.cleanup(&[])?.status.success());
+    }
+    Ok(())
+}
+
 #[test]
 fn two_agents_do_not_read_one_ring() -> Result<()> {
     let Some(stage) = Stage::set()? else {
@@ -425,14 +470,14 @@ fn held() -> BTreeSet<(&'static str, u32)> {
 
 /// Waits until nothing is held that was not before: the kernel frees in its own time.
 fn gone(before: &BTreeSet<(&'static str, u32)>) -> Result<()> {
-    let end = std::time::Instant::now() + oom_tests::agent::DEADLINE;
+    let end = Instant::now() + DEADLINE;
     loop {
         let held = held();
         let new: Vec<_> = held.difference(before).collect();
         if new.is_empty() {
             return Ok(());
         }
-        ensure!(std::time::Instant::now() < end, "left behind: {new:?}");
-        thread::sleep(std::time::Duration::from_millis(20));
+        ensure!(Instant::now() < end, "left behind: {new:?}");
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -147,7 +147,10 @@ const DIRECTORIES_HERE: &[i64] = &[
     libc::SYS_rmdir,
     libc::SYS_unlink,
 ];
-#[cfg(not(target_arch = "x86_64"))]
+/// What rename(2) of the C library is here.
+#[cfg(target_arch = "aarch64")]
+const DIRECTORIES_HERE: &[i64] = &[libc::SYS_renameat];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const DIRECTORIES_HERE: &[i64] = &[];
 
 /// What a database makes of its files.
@@ -180,7 +183,8 @@ const SERVER: &[i64] = &[
 /// Lists that a feature adds.
 fn lists(feature: Feature) -> &'static [&'static [i64]] {
     match feature {
-        Feature::Bpf => &[&[libc::SYS_bpf]],
+        // Pins of a predecessor go when its last record is durable.
+        Feature::Bpf => &[&[libc::SYS_bpf], DIRECTORIES, DIRECTORIES_HERE],
         Feature::Store => &[STORE, DIRECTORIES, DIRECTORIES_HERE],
         Feature::Server => &[SERVER, DIRECTORIES, DIRECTORIES_HERE],
         Feature::Log | Feature::Names | Feature::Priority | Feature::LockedMemory => &[],

@@ -1,6 +1,6 @@
 //! One writer for one store: a lock beside it, which ends with its holder.
 //!
-//! Reads and writes the holder's pid in the lock file; refuses a second holder.
+//! Reads and writes the holder's pid in the lock file; refuses a second holder, and a symbolic link.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -9,7 +9,10 @@ use std::{
     path::Path,
 };
 
-use super::{error::StoreError, open::beside};
+use super::{
+    error::StoreError,
+    open::{NO_LINK, beside},
+};
 
 /// The lock; given back when dropped.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o640)
+            .custom_flags(NO_LINK)
             .open(&path)
             .map_err(refused)?;
         match file.try_lock() {

@@ -1,7 +1,8 @@
 //! Opens the database of a store, and makes it where there is none.
 //!
 //! What is there and no database any more is moved aside, never deleted. Refuses what a later version or
-//! another program made ([`schema`]), and a store that another agent writes ([`Lock`]).
+//! another program made ([`schema`]), a store that another agent writes ([`Lock`]), and a symbolic link in
+//! the place of a file.
 
 use std::{
     ffi::OsString,
@@ -14,6 +15,7 @@ use std::{
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rustix::fs::OFlags;
 
 use super::{error::StoreError, lock::Lock, schema};
 
@@ -26,6 +28,10 @@ const VITAL: [&str; 6] = ["boot", "clock", "journal", "run", "snapshot", "usage"
 
 /// How long a reader that holds the file up is waited for. In WAL mode none does for long.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
+
+/// Flags of open(2): a symbolic link in the last place is `ELOOP`. Who may put one into the directory must
+/// not choose what root writes to.
+pub(super) const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// An open database that nobody else writes.
 #[derive(Debug)]
@@ -78,6 +84,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         .append(true)
         .create(true)
         .mode(0o640)
+        .custom_flags(NO_LINK)
         .open(path)
         .map_err(refused)?;
     // A writer that ends well leaves no write-ahead log, or an empty one.

@@ -171,3 +171,26 @@ fn a_second_agent_is_refused_by_the_pid_of_the_first() {
     let pid = format!("the agent with pid {}", std::process::id());
     assert!(refused.to_string().contains(&pid), "{refused}");
 }
+
+#[test]
+fn a_symbolic_link_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let victim = directory.path().join("victim");
+    let made = directory.path().join("made");
+    fs::write(&victim, "not to be changed").unwrap();
+    for (number, end) in [".lock", ""].into_iter().enumerate() {
+        for (to, target) in [("there", &victim), ("nowhere", &made)] {
+            let path = directory.path().join(format!("{to}-{number}/events.db"));
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(target, beside(&path, end)).unwrap();
+            let Err(StoreError::Io { path: at, source }) = open(&path) else {
+                panic!("{to} by {end:?}");
+            };
+            assert_eq!(at, beside(&path, end));
+            let errno = source.raw_os_error();
+            assert_eq!(errno, Some(rustix::io::Errno::LOOP.raw_os_error()));
+        }
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "not to be changed");
+    assert!(!made.exists());
+}
