@@ -195,7 +195,7 @@ impl Durable {
         let known = recovery.ring_generation;
         let other = !resumed.is_first && known != generation;
         let overlap = other || core.ring().is_some_and(BpfSource::overlap);
-        if other && known.is_none() && core.ring().is_some_and(|ring| ring.used() > 0) {
+        if other && known.is_none() && core.ring().is_some_and(BpfSource::inherits) {
             // The last agent told by other means what this ring holds, or some of it.
             let deaths = self.store.as_ref().map(Store::deaths).transpose();
             match deaths {
@@ -214,7 +214,7 @@ impl Durable {
             ring_room: capacity / 4 * 3,
         };
         // The ring of an earlier agent, whose store is not this one, tells of kills that the log tells of, too.
-        let doubled = resumed.is_first && core.ring().is_some_and(|ring| ring.used() > 0);
+        let doubled = resumed.is_first && core.ring().is_some_and(BpfSource::inherits);
         let wanted = self.options.backfill && self.store.is_some() && !recovery.backfilled;
         let (offer, storing) = store::start(self.store, options, release_of)
             .map_err(system("cannot start a thread"))?;

@@ -51,6 +51,8 @@ pub struct BpfSource {
     pid_only: bool,
     page_size: u64,
     overlap: bool,
+    /// There were records of before this process.
+    inherits: bool,
     /// Records that nobody can read, to be told as lost.
     unreadable: u64,
     /// Of rings that have been read to their end.
@@ -109,6 +111,9 @@ impl BpfSource {
                  is alerted only when the log or the counter says that it is a kill"
             );
         }
+        let own_before = loaded.taken_over && loaded.own.ring.used() > 0;
+        let mut others = loaded.retired.iter();
+        let inherits = own_before || others.any(|it| it.generation.ring.used() > 0);
         let retired_ring = |retired: &Retired| RetiredRing {
             release: retired.generation.ring.release(),
             dir: retired.dir.clone(),
@@ -132,9 +137,16 @@ impl BpfSource {
             pid_only: matches!(loaded.tier, Tier::Pid(_)),
             page_size: rustix::param::page_size() as u64,
             overlap: loaded.overlap,
+            inherits,
             unreadable: loaded.unreadable,
             refused: 0,
         }
+    }
+
+    /// Whether there were records of before this process.
+    #[must_use]
+    pub fn inherits(&self) -> bool {
+        self.inherits
     }
 
     /// What there is to wait on.
