@@ -242,7 +242,10 @@ fn what_was_told_since_the_quiet_moment_is_known() {
     assert_eq!(left.told.ids.into_iter().collect::<Vec<_>>(), [expected]);
     assert_eq!(left.told.kills, [(7, 2)]);
     assert_eq!(store.told_since(0).unwrap().ids.len(), 2);
-    assert_eq!(store.told_since(99).unwrap(), Default::default());
+    assert_eq!(
+        store.told_since(99).unwrap(),
+        crate::store::ToldLately::default()
+    );
 }
 
 #[test]
