@@ -1,8 +1,8 @@
 //! The store, from its opening to its end: what the last agent left goes in, what this one does comes out.
 //!
 //! Reads the options; emits a correlator that goes on, the store thread, and an output of the hub. A store
-//! that cannot be opened now is tried again by its thread, and costs durability, not detection. Refuses
-//! one that somebody has to do something about: another agent's, or a later version's.
+//! that cannot be written now is only read, and tried again by its thread; one of a later version, or of
+//! another program, is left alone: both cost durability, not detection. Refuses that of a running agent.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,8 +25,8 @@ use crate::{
         kmsg::{self, Position},
     },
     store::{
-        self, Counts, Entry, Offer, Release, Retention, Run, Snapshot, Store, Storing,
-        journal::encode_snapshot,
+        self, Counts, Entry, Offer, QueryError, Release, Retention, Run, Snapshot, Store,
+        StoreError, Storing, journal::encode_snapshot,
     },
 };
 
@@ -90,17 +90,40 @@ impl Durable {
             },
         };
         let opened = Store::open(&durable.path, &durable.boot_id, durable.keep_ns());
-        match opened.and_then(|store| Ok((resume(&store, correlator)?, store))) {
-            Ok((resumed, store)) => {
-                durable.resumed = resumed;
+        match opened.and_then(|store| Ok((store.left()?, store))) {
+            Ok((left, store)) => {
+                durable.resumed = resume(left, correlator);
                 durable.store = Some(store);
             }
-            Err(error) if error.is_lasting() => return Err(RunError::Store(error)),
-            // The thread says it, and when it is over.
-            Err(error) => tracing::debug!("{}", chain(&error)),
+            Err(error @ StoreError::Held { .. }) => return Err(RunError::Store(error)),
+            Err(error) if error.is_lasting() => {
+                tracing::error!(
+                    "NOTHING IS STORED, and what the last agent left is not read: {}",
+                    chain(&error)
+                );
+                return Ok(None);
+            }
+            Err(error) => {
+                // The thread says more, and when it is over.
+                tracing::debug!("{}", chain(&error));
+                durable.read_back(correlator);
+            }
         }
         durable.say();
         Ok(Some(durable))
+    }
+
+    /// What the last agent left counts also while nothing can be written.
+    fn read_back(&mut self, correlator: &mut Correlator) {
+        match Store::read_back(&self.path, &self.boot_id) {
+            Ok(left) => self.resumed = resume(left, correlator),
+            Err(error @ QueryError::Missing(_)) => tracing::debug!("{}", chain(&error)),
+            Err(error) => tracing::warn!(
+                "what the last agent left cannot be read, what it owed is lost, and what it told may be told \
+                 again: {}",
+                chain(&error)
+            ),
+        }
     }
 
     fn keep_ns(&self) -> u64 {
@@ -154,7 +177,8 @@ impl Durable {
             noted.map_err(|error| chain(&error))
         });
         match noted {
-            Ok(()) => self.resumed.recovery.first_log = log_read,
+            Ok(true) => self.resumed.recovery.first_log = log_read,
+            Ok(false) => {}
             Err(error) => tracing::warn!("the start is not noted down: {error}"),
         }
     }

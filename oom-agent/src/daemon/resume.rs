@@ -1,6 +1,6 @@
 //! Going on where the last agent of this boot was cut off.
 //!
-//! Reads the store; brings a correlator to where its predecessor was, and says what that one owed, what it
+//! Reads what is left in the store; brings a correlator to where its predecessor was, and says what that one owed, what it
 //! has told, and from where the ring and the log go on. A journal that cannot be read costs what was
 //! pending when it was written, and is said.
 
@@ -11,7 +11,7 @@ use crate::{
     event::Event,
     evidence::Evidence,
     store::{
-        Recovery, Store, StoreError,
+        Left, Recovery,
         journal::{Decoder, decode_snapshot},
     },
 };
@@ -30,12 +30,12 @@ pub(super) struct Resumed {
 }
 
 /// Brings a new correlator to where the last one was.
-pub(super) fn resume(store: &Store, correlator: &mut Correlator) -> Result<Resumed, StoreError> {
-    let mut recovery = store.recovery()?;
+pub(super) fn resume(left: Left, correlator: &mut Correlator) -> Resumed {
+    let Left { mut recovery, told } = left;
     let mut resumed = Resumed::default();
+    resumed.told.events = told.ids;
     let rows = decode(std::mem::take(&mut recovery.evidence));
     let snapshot = recovery.snapshot.take();
-    let began_ns = snapshot.as_ref().map(|snapshot| snapshot.monotonic_ns);
     match snapshot.map(|snapshot| decode_snapshot(&snapshot.state)) {
         Some(Ok(snapshot)) => correlator.restore(&snapshot),
         Some(Err(error)) => {
@@ -43,11 +43,6 @@ pub(super) fn resume(store: &Store, correlator: &mut Correlator) -> Result<Resum
             resumed.is_first = true;
         }
         None => resumed.is_first = true,
-    }
-    let began_ns = began_ns.or_else(|| Some(rows.first()?.0.monotonic_ns));
-    if let Some(began_ns) = began_ns {
-        let unix_ns = Now::read().wall(began_ns).as_unix_ns();
-        resumed.told.events = store.told_since(i64::try_from(unix_ns).unwrap_or(i64::MAX))?;
     }
     for (_, evidence) in &rows {
         resumed.told.log_records.extend(log_record(evidence));
@@ -59,7 +54,7 @@ pub(super) fn resume(store: &Store, correlator: &mut Correlator) -> Result<Resum
         .owed
         .retain(|event| !told.contains(&(event.kind(), event.id().clone())));
     resumed.recovery = recovery;
-    Ok(resumed)
+    resumed
 }
 
 fn decode(rows: Vec<(Now, Vec<u8>)>) -> Vec<(Now, Evidence)> {

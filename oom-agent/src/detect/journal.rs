@@ -216,6 +216,10 @@ impl Journal {
         if all_old {
             (self.told, self.told_until_ns, self.overlap) = (Told::default(), None, false);
         }
+        self.dirty |= self
+            .store
+            .as_ref()
+            .is_some_and(|store| store.wants_snapshot());
         let lately = monotonic_ns < self.snapshot_ns + SNAPSHOT_NS;
         if !self.dirty || (lately && !now) || !self.keeps() {
             return;

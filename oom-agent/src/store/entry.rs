@@ -43,6 +43,11 @@ pub struct RingPlace {
     pub seq: u64,
 }
 
+impl RingPlace {
+    /// Places of one ring are below this, those of the next above: no ring passes so many bytes.
+    pub const SPAN: u64 = 1 << 48;
+}
+
 /// What a correlator needs to go on from a quiet moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::entry::Entry;
+use super::entry::{Entry, Snapshot};
 use crate::{
     event::Event,
     evidence::{Evidence, KmsgEvidence, KmsgReport},
@@ -85,6 +85,10 @@ impl<T> Lane<T> {
         self.items.back_mut().map(|item| &mut item.thing)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().map(|item| &item.thing)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -102,7 +106,7 @@ pub(super) fn weight(entry: &Entry) -> usize {
     match entry {
         Entry::Evidence { evidence, .. } => of_evidence(evidence),
         Entry::Event(event) => of_event(event),
-        Entry::Quiet(snapshot) => snapshot.state.len() + 64,
+        Entry::Quiet(snapshot) => of_snapshot(snapshot),
         Entry::LogRead { .. } | Entry::Backfilled => 0,
     }
 }
@@ -113,7 +117,7 @@ const ROW: usize = 128;
 /// A kill, a mark, a decision: with names and paths.
 const KILL: usize = 2048;
 
-fn of_evidence(evidence: &Evidence) -> usize {
+pub(super) fn of_evidence(evidence: &Evidence) -> usize {
     let rows = match evidence {
         Evidence::Mark(mark) => mark.levels.len(),
         Evidence::Decision(decision) => decision
@@ -133,6 +137,10 @@ fn of_evidence(evidence: &Evidence) -> usize {
         _ => 0,
     };
     KILL + rows * ROW
+}
+
+pub(super) fn of_snapshot(snapshot: &Snapshot) -> usize {
+    snapshot.state.len() + 64
 }
 
 fn rows_of(report: Option<&KmsgReport>) -> usize {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{
     batch::{Batch, Step},
     entry::{RingPlace, Snapshot},
-    lane::{Lane, Most, of_event},
+    lane::{Lane, Most, of_event, of_evidence, of_snapshot},
 };
 use crate::{clock::Now, event::Event, evidence::Evidence};
 
@@ -96,6 +96,12 @@ impl Lanes {
         (self.kills.len() as u64, self.news.len() as u64)
     }
 
+    /// Evidence that waits.
+    pub(super) fn observations(&self) -> u64 {
+        let is_evidence = |observed: &&Observed| matches!(observed, Observed::Evidence(..));
+        self.evidence.iter().filter(is_evidence).count() as u64
+    }
+
     /// The next batch, of at most [`BATCH`] steps; positions go with the last.
     pub(super) fn batch(&mut self) -> Batch {
         let mut batch = Batch {
@@ -138,15 +144,22 @@ impl Lanes {
         batch
     }
 
-    /// Keeps of a batch that could not be written what can still be: its events, and how far it went.
+    /// Keeps a batch that could not be written, as far as there is room, and how far it went.
     pub(super) fn put_back(&mut self, batch: Batch) -> Lost {
         let mut lost = Lost::default();
         for step in batch.steps {
+            self.put_back += 1;
             match step {
-                Step::Evidence(..) => lost.evidence += 1,
-                Step::Quiet(_) => {}
+                Step::Evidence(evidence, now) => {
+                    let bytes = of_evidence(&evidence);
+                    let observed = Observed::Evidence(evidence, now, None);
+                    lost.evidence += u64::from(!self.push_observed(self.put_back, bytes, observed));
+                }
+                Step::Quiet(snapshot) => {
+                    let bytes = of_snapshot(&snapshot);
+                    self.push_observed(self.put_back, bytes, Observed::Quiet(snapshot));
+                }
                 Step::Event(event) => {
-                    self.put_back += 1;
                     let (kills, news) = self.push_event(self.put_back, event);
                     lost.kills += kills;
                     lost.news += news;
@@ -156,8 +169,33 @@ impl Lanes {
         self.log_read = batch.log_read.or(self.log_read);
         self.backfilled |= batch.backfilled;
         self.ring = batch.ring.or(self.ring);
-        self.hole |= batch.hole || lost.evidence > 0;
+        self.hole |= batch.hole;
         lost
+    }
+
+    /// Takes an observation, or says false. Once something is missing, what comes behind it is not kept until
+    /// all of this is written: then the hole is at the end of one batch, and a quiet moment after it ends it.
+    pub(super) fn push_observed(&mut self, order: u64, bytes: usize, observed: Observed) -> bool {
+        // Nothing was told in between: the later one says all.
+        if let (Observed::Quiet(_), false, Some(before @ Observed::Quiet(_))) =
+            (&observed, self.hole, self.evidence.last_mut())
+        {
+            *before = observed;
+            return true;
+        }
+        self.hole = self.hole || self.evidence.push(order, bytes, observed).is_err();
+        !self.hole
+    }
+
+    /// Forgets the first observations: they are in the journal, although the disk did not say so.
+    pub(super) fn forget(&mut self, mut observations: i64) {
+        while observations > 0 {
+            match self.evidence.pop() {
+                Some(Observed::Evidence(..)) => observations -= 1,
+                Some(Observed::Quiet(_)) => {}
+                None => break,
+            }
+        }
     }
 
     /// Takes an event; gives the kills and the news that had to go for it.

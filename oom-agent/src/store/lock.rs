@@ -7,6 +7,7 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    sync::Arc,
 };
 
 use super::{
@@ -14,10 +15,10 @@ use super::{
     open::{NO_LINK, beside},
 };
 
-/// The lock; given back when dropped.
-#[derive(Debug)]
+/// The lock; given back when the last copy is dropped.
+#[derive(Clone, Debug)]
 pub(super) struct Lock {
-    _held: File,
+    _held: Arc<File>,
 }
 
 impl Lock {
@@ -51,7 +52,9 @@ impl Lock {
         if let Err(error) = write_pid(&mut file) {
             tracing::debug!("{}: no pid written: {error}", path.display());
         }
-        Ok(Self { _held: file })
+        Ok(Self {
+            _held: Arc::new(file),
+        })
     }
 }
 

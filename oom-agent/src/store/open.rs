@@ -37,15 +37,16 @@ pub(super) const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) db: Connection,
-    pub(super) lock: Lock,
     /// Where a damaged one has been put.
     pub(super) set_aside: Option<PathBuf>,
 }
 
-/// Opens the store at this path.
-pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
+/// Opens the store at this path, under the lock that is held, or takes it: also if the rest fails.
+pub(super) fn open(path: &Path, held: &mut Option<Lock>) -> Result<Opened, StoreError> {
     make_directory(path)?;
-    let lock = Lock::take(path)?;
+    if held.is_none() {
+        *held = Some(Lock::take(path)?);
+    }
     let (db, set_aside) = match connect(path) {
         Err(damage) if damage.is_damage() => {
             let aside = set_aside(path, &damage)?;
@@ -53,11 +54,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
         }
         other => (other?, None),
     };
-    Ok(Opened {
-        db,
-        lock,
-        set_aside,
-    })
+    Ok(Opened { db, set_aside })
 }
 
 fn make_directory(path: &Path) -> Result<(), StoreError> {
@@ -96,7 +93,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let version = schema::check(&db, path)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    configure(&db)?;
+    configure(&db, version == 0)?;
     if !closed_well {
         check_health(&db, path)?;
     }
@@ -106,19 +103,29 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
-fn configure(db: &Connection) -> Result<(), StoreError> {
-    // Before the first table is made: later it would need a VACUUM.
-    db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+fn configure(db: &Connection, is_new: bool) -> Result<(), StoreError> {
+    // Before the first table is made: later it would need a VACUUM. It writes: a store that is there is opened
+    // without a word to its file, also while somebody else holds it up.
+    if is_new {
+        db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // What is committed is on the disk.
     db.pragma_update(None, "synchronous", "FULL")?;
     // KiB. The file is in the kernel's page cache besides.
     db.pragma_update(None, "cache_size", -512)?;
+    spill_nothing(db)?;
     // A file that is cut short under a mapping is a SIGBUS.
     db.pragma_update_and_check(None, "mmap_size", 0, |_| Ok(()))
         .or_else(no_rows)?;
     db.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |_| Ok(()))?;
     Ok(())
+}
+
+/// What a statement may have to undo, and what is sorted, stays in memory: files in `/var/tmp` or `/tmp`
+/// may be forbidden to the agent.
+pub(super) fn spill_nothing(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "temp_store", "MEMORY")
 }
 
 /// A pragma that answers nothing where a build leaves its feature out.

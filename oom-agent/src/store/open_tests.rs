@@ -56,6 +56,7 @@ fn it_is_made_with_its_directory_and_readable_for_few() {
         ("journal_mode", "wal"),
         ("synchronous", "2"),
         ("auto_vacuum", "2"),
+        ("temp_store", "2"),
         ("application_id", "1330597217"),
     ] {
         let found = store.db.query_row(&format!("PRAGMA {pragma}"), [], |row| {

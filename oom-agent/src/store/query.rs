@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transac
 use super::{
     Cursor, Filter, StoreError, index,
     lists::{Lists, Range},
-    open::{BUSY, beside},
+    open::{BUSY, beside, spill_nothing},
     schema,
 };
 use crate::event::Kind;
@@ -140,10 +140,15 @@ impl Reader {
         }
     }
 
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.db
+    }
+
     fn of(db: Connection, path: &Path) -> Result<Self, QueryError> {
         db.busy_timeout(BUSY)?;
         // KiB. The file is in the kernel's page cache besides.
         db.pragma_update(None, "cache_size", -1024)?;
+        spill_nothing(&db)?;
         db.set_prepared_statement_cache_capacity(64);
         match schema::check(&db, path)? {
             0 => Err(QueryError::Missing(path.display().to_string())),

@@ -6,7 +6,10 @@
 //! without room cost the oldest of their lane; both are counted.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +36,7 @@ pub(super) struct Shared {
     release: Release,
     /// Bytes of the ring that may wait for the disk.
     ring_room: u64,
+    snapshot_wanted: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,7 @@ impl Shared {
             more: Condvar::new(),
             release,
             ring_room,
+            snapshot_wanted: AtomicBool::new(false),
         })
     }
 
@@ -102,6 +107,11 @@ impl Shared {
         }
         drop(waiting);
         (self.release)(ring.end);
+    }
+
+    /// The next quiet moment is to be told, also if nothing has come since the last.
+    pub(super) fn want_snapshot(&self) {
+        self.snapshot_wanted.store(true, Ordering::Relaxed);
     }
 
     /// Whether something waits that must be written now.
@@ -157,6 +167,13 @@ impl Offer {
         if let Some(end) = early {
             (self.0.release)(end);
         }
+    }
+
+    /// Whether the store has no snapshot that a start could begin with. Says so once for each time that it
+    /// finds it has none.
+    #[must_use]
+    pub fn wants_snapshot(&self) -> bool {
+        self.0.snapshot_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// Wakes the store thread if there is something to do for it. Called once all outputs have what came
@@ -219,20 +236,10 @@ impl Waiting {
                 }
                 (Duration::ZERO, Observed::Evidence(evidence, now, ring))
             }
-            Entry::Quiet(snapshot) => {
-                // Nothing was told in between: the later one says all.
-                if let Some(Observed::Quiet(before)) = lanes.evidence.last_mut() {
-                    *before = snapshot;
-                    return POSITIONS_WAIT;
-                }
-                (POSITIONS_WAIT, Observed::Quiet(snapshot))
-            }
+            Entry::Quiet(snapshot) => (POSITIONS_WAIT, Observed::Quiet(snapshot)),
         };
-        // Once something is missing, what comes behind it is not kept until all of this is written:
-        // then the hole is at the end of one batch, and a quiet moment after it ends it.
         let counts = u64::from(matches!(observed, Observed::Evidence(..)));
-        if lanes.hole || lanes.evidence.push(order, bytes, observed).is_err() {
-            lanes.hole = true;
+        if !lanes.push_observed(order, bytes, observed) {
             self.lost.evidence += counts;
         }
         wait
@@ -242,6 +249,12 @@ impl Waiting {
     fn release_early(&mut self, room: u64) -> Option<u64> {
         let end = self.lanes.ring?.end;
         let first = *self.released.get_or_insert(end);
+        // How much of a ring was read before its first record here is not known; of a ring before it nothing
+        // counts, for nobody writes there any more.
+        if first / RingPlace::SPAN < end / RingPlace::SPAN {
+            self.released = Some(end);
+            return None;
+        }
         if end.saturating_sub(first) <= room {
             return None;
         }

@@ -191,3 +191,26 @@ fn a_sleeper_is_woken_for_what_is_due_before_it_wakes() {
     let seen = sleeper.join().unwrap();
     assert_eq!(seen.len(), 100);
 }
+
+/// A place in the second of two rings: `source/bpf/ring.rs` counts 1 << 48 bytes for each that is done.
+#[test]
+fn the_next_ring_is_no_reason_to_let_go_of_the_last_one() {
+    let (offer, shared, released) = queue(1 << 20);
+    let at = |n: u64, end: u64| match seen(n) {
+        Entry::Evidence { evidence, now, .. } => Entry::Evidence {
+            evidence,
+            now,
+            ring: Some(RingPlace { end, seq: n }),
+        },
+        other => other,
+    };
+    offer.offer(at(1, 1000));
+    offer.offer(at(2, 2000));
+    offer.offer(at(3, (1 << 48) + 1000));
+    assert_eq!(
+        released.load(Ordering::Relaxed),
+        0,
+        "nothing is durable yet"
+    );
+    assert_eq!(shared.lost().early, 0);
+}

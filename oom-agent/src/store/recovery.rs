@@ -3,15 +3,18 @@
 //! Reads the store before detection starts; emits what a correlator is to be told again, and from where
 //! ring and log go on.
 
-use std::{collections::HashSet, sync::Arc};
+use std::path::Path;
 
-use rusqlite::{OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::{Snapshot, error::StoreError, write::Store};
-use crate::{
-    clock::Now,
-    event::{Kind, Timestamp},
+use super::{
+    Snapshot,
+    error::StoreError,
+    query::{QueryError, Reader},
+    told::{ToldLately, told_since},
+    write::Store,
 };
+use crate::{clock::Now, event::Timestamp};
 
 /// A start of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Recovery {
     pub first_start_ns: Option<u64>,
     /// The quiet moment to begin at. `None` with evidence: begin with nothing.
     pub snapshot: Option<Snapshot>,
+    /// The last event that was stored before that moment; 0 without one.
+    pub event_seq: i64,
     /// What the correlator was told since, and when, as [`super::journal::Encoder`] wrote it.
     pub evidence: Vec<(Now, Vec<u8>)>,
     /// The last record of the log of before the first start.
@@ -55,95 +60,103 @@ pub struct Recovery {
     pub had_clean_end: bool,
 }
 
+/// All that the last agent of this boot has left.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Where to go on.
+    pub recovery: Recovery,
+    /// What has been told since the quiet moment that it begins with.
+    pub told: ToldLately,
+}
+
 impl Store {
     /// What there is to go on from.
     pub fn recovery(&self) -> Result<Recovery, StoreError> {
-        let mut recovery = Recovery::default();
-        self.positions(&mut recovery)?;
-        self.last_run(&mut recovery)?;
-        let oldest = "SELECT monotonic_ns, state, journal_n FROM snapshot WHERE boot_id = ? \
-                      ORDER BY n LIMIT 1";
-        let oldest = self.db.query_row(oldest, [&self.boot_id], |row| {
-            let snapshot = Snapshot {
-                monotonic_ns: unsigned(row, 0)?,
-                state: row.get(1)?,
-            };
-            Ok((snapshot, row.get::<_, i64>(2)?))
+        Ok(recovery(&self.db, &self.boot_id)?)
+    }
+
+    /// The same, and what has been told.
+    pub fn left(&self) -> Result<Left, StoreError> {
+        Ok(left(&self.db, &self.boot_id)?)
+    }
+
+    /// The same of a store that cannot be written now: it is neither locked nor changed.
+    pub fn read_back(path: &Path, boot_id: &str) -> Result<Left, QueryError> {
+        Ok(left(Reader::open(path)?.connection(), boot_id)?)
+    }
+}
+
+fn left(db: &Connection, boot_id: &str) -> rusqlite::Result<Left> {
+    let recovery = recovery(db, boot_id)?;
+    let told = told_since(db, boot_id, recovery.event_seq)?;
+    Ok(Left { recovery, told })
+}
+
+fn recovery(db: &Connection, boot_id: &str) -> rusqlite::Result<Recovery> {
+    let mut recovery = Recovery::default();
+    positions(db, boot_id, &mut recovery)?;
+    last_run(db, boot_id, &mut recovery)?;
+    let oldest = "SELECT monotonic_ns, state, journal_n, event_seq FROM snapshot WHERE boot_id = ? \
+                  ORDER BY n LIMIT 1";
+    let oldest = db.query_row(oldest, [boot_id], |row| {
+        recovery.snapshot = Some(Snapshot {
+            monotonic_ns: unsigned(row, 0)?,
+            state: row.get(1)?,
         });
-        let (snapshot, journal_n) = oldest.optional()?.unzip();
-        recovery.snapshot = snapshot;
-        let rows = "SELECT monotonic_ns, wall_offset_ns, boot_offset_ns, evidence FROM journal \
-                    WHERE boot_id = ? AND n > ? ORDER BY n";
-        recovery.evidence = self
-            .db
-            .prepare(rows)?
-            .query_map((&self.boot_id, journal_n.unwrap_or(0)), |row| {
-                let now = Now {
-                    monotonic_ns: unsigned(row, 0)?,
-                    wall_offset_ns: row.get::<_, i64>(1)?.into(),
-                    boot_offset_ns: row.get::<_, i64>(2)?.into(),
-                };
-                Ok((now, row.get(3)?))
-            })?
-            .collect::<Result<_, _>>()?;
-        Ok(recovery)
-    }
+        recovery.event_seq = row.get(3)?;
+        row.get::<_, i64>(2)
+    });
+    let journal_n = oldest.optional()?;
+    let rows = "SELECT monotonic_ns, wall_offset_ns, boot_offset_ns, evidence FROM journal \
+                WHERE boot_id = ? AND n > ? ORDER BY n";
+    recovery.evidence = db
+        .prepare(rows)?
+        .query_map((boot_id, journal_n.unwrap_or(0)), |row| {
+            let now = Now {
+                monotonic_ns: unsigned(row, 0)?,
+                wall_offset_ns: row.get::<_, i64>(1)?.into(),
+                boot_offset_ns: row.get::<_, i64>(2)?.into(),
+            };
+            Ok((now, row.get(3)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(recovery)
+}
 
-    /// Kills and reports of this boot that are stored. Their ids begin with the boot
-    /// ([`crate::correlate::Host`]), so the index alone has them.
-    pub fn told(&self) -> Result<HashSet<(Kind, Arc<str>)>, StoreError> {
-        let boot = self.boot_id.replace('-', "");
-        let sql = "SELECT id FROM event WHERE kind = ? AND id >= ? AND id < ?";
-        let mut statement = self.db.prepare(sql)?;
-        let mut told = HashSet::new();
-        for (kind, before) in [(Kind::OomKill, ""), (Kind::OomInstance, "oom-")] {
-            // '.' is what follows '-'.
-            let range = [format!("{before}{boot}-"), format!("{before}{boot}.")];
-            let mut rows = statement.query((kind.as_str(), &range[0], &range[1]))?;
-            while let Some(row) = rows.next()? {
-                told.insert((kind, row.get(0)?));
-            }
-        }
-        Ok(told)
-    }
-
-    fn positions(&self, recovery: &mut Recovery) -> Result<(), StoreError> {
-        let sql = "SELECT first_start_ns, log_read, ring_generation, ring_seq, backfilled, first_log \
-                   FROM boot WHERE boot_id = ?";
-        self.db
-            .query_row(sql, [&self.boot_id], |row| {
-                recovery.first_start_ns = Some(unsigned(row, 0)?);
-                recovery.log_read = maybe_unsigned(row, 1)?;
-                recovery.ring_generation = row.get(2)?;
-                recovery.ring_seq = maybe_unsigned(row, 3)?;
-                recovery.backfilled = row.get(4)?;
-                recovery.first_log = maybe_unsigned(row, 5)?;
-                Ok(())
-            })
-            .optional()?;
+fn positions(db: &Connection, boot_id: &str, recovery: &mut Recovery) -> rusqlite::Result<()> {
+    let sql = "SELECT first_start_ns, log_read, ring_generation, ring_seq, backfilled, first_log \
+               FROM boot WHERE boot_id = ?";
+    db.query_row(sql, [boot_id], |row| {
+        recovery.first_start_ns = Some(unsigned(row, 0)?);
+        recovery.log_read = maybe_unsigned(row, 1)?;
+        recovery.ring_generation = row.get(2)?;
+        recovery.ring_seq = maybe_unsigned(row, 3)?;
+        recovery.backfilled = row.get(4)?;
+        recovery.first_log = maybe_unsigned(row, 5)?;
         Ok(())
-    }
+    })
+    .optional()?;
+    Ok(())
+}
 
-    fn last_run(&self, recovery: &mut Recovery) -> Result<(), StoreError> {
-        let sql = "SELECT run.pid, run.pid_start_ns, run.started_ns, run.version, run.ended_ns, \
-                   run.boot_id, boot.ring_generation \
-                   FROM run LEFT JOIN boot USING (boot_id) ORDER BY run.n DESC LIMIT 1";
-        self.db
-            .query_row(sql, [], |row| {
-                recovery.had_clean_end = row.get::<_, Option<i64>>(4)?.is_some();
-                recovery.last_run_is_of_this_boot = *row.get::<_, String>(5)? == *self.boot_id;
-                recovery.last_run = Some(Run {
-                    pid: row.get(0)?,
-                    pid_start_ns: maybe_unsigned(row, 1)?,
-                    started: Timestamp::from_unix_ns(row.get::<_, i64>(2)?.into()),
-                    version: row.get(3)?,
-                    ring_generation: row.get(6)?,
-                });
-                Ok(())
-            })
-            .optional()?;
+fn last_run(db: &Connection, boot_id: &str, recovery: &mut Recovery) -> rusqlite::Result<()> {
+    let sql = "SELECT run.pid, run.pid_start_ns, run.started_ns, run.version, run.ended_ns, \
+               run.boot_id, boot.ring_generation \
+               FROM run LEFT JOIN boot USING (boot_id) ORDER BY run.n DESC LIMIT 1";
+    db.query_row(sql, [], |row| {
+        recovery.had_clean_end = row.get::<_, Option<i64>>(4)?.is_some();
+        recovery.last_run_is_of_this_boot = row.get::<_, String>(5)? == boot_id;
+        recovery.last_run = Some(Run {
+            pid: row.get(0)?,
+            pid_start_ns: maybe_unsigned(row, 1)?,
+            started: Timestamp::from_unix_ns(row.get::<_, i64>(2)?.into()),
+            version: row.get(3)?,
+            ring_generation: row.get(6)?,
+        });
         Ok(())
-    }
+    })
+    .optional()?;
+    Ok(())
 }
 
 /// Numbers of the kernel have 64 bits without a sign, the database's have one.

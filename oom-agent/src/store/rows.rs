@@ -29,6 +29,8 @@ pub(super) struct Journal {
     pub(super) first: i64,
     /// Nothing is written until the next quiet moment: something is missing.
     pub(super) broken: bool,
+    /// There is no snapshot, or only one of before what is missing.
+    pub(super) wanted: bool,
     /// Snapshots older than this are not needed, nanoseconds.
     pub(super) keep_ns: u64,
 }
@@ -45,15 +47,28 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// A replay would not find what is missing, and conclude from less than there was: there is none
-    /// until a quiet moment has made what was before irrelevant.
+    /// A replay would not find what is missing, and conclude from less than there was: nothing is told again
+    /// until a quiet moment has made what was before irrelevant. The newest snapshot stays for its audit: the
+    /// kills since then are counted by the kernel, and show as unexplained.
     pub(super) fn break_off(&mut self) -> Result<(), StoreError> {
         self.journal.broken = true;
+        self.journal.wanted = true;
         self.journal.first = self.journal.last;
         self.encoder.forget();
         self.transaction.execute("DELETE FROM journal", [])?;
+        self.transaction.execute(
+            "DELETE FROM snapshot WHERE n < (SELECT max(n) FROM snapshot)",
+            [],
+        )?;
+        self.transaction
+            .execute("UPDATE snapshot SET journal_n = ?", [self.journal.last])?;
+        Ok(())
+    }
+
+    /// The only snapshot from now on.
+    pub(super) fn base(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         self.transaction.execute("DELETE FROM snapshot", [])?;
-        self.encoder.forget();
+        insert_snapshot(self.transaction, self.boot_id, self.journal.last, snapshot)?;
         Ok(())
     }
 
@@ -136,6 +151,11 @@ impl Writing<'_> {
 
     /// Keeps a snapshot if it is worth it, and forgets what no replay needs any more.
     pub(super) fn quiet(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        if self.journal.broken {
+            self.base(snapshot)?;
+            (self.journal.broken, self.journal.wanted) = (false, false);
+            return Ok(());
+        }
         let at = snapshot.monotonic_ns.cast_signed();
         let newest: Option<(i64, i64)> = self
             .transaction
@@ -146,12 +166,9 @@ impl Writing<'_> {
         let is_news = newest.is_none_or(|(journal_n, newest)| {
             journal_n < self.journal.last && at.saturating_sub(newest) >= keep_ns / 8
         });
-        if is_news || self.journal.broken {
-            self.transaction.execute(
-                "INSERT INTO snapshot (boot_id, journal_n, monotonic_ns, state) VALUES (?, ?, ?, ?)",
-                params![self.boot_id, self.journal.last, at, snapshot.state],
-            )?;
-            self.journal.broken = false;
+        if is_news {
+            insert_snapshot(self.transaction, self.boot_id, self.journal.last, snapshot)?;
+            self.journal.wanted = false;
         }
         let oldest: Option<(i64, i64)> = self
             .transaction
@@ -199,4 +216,25 @@ impl Writing<'_> {
         }
         Ok(())
     }
+}
+
+/// One snapshot, with the place of the last event: what comes behind it is of later.
+pub(super) fn insert_snapshot(
+    transaction: &Transaction<'_>,
+    boot_id: &str,
+    journal_n: i64,
+    snapshot: &Snapshot,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO snapshot (boot_id, journal_n, event_seq, monotonic_ns, state) VALUES (?, ?, \
+             (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'), ?, ?)",
+        )?
+        .execute(params![
+            boot_id,
+            journal_n,
+            snapshot.monotonic_ns.cast_signed(),
+            snapshot.state
+        ])?;
+    Ok(())
 }

@@ -49,6 +49,7 @@ CREATE TABLE snapshot (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     boot_id TEXT NOT NULL,
     journal_n INTEGER NOT NULL,         -- the last row of the journal that it contains
+    event_seq INTEGER NOT NULL,         -- the last event that was stored before it
     monotonic_ns INTEGER NOT NULL,
     state BLOB NOT NULL
 ) STRICT;

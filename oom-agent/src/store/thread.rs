@@ -1,8 +1,9 @@
 //! The store thread: takes what there is, commits it, lets the ring go.
 //!
 //! Commits at once when idle; while the disk is busy, entries gather for the next commit. A disk that is
-//! full, read-only or broken holds up nothing: events wait in memory as far as there is room, the ring is
-//! let go all the same, and every loss is counted, and said when it begins and when it is over.
+//! full, read-only or broken holds up nothing: all waits in memory as far as there is room, and in the ring
+//! until that fills up; every loss is counted, and said when it begins and when it is over. The store stays
+//! locked: it is this agent's also while it refuses.
 
 use std::{
     convert::Infallible,
@@ -20,6 +21,7 @@ use super::{
     batch::Batch,
     error::StoreError,
     lanes::{Lanes, Lost},
+    lock::Lock,
     open,
     queue::{Offer, Release, Shared},
     recovery::Run,
@@ -111,6 +113,8 @@ pub fn start(
         begun: false,
         outage: None,
         held: Lanes::default(),
+        lock: None,
+        left: None,
         counts: Counts::default(),
         before: Counts::default(),
         look_at: Instant::now(),
@@ -178,6 +182,9 @@ struct Keeper {
     outage: Option<Outage>,
     /// What could not be written.
     held: Lanes,
+    lock: Option<Lock>,
+    /// Where the journal stood when the store was closed for an error, and whether it was broken off.
+    left: Option<(i64, bool)>,
     counts: Counts,
     /// As they were when the outage began.
     before: Counts,
@@ -229,11 +236,14 @@ impl Keeper {
 
     /// Writes what was held before, then what has come; once the disk refuses, holds all the rest.
     fn write(&mut self, lanes: &mut Lanes) {
+        if self.try_to(Self::begin).is_none() {
+            return self.hold(lanes);
+        }
         let mut held = mem::take(&mut self.held);
         for from in [&mut held, lanes] {
             while !from.is_empty() {
                 let batch = from.batch();
-                if self.held.is_empty() {
+                if self.store.is_some() {
                     self.commit(batch);
                 } else {
                     self.put_back(batch);
@@ -247,12 +257,9 @@ impl Keeper {
 
     /// Commits a batch, or holds it.
     fn commit(&mut self, batch: Batch) {
-        let Some(done) = self.try_to(|keeper| {
-            keeper.begin()?;
-            match &mut keeper.store {
-                Some(store) => store.commit(&batch, &Now::read()),
-                None => Ok(super::Committed::default()),
-            }
+        let Some(done) = self.try_to(|keeper| match &mut keeper.store {
+            Some(store) => store.commit(&batch, &Now::read()),
+            None => Ok(super::Committed::default()),
         }) else {
             self.put_back(batch);
             return;
@@ -264,6 +271,7 @@ impl Keeper {
         if let Some(ring) = batch.ring {
             self.shared.release(ring);
         }
+        self.ask_for_snapshot();
         if done.events > 0 {
             self.unlooked += done.events;
             self.look_at = self.look_at.min(Instant::now() + BUSY);
@@ -275,8 +283,14 @@ impl Keeper {
     fn begin(&mut self) -> Result<(), StoreError> {
         if self.store.is_none() {
             let options = &self.options;
-            let store = Store::open(&options.path, &options.boot_id, options.keep_ns)?;
+            let mut store = Store::open_under(
+                &mut self.lock,
+                &options.path,
+                &options.boot_id,
+                options.keep_ns,
+            )?;
             self.counts.moved_aside += u64::from(store.set_aside().is_some());
+            self.go_on(&mut store);
             self.store = Some(store);
             self.begun = false;
         }
@@ -285,8 +299,27 @@ impl Keeper {
         {
             store.begin_run(&self.options.run, &self.started)?;
             self.begun = true;
+            self.ask_for_snapshot();
         }
         Ok(())
+    }
+
+    /// Brings a store that was opened again to where the one that was closed for an error would be.
+    fn go_on(&mut self, store: &mut Store) {
+        if let Some((last, was_broken)) = self.left.take() {
+            // A transaction whose end failed may be found whole by the next who opens.
+            let (found, _) = store.journal_end();
+            self.held.forget(found - last);
+            if was_broken || found < last {
+                store.stay_broken();
+            }
+        }
+    }
+
+    fn ask_for_snapshot(&self) {
+        if self.store.as_ref().is_some_and(Store::wants_snapshot) {
+            self.shared.want_snapshot();
+        }
     }
 
     /// Does something with the store; after an error the store is closed, to be opened again later.
@@ -302,9 +335,10 @@ impl Keeper {
 
     fn fail(&mut self, error: &StoreError) {
         self.counts.failed_commits += 1;
-        self.store = None;
-        // Whether the journal goes on as it was nobody can tell now.
-        self.held.hole = true;
+        if let Some(store) = self.store.take() {
+            self.left = Some(store.journal_end());
+            self.lock = store.into_lock();
+        }
         if error.is_damage()
             && let Ok(_) = open::set_aside(&self.options.path, error)
         {
@@ -351,7 +385,7 @@ impl Keeper {
         );
     }
 
-    /// Keeps what can be kept without the disk, and lets the ring go.
+    /// Keeps what can be kept without the disk.
     fn hold(&mut self, lanes: &mut Lanes) {
         while !lanes.is_empty() {
             let batch = lanes.batch();
@@ -360,14 +394,10 @@ impl Keeper {
     }
 
     fn put_back(&mut self, batch: Batch) {
-        let ring = batch.ring;
         let lost = self.held.put_back(batch);
         self.counts.undurable += lost.evidence;
         self.counts.unstored_kills += lost.kills;
         self.counts.unstored_news += lost.news;
-        if let Some(ring) = ring {
-            self.shared.release(ring);
-        }
     }
 
     /// Retention: as many steps as keep up with what is stored, and more as long as nobody waits.
@@ -398,6 +428,7 @@ impl Keeper {
         let (kills, news) = self.held.events();
         self.counts.unstored_kills += kills;
         self.counts.unstored_news += news;
+        self.counts.undurable += self.held.observations();
         self.held = Lanes::default();
         self.try_to(|keeper| match &mut keeper.store {
             Some(store) => store.end_run(&Now::read()),

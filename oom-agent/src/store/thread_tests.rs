@@ -93,7 +93,7 @@ fn what_is_told_is_stored_and_the_ring_let_go() {
 }
 
 #[test]
-fn a_disk_that_comes_late_costs_the_journal_and_no_event() {
+fn a_disk_that_comes_late_costs_nothing() {
     let directory = tempfile::tempdir().unwrap();
     // A file where the store's directory should be.
     let parent = directory.path().join("store");
@@ -102,24 +102,64 @@ fn a_disk_that_comes_late_costs_the_journal_and_no_event() {
     let running = running(&path);
     running.tell([quiet(1), seen(1), told(kill(1)), told(news(1))]);
     running.wait("held", |counts| counts.waiting == 2);
-    let released = running.released.clone();
-    running.wait("released", |_| released.load(Ordering::Relaxed) == 100);
     let counts = running.storing.counts();
-    assert_eq!((counts.undurable, counts.events), (1, 0));
+    assert_eq!((counts.undurable, counts.events), (0, 0));
     assert!(counts.failed_commits > 0);
+    // Until it is durable, the ring has it.
+    assert_eq!(running.released.load(Ordering::Relaxed), 0);
 
     fs::remove_file(&parent).unwrap();
     running.wait("back", |counts| counts.events == 2);
     running.tell([seen(2), told(kill(2)), quiet(9), seen(10)]);
-    running.wait("journaled", |counts| counts.journaled == 1);
+    running.wait("journaled", |counts| counts.journaled == 3);
+    let released = running.released.clone();
     let counts = running.end();
     assert_eq!(
         (counts.undurable, counts.waiting, counts.unstored_kills),
-        (2, 0, 0)
+        (0, 0, 0)
     );
+    assert_eq!(released.load(Ordering::Relaxed), 1000);
     let store = Store::open(&path, BOOT, KEEP).unwrap();
     assert_eq!(events(&store), 3);
-    assert_eq!(replayed(&store), [10]);
+    assert_eq!(replayed(&store), [1, 2, 10]);
+}
+
+#[test]
+fn a_commit_that_fails_costs_neither_the_journal_nor_the_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    let running = running(&path);
+    running.tell([quiet(1), seen(2), told(kill(2))]);
+    running.wait("stored", |counts| counts.events == 1);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    running.tell([seen(3), told(kill(3))]);
+    running.wait("refused", |counts| counts.failed_commits > 0);
+    let second = Store::open(&path, BOOT, KEEP);
+    assert!(matches!(second, Err(StoreError::Held { .. })), "{second:?}");
+    running.tell([seen(4), told(kill(4))]);
+    other.execute_batch("ROLLBACK").unwrap();
+    running.wait("stored late", |counts| counts.events == 3);
+    assert_eq!(running.end().undurable, 0);
+    let store = Store::open(&path, BOOT, KEEP).unwrap();
+    assert_eq!(store.recovery().unwrap().snapshot.unwrap().monotonic_ns, 1);
+    assert_eq!(replayed(&store), [2, 3, 4]);
+}
+
+#[test]
+fn a_store_without_a_base_asks_for_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = running(&directory.path().join("events.db"));
+    running.tell([seen(1)]);
+    running.wait("journaled", |counts| counts.journaled == 1);
+    assert!(running.offer.wants_snapshot());
+    running.tell([quiet(2), seen(3)]);
+    running.wait("journaled", |counts| counts.journaled == 2);
+    let _ = running.offer.wants_snapshot();
+    running.tell([seen(4)]);
+    running.wait("journaled", |counts| counts.journaled == 3);
+    assert!(!running.offer.wants_snapshot());
+    running.end();
 }
 
 #[test]

@@ -1,34 +1,57 @@
 //! What has been told lately: a start that goes through the same evidence again tells it no second time.
 //!
-//! Reads the newest events first, and stops where they are too old to come again.
+//! Reads the events that were stored behind a place, by their numbers: no clock that may be set is asked,
+//! and nothing of before is looked at.
 
 use std::{collections::HashSet, sync::Arc};
+
+use rusqlite::Connection;
 
 use super::{error::StoreError, write::Store};
 use crate::event::Kind;
 
-/// Events are stored nearly in the order of their times; a late line or a held alert may be behind.
-const SLACK_NS: i64 = 120_000_000_000;
+/// Events of kills that are stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldLately {
+    /// Ids of kills and of reports, with their kinds.
+    pub ids: HashSet<(Kind, Arc<str>)>,
+    /// The thread of each kill's victim, and when it was marked (`CLOCK_MONOTONIC`, nanoseconds).
+    pub kills: Vec<(u32, u64)>,
+}
 
 impl Store {
-    /// Kinds and ids of the events of kills in this boot since then (Unix time, nanoseconds), and of some
-    /// before it.
-    pub fn told_since(&self, unix_ns: i64) -> Result<HashSet<(Kind, Arc<str>)>, StoreError> {
-        let sql = "SELECT kind, id, time_ns FROM event \
-                   WHERE boot_id = ? AND NOT backfill ORDER BY seq DESC";
-        let mut statement = self.db.prepare(sql)?;
-        let mut rows = statement.query([&self.boot_id])?;
-        let mut told = HashSet::new();
-        while let Some(row) = rows.next()? {
-            if row.get::<_, i64>(2)? < unix_ns.saturating_sub(SLACK_NS) {
-                break;
-            }
-            let word: String = row.get(0)?;
-            let kind = [Kind::OomKill, Kind::OomInstance];
-            if let Some(kind) = kind.into_iter().find(|kind| kind.as_str() == word) {
-                told.insert((kind, row.get::<_, String>(1)?.into()));
-            }
-        }
-        Ok(told)
+    /// What is stored of this boot behind an event ([`super::Recovery::event_seq`]), but for history.
+    pub fn told_since(&self, event_seq: i64) -> Result<ToldLately, StoreError> {
+        Ok(told_since(&self.db, &self.boot_id, event_seq)?)
     }
+}
+
+pub(super) fn told_since(
+    db: &Connection,
+    boot_id: &str,
+    event_seq: i64,
+) -> rusqlite::Result<ToldLately> {
+    // By the number alone: behind a quiet moment there are few.
+    let sql = "SELECT kind, id, json_extract(body, '$.victim.tid'), json_extract(body, '$.monotonic_ns') \
+               FROM event NOT INDEXED WHERE seq > ?1 AND boot_id = ?2 AND NOT backfill \
+               AND kind IN (?3, ?4)";
+    let (kill, report) = (Kind::OomKill.as_str(), Kind::OomInstance.as_str());
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query((event_seq, boot_id, kill, report))?;
+    let mut told = ToldLately::default();
+    while let Some(row) = rows.next()? {
+        let is_kill = row.get::<_, String>(0)? == kill;
+        let kind = if is_kill {
+            Kind::OomKill
+        } else {
+            Kind::OomInstance
+        };
+        told.ids.insert((kind, row.get::<_, String>(1)?.into()));
+        if let (true, Some(tid), Some(monotonic_ns)) =
+            (is_kill, row.get(2)?, row.get::<_, Option<i64>>(3)?)
+        {
+            told.kills.push((tid, monotonic_ns.cast_unsigned()));
+        }
+    }
+    Ok(told)
 }

@@ -18,7 +18,7 @@ use super::{
     lock::Lock,
     open,
     recovery::Run,
-    rows::{Journal, Writing},
+    rows::{self, Journal, Writing},
 };
 use crate::{clock::Now, event::Kind, store::Snapshot};
 
@@ -32,8 +32,8 @@ pub struct Store {
     set_aside: Option<PathBuf>,
     encoder: Encoder,
     journal: Journal,
+    lock: Option<Lock>,
     run: Option<i64>,
-    _lock: Lock,
 }
 
 /// What a batch came to.
@@ -50,23 +50,30 @@ pub struct Committed {
 }
 
 impl Store {
-    /// Opens the store at this path, and makes it where there is none. The journal of other boots goes:
-    /// nothing is left of what it was told for. Snapshots are kept until there is one that is older than
-    /// `keep_ns` (what the correlator remembers, and some more).
+    /// Opens the store at this path, and makes it where there is none; one that is there is only read.
+    /// Snapshots are kept until there is one that is older than `keep_ns` (what the correlator remembers, and
+    /// some more).
     pub fn open(path: &Path, boot_id: &str, keep_ns: u64) -> Result<Self, StoreError> {
-        let opened = open::open(path)?;
+        Self::open_under(&mut None, path, boot_id, keep_ns)
+    }
+
+    /// The same under a lock that outlives the store, and is taken if it is not held yet.
+    pub(super) fn open_under(
+        held: &mut Option<Lock>,
+        path: &Path,
+        boot_id: &str,
+        keep_ns: u64,
+    ) -> Result<Self, StoreError> {
+        let opened = open::open(path, held)?;
         let db = opened.db;
-        for table in ["journal", "snapshot", "boot"] {
-            db.execute(
-                &format!("DELETE FROM {table} WHERE boot_id <> ?"),
-                [boot_id],
-            )?;
-        }
         let clock = read_clock(&db)?.unwrap_or_else(|| Mark::begin(boot_id, &Now::read()));
         let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal'";
         let last = db.query_row(last, [], |row| row.get(0))?;
-        let first = "SELECT coalesce(min(n) - 1, ?) FROM journal";
-        let first = db.query_row(first, [last], |row| row.get(0))?;
+        let first = "SELECT coalesce(min(n) - 1, ?) FROM journal WHERE boot_id = ?";
+        let first = db.query_row(first, params![last, boot_id], |row| row.get(0))?;
+        let is_based = db
+            .prepare("SELECT 1 FROM snapshot WHERE boot_id = ?")?
+            .exists([boot_id])?;
         Ok(Self {
             db,
             boot_id: boot_id.into(),
@@ -78,10 +85,11 @@ impl Store {
                 last,
                 first,
                 broken: false,
+                wanted: !is_based,
                 keep_ns,
             },
             run: None,
-            _lock: opened.lock,
+            lock: held.clone(),
         })
     }
 
@@ -97,6 +105,29 @@ impl Store {
         self.set_aside.as_deref()
     }
 
+    /// Whether a replay has nothing to begin with: the next quiet moment is to be told, whatever came since
+    /// the last.
+    #[must_use]
+    pub const fn wants_snapshot(&self) -> bool {
+        self.journal.wanted
+    }
+
+    /// Closes the database, and keeps the lock.
+    pub(super) fn into_lock(self) -> Option<Lock> {
+        self.lock
+    }
+
+    /// The last row of the journal, ever, and whether it is broken off.
+    pub(super) const fn journal_end(&self) -> (i64, bool) {
+        (self.journal.last, self.journal.broken)
+    }
+
+    /// Nothing is journaled until a quiet moment: as it was before this store was opened again.
+    pub(super) const fn stay_broken(&mut self) {
+        self.journal.broken = true;
+        self.journal.wanted = true;
+    }
+
     /// Whether an event is there.
     pub fn has_event(&self, kind: Kind, id: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM event WHERE kind = ? AND id = ?";
@@ -106,13 +137,13 @@ impl Store {
 
     /// Notes down where the first start of this boot begins, before anything is recorded: what comes after is
     /// news to whoever goes on, and what was before is history. `log_read` is the last record of the log of
-    /// before it. Nothing changes if there was a start.
+    /// before it. Nothing changes, and it says false, if there was a start.
     pub fn first_start(
         &mut self,
         snapshot: &Snapshot,
         log_read: Option<u64>,
         now: &Now,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let transaction = begin(&mut self.db)?;
         let first = transaction.execute(
             "INSERT OR IGNORE INTO boot (boot_id, first_start_ns, first_log, log_read) \
@@ -124,24 +155,24 @@ impl Store {
             ],
         )?;
         if first > 0 {
-            transaction.execute(
-                "INSERT INTO snapshot (boot_id, journal_n, monotonic_ns, state) VALUES (?, ?, ?, ?)",
-                params![
-                    self.boot_id,
-                    self.journal.last,
-                    snapshot.monotonic_ns.cast_signed(),
-                    snapshot.state
-                ],
-            )?;
+            rows::insert_snapshot(&transaction, &self.boot_id, self.journal.last, snapshot)?;
         }
         transaction.commit()?;
-        Ok(())
+        self.journal.wanted &= first == 0;
+        Ok(first > 0)
     }
 
-    /// Notes a start down, once; a ring of another generation of programs begins anew.
+    /// Notes a start down, once; a ring of another generation of programs begins anew. The journal of other
+    /// boots goes: nothing is left of what it was told for.
     pub fn begin_run(&mut self, run: &Run, now: &Now) -> Result<(), StoreError> {
         self.clock = self.clock.moved(&self.boot_id, now);
         let transaction = begin(&mut self.db)?;
+        for table in ["journal", "snapshot", "boot"] {
+            transaction.execute(
+                &format!("DELETE FROM {table} WHERE boot_id <> ?"),
+                [&self.boot_id],
+            )?;
+        }
         transaction.execute(
             "INSERT INTO boot (boot_id, first_start_ns, ring_generation) VALUES (?1, ?2, ?3) \
              ON CONFLICT (boot_id) DO UPDATE SET ring_generation = ?3, \
@@ -219,8 +250,8 @@ impl Store {
             match step {
                 Step::Evidence(evidence, at) => writing.evidence(evidence, at)?,
                 Step::Event(event) => writing.event(event, age::wall_ns(now), stored_ns)?,
-                // What is missing is missing behind it.
-                Step::Quiet(_) if batch.hole => {}
+                // What is missing is missing behind it: its audit is the newest there is.
+                Step::Quiet(snapshot) if batch.hole => writing.base(snapshot)?,
                 Step::Quiet(snapshot) => writing.quiet(snapshot)?,
             }
         }

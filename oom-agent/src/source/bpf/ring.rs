@@ -28,8 +28,7 @@ use super::{
 };
 use crate::{error::chain, evidence::Evidence, store::RingPlace};
 
-/// Places of one ring are below this, those of the next above: no ring passes so many bytes.
-const SPAN: u64 = 1 << 48;
+const SPAN: u64 = RingPlace::SPAN;
 
 /// The attached programs and their ring, and what others have left.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
