@@ -184,7 +184,7 @@ fn a_symbolic_link_is_not_followed() {
             let path = directory.path().join(format!("{to}-{number}/events.db"));
             fs::create_dir(path.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(target, beside(&path, end)).unwrap();
-            let Err(StoreError::Io { path: at, source }) = open(&path) else {
+            let Err(StoreError::Io { path: at, source }) = open(&path, &mut None) else {
                 panic!("{to} by {end:?}");
             };
             assert_eq!(at, beside(&path, end));
