@@ -359,3 +359,7 @@ impl Output for OwnDeath {
         !is_it
     }
 }
+
+#[cfg(test)]
+#[path = "durable_tests.rs"]
+mod tests;
