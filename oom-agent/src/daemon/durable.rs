@@ -369,3 +369,7 @@ impl Output for OwnDeath {
         !is_it
     }
 }
+
+#[cfg(test)]
+#[path = "durable_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@
 
 mod age;
 mod batch;
+mod counts;
 mod cursor;
 mod entry;
 mod error;
@@ -38,6 +39,7 @@ mod told;
 mod write;
 
 pub use batch::{Batch, Step};
+pub use counts::Counts;
 pub use cursor::{Cursor, NoCursor};
 pub use entry::{Entry, RingPlace, Snapshot};
 pub use error::StoreError;
@@ -47,6 +49,6 @@ pub use query::{Gap, Order, Page, QueryError, Reader, Stored, Tail};
 pub use queue::{Offer, Release};
 pub use recovery::{Left, Recovery, Run};
 pub use retain::Retention;
-pub use thread::{Counts, Options, Storing, start};
+pub use thread::{Options, Storing, start};
 pub use told::ToldLately;
 pub use write::{Committed, Store};
