@@ -33,7 +33,7 @@ pub(super) struct Resumed {
 pub(super) fn resume(left: Left, correlator: &mut Correlator) -> Resumed {
     let Left { mut recovery, told } = left;
     let mut resumed = Resumed::default();
-    resumed.told.events = told.ids;
+    resumed.told.events = told;
     let rows = decode(std::mem::take(&mut recovery.evidence));
     let snapshot = recovery.snapshot.take();
     match snapshot.map(|snapshot| decode_snapshot(&snapshot.state)) {

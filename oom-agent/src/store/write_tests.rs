@@ -239,9 +239,8 @@ fn what_was_told_since_the_quiet_moment_is_known() {
     let left = store.left().unwrap();
     assert_eq!(left.recovery.event_seq, 1);
     let expected = (Kind::OomKill, "boot-2".into());
-    assert_eq!(left.told.ids.into_iter().collect::<Vec<_>>(), [expected]);
-    assert_eq!(left.told.kills, [(7, 2)]);
-    assert_eq!(store.told_since(0).unwrap().ids.len(), 2);
+    assert_eq!(left.told.into_iter().collect::<Vec<_>>(), [expected]);
+    assert_eq!(store.told_since(0).unwrap().len(), 2);
     assert_eq!(
         store.told_since(99).unwrap(),
         crate::store::ToldLately::default()
@@ -271,7 +270,7 @@ fn what_is_left_is_read_while_somebody_else_writes() {
         assert_eq!(left.recovery.log_read, Some(5));
         assert_eq!(left.recovery.evidence.len(), 1);
         assert_eq!(left.recovery.snapshot.unwrap().monotonic_ns, 1);
-        assert_eq!(left.told.kills, [(7, 2)]);
+        assert_eq!(left.told.len(), 1);
     }
 }
 
