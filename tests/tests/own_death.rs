@@ -15,8 +15,7 @@ fn the_next_agent_tells_of_the_death_of_the_last() -> Result<()> {
         return Ok(());
     };
     let kept = Kept::with_pins()?;
-    let mut args = kept.args();
-    args.extend(["--oom-score-adj", "1000"].map(str::to_owned));
+    let args = kept.args();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let launch = Launch::run(&args).keeping();
     let first = launch.start()?;
@@ -29,7 +28,8 @@ fn the_next_agent_tells_of_the_death_of_the_last() -> Result<()> {
     };
     let cgroup = ScratchCgroup::create(&machine.hierarchy, &name, settings)?;
     fs::write(cgroup.dir().join("cgroup.procs"), pid.to_string())?;
-    // It fills the cgroup, and the agent looks worse than it does.
+    // The hog fills the cgroup, and the agent looks worse.
+    fs::write(format!("/proc/{pid}/oom_score_adj"), "1000")?;
     let mut hog = Actor::start("hog", b"hog", 0, &cgroup, &[])?;
     hog.killed()?;
     // By a signal of the kernel's: nobody here sent one.
