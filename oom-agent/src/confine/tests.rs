@@ -1,3 +1,5 @@
+//! What is told of each protection, and what the tables of capabilities and calls must hold.
+
 use std::{fs, path::Path};
 
 use super::*;

@@ -57,8 +57,9 @@ impl Backfill {
             }
             past.deliver(&mut deliver);
             if let Some(error) = failed {
+                // Not noted down as complete: the next start reads it once more, and stores nothing twice.
                 tracing::warn!("history is incomplete: {}", crate::error::chain(&error));
-                break;
+                return;
             }
             let done = read_through.is_none_or(|seq| seq >= self.through) || batch.is_at_the_end;
             if done {

@@ -17,6 +17,8 @@ impl Store {
             let (tid, at_ns) = (row.get::<_, Option<u32>>(0)?, row.get::<_, Option<i64>>(1)?);
             Ok(tid.zip(at_ns.map(i64::cast_unsigned)))
         })?;
-        Ok(rows.flatten().flatten().collect())
+        let deaths: Vec<Option<_>> = rows.collect::<Result<_, _>>()?;
+        // A death without thread or time cannot be compared.
+        Ok(deaths.into_iter().flatten().collect())
     }
 }
