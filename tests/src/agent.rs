@@ -201,6 +201,17 @@ impl Agent {
         kill_process(pid, signal).context("signal the agent")
     }
 
+    /// Waits until it is armed; for one that was started blind.
+    pub fn watches(&self) -> Result<()> {
+        let watches = |state: &State| state.lines.iter().any(|line| line.ends_with("watching"));
+        ensure!(
+            self.log.wait(DEADLINE, watches),
+            "it does not watch:\n{}",
+            self.log
+        );
+        Ok(())
+    }
+
     /// Waits until it sees cgroups come and go: later than it is armed for kills.
     pub fn watches_cgroups(&self) -> Result<()> {
         let watches = |state: &State| {

@@ -114,6 +114,8 @@ fn settle(
         let told: HashSet<u32> = content.kills.iter().filter_map(tid).collect();
         expected.is_subset(&reported) && told.is_subset(&reported)
     })?;
+    // Nothing may have been left for it to tell, and a process can be told to end only once it has begun.
+    agent.watches()?;
     let last = agent.stop(Signal::TERM)?;
     Ok(Crashed {
         kills,

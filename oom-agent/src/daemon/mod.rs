@@ -148,6 +148,8 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 
 /// Runs until SIGINT, SIGTERM or, with `once`, the first report.
 pub fn run(options: &Options) -> Result<Summary, RunError> {
+    // First of all: whoever is asked to end while it starts ends as it should.
+    let mut service = Service::new().map_err(system("cannot catch signals"))?;
     let confinement = Confinement::begin(&options.confine);
     let host =
         host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
@@ -207,7 +209,6 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .transpose()
         .map_err(system("cannot start a thread"))?;
 
-    let mut service = Service::new().map_err(system("cannot catch signals"))?;
     confinement.system_calls(&features);
     for line in confinement.told() {
         tracing::info!("{line}");
