@@ -7,6 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::*;
 use crate::{
@@ -268,20 +269,24 @@ fn a_store_that_was_begun_anew_is_news() {
     let dir = tempfile::tempdir().unwrap();
     let agent = Agent::start(&dir);
     let told = Told::default();
-    let delivery = agent.deliver(&told);
+    let (commits, receiver) = watch::channel(0);
+    let deliveries = agent.storing.deliveries().told_by(receiver);
+    let sink = Scripted(told.clone());
+    let delivery = Delivery::start(sink, agent.path.clone(), deliveries).unwrap();
     agent.tell("a", false);
+    agent.stored("a");
+    commits.send_replace(0);
     told.wait("a", |it| it.ids.len() == 1);
-    // The agent's own file is damaged: its next commit moves it aside.
-    let length = std::fs::metadata(&agent.path).unwrap().len();
-    for file in ["events.db", "events.db-wal"] {
-        std::fs::write(
-            dir.path().join(file),
-            vec![0xff; usize::try_from(length).unwrap()],
-        )
-        .unwrap();
-    }
+    // Another agent's takes its place.
+    drop(agent.offer);
+    let _ = agent.storing.finish(DEADLINE);
+    std::fs::rename(&agent.path, dir.path().join("damaged")).unwrap();
+    let agent = Agent::start(&dir);
     agent.tell("b", false);
-    told.wait("b", |it| it.ids.iter().any(|id| id == "b"));
+    agent.stored("b");
+    commits.send_replace(1);
+    told.wait("b", |it| it.ids.len() == 2);
     agent.end(delivery);
     assert_eq!(told.with(|it| it.ids.clone()), ["a", "b"]);
+    assert_eq!(told.with(|it| it.resumed.len()), 2);
 }

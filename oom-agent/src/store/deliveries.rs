@@ -25,6 +25,12 @@ impl Deliveries {
         Self { shared, commits }
     }
 
+    /// The same with commits that a test makes up.
+    #[cfg(test)]
+    pub(crate) fn told_by(&self, commits: watch::Receiver<u64>) -> Self {
+        Self::new(self.shared.clone(), commits)
+    }
+
     /// Changes with each commit of events. The value is the number of the database: it grows when one was
     /// damaged and another begun, in which all numbers begin anew.
     #[must_use]
