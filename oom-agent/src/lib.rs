@@ -31,6 +31,7 @@ pub mod host;
 pub mod hub;
 pub mod notify;
 pub mod offline;
+pub mod question;
 pub mod realtime;
 pub mod sink;
 pub mod source;
