@@ -7,7 +7,7 @@ mod needs;
 mod opened;
 mod resume;
 mod service;
-mod summary;
+mod serving;
 
 use std::{
     io,
@@ -22,15 +22,16 @@ use tokio::sync::Notify;
 pub use self::{
     durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
-    summary::Summary,
 };
 use self::{
     helpers::HelperThreads,
     opened::{Bpf, KMSG_TIER, Opened},
     service::Service,
+    serving::{Running, Watching},
 };
 
 use crate::{
+    api::{self, ApiError},
     attribute::{ContainerEvents, Desk},
     confine::{self, Confinement},
     correlate::{Correlator, Timing},
@@ -44,6 +45,7 @@ use crate::{
         bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
         kmsg::{KmsgReader, KmsgThread},
     },
+    status::Summary,
     store::StoreError,
 };
 
@@ -52,6 +54,12 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// At the end, a reader of standard output may take this long.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// At the end, those who ask and watch may take this long.
+const DISMISS: Duration = Duration::from_secs(2);
+
+/// Detection answers within this time, or does not turn.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// At the end, a disk may take this long.
 const KEEP: Duration = Duration::from_secs(5);
@@ -107,6 +115,8 @@ pub struct Options {
     pub confine: confine::Options,
     /// What is kept.
     pub store: StoreOptions,
+    /// Where others may ask.
+    pub api: api::Options,
 }
 
 /// Why the daemon could not run.
@@ -128,6 +138,9 @@ pub enum RunError {
     /// Another agent reads the pins.
     #[error(transparent)]
     Held(#[from] HeldError),
+    /// The API cannot be served where it was asked for.
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The store is another's.
     #[error(transparent)]
     Store(StoreError),
@@ -161,6 +174,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         bpf,
     } = opened::open(options, &host, &mut correlator)?;
 
+    let bound = serving::bind(options)?;
+
     // Before any thread that stays is started: they inherit it.
     let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
     confinement.threads(&features, &needs::writable(options));
@@ -174,14 +189,23 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
+    let watching = bound
+        .map(|bound| Watching::start(bound, &mut hub))
+        .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
+    let reasons = [
+        ("bpf", bpf.as_ref().err().cloned()),
+        ("kmsg", kmsg.as_ref().err().cloned()),
+    ];
     let Bpf {
         source,
         tier,
         programs,
+        not_better,
     } = bpf.unwrap_or_default();
+    let tier = tier.map_or(KMSG_TIER, load::Tier::describe);
     let pinned = source.as_ref().and_then(BpfSource::pinned);
     let pinned = pinned.map(Path::to_owned);
     let mut core = Core::new(correlator, source, audit.counter, desk, hub);
@@ -209,15 +233,31 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .transpose()
         .map_err(system("cannot start a thread"))?;
 
+    let running = Running {
+        detector: &detector,
+        helpers: &helpers,
+        storing: keeping.as_ref().map(|keeping| &keeping.storing),
+        writer: &writer,
+        confinement: &confinement,
+    };
+    let facts = serving::facts(options, &host, (tier, not_better), reasons);
+    let serving = watching
+        .map(|watching| {
+            let board = running.board(facts, watching.subscribers());
+            watching.serve(options, host, board)
+        })
+        .transpose()?;
     confinement.system_calls(&features);
     for line in confinement.told() {
         tracing::info!("{line}");
     }
-    service.wait(
-        &once,
-        &detector.turns(),
-        tier.map_or(KMSG_TIER, load::Tier::describe),
-    );
+    if let Some(serving) = &serving {
+        serving.set_ready(true);
+    }
+    service.wait(&once, &detector.turns(), tier);
+    if let Some(serving) = &serving {
+        serving.set_ready(false);
+    }
     tracing::debug!("draining");
     if let Some(dir) = pinned {
         tracing::info!(
@@ -231,6 +271,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
     let helpers = helpers.stop();
     let tally = detector.stop();
+    if let Some(serving) = serving {
+        serving.stop();
+    }
     Ok(Summary {
         tally,
         helpers,
