@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 pub mod allocation;
+pub mod api;
 pub mod attribute;
 pub mod call_trace;
 pub mod cli;
@@ -32,9 +33,11 @@ pub mod host;
 pub mod hub;
 pub mod notify;
 pub mod offline;
+pub mod question;
 pub mod realtime;
 pub mod sink;
 pub mod source;
+pub mod status;
 pub mod store;
 pub mod text;
 pub mod timestamp;

@@ -92,6 +92,10 @@ impl Launch {
         if !self.keeps {
             words.extend(["--store", "none", "--pin-path", "none"].map(OsString::from));
         }
+        // One agent alone could have the usual one.
+        if !words.iter().any(|word| word == "--socket") {
+            words.extend(["--socket", "none"].map(OsString::from));
+        }
         let mut child = Command::new(&words[0])
             .args(&words[1..])
             .env("NOTIFY_SOCKET", notify_socket)

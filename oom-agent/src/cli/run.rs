@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
 use crate::{
+    api,
     attribute::ContainerEvents,
     confine::{self, Guard},
     correlate::Timing,
@@ -59,6 +60,9 @@ pub(super) struct RunArgs {
         default_value = "/var/lib/oom-agent/events.db"
     )]
     store: PathBuf,
+    /// Where others may ask: a Unix socket, /run/oom-agent/api.sock if nothing is said. `none`: nowhere.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// Keep events this many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     keep_days: u32,
@@ -154,6 +158,11 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
                 bytes: args.keep_mib << 20,
             },
         },
+        api: api::Options {
+            required: args.socket.is_some(),
+            socket: (args.socket.or_else(|| Some(api::SOCKET.into())))
+                .filter(|path| path.as_os_str() != "none"),
+        },
         node: args.node,
         confine: confine::Options {
             without: args.without,
@@ -176,7 +185,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
                 RunError::BpfRequired(_) => Some(EXIT_NO_BPF),
                 RunError::NoSource { .. } => Some(EXIT_NO_SOURCE),
                 RunError::Held(_) => Some(EXIT_HELD),
-                RunError::Store(_) | RunError::System { .. } => None,
+                RunError::Api(_) | RunError::Store(_) | RunError::System { .. } => None,
             };
             let failed = fail(&error);
             code.map_or(failed, ExitCode::from)

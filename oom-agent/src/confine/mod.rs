@@ -21,10 +21,11 @@ use std::{
 };
 
 use rustix::thread::set_no_new_privs;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use self::seccomp::Threads;
-use crate::realtime;
+use crate::{realtime, status::Telling};
 
 /// Where the kernel keeps how soon it would kill this process (`proc_pid_oom_score_adj(5)`).
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
@@ -34,7 +35,9 @@ const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 pub const WANTED_SCORE: i16 = -900;
 
 /// A protection, by the name that `--without` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guard {
     /// The kernel kills the agent last.
@@ -82,7 +85,7 @@ pub enum Feature {
 }
 
 /// How one protection stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// It is put on when its time has come.
@@ -96,7 +99,7 @@ pub enum State {
 }
 
 /// One protection of the running agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Protection {
     /// Which.
     pub name: Guard,
@@ -187,6 +190,13 @@ impl Confinement {
         pairs
             .map(|(name, state)| Protection { name, state })
             .collect()
+    }
+
+    /// The same, now and later.
+    #[must_use]
+    pub fn telling(&self) -> Telling<Vec<Protection>> {
+        let confinement = self.clone();
+        Box::new(move || confinement.protections())
     }
 
     /// Those that are on, and why the others are not, as log lines.

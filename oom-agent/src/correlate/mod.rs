@@ -94,6 +94,17 @@ pub struct Snapshot {
     up: [bool; 3],
 }
 
+/// Which sources deliver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Up {
+    /// The ring.
+    pub bpf: bool,
+    /// The kernel log.
+    pub kmsg: bool,
+    /// The flight recorder.
+    pub memory: bool,
+}
+
 /// Decisions of the log that are kept apart: their lines follow each other closely.
 const DECISIONS: usize = 64;
 
@@ -263,6 +274,16 @@ impl Correlator {
         Snapshot {
             audit: self.audit,
             up: [self.bpf_up, self.kmsg_up, self.memory_up],
+        }
+    }
+
+    /// Which sources deliver now.
+    #[must_use]
+    pub const fn up(&self) -> Up {
+        Up {
+            bpf: self.bpf_up,
+            kmsg: self.kmsg_up,
+            memory: self.memory_up,
         }
     }
 

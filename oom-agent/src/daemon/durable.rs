@@ -61,7 +61,7 @@ pub(super) struct Durable {
 #[derive(Debug)]
 pub(super) struct Keeping {
     offer: Arc<Offer>,
-    storing: Storing,
+    pub(super) storing: Storing,
     /// Up to this record of the log, what it tells is to be read back.
     backfill_through: Option<u64>,
 }

@@ -57,6 +57,8 @@ pub struct HelperCounts {
     pub cgroups: cgroup::Counts,
     /// By the recorder.
     pub memory: memory::Counters,
+    /// Cgroups are watched.
+    pub watching: bool,
 }
 
 impl HelperThreads {
@@ -135,9 +137,21 @@ impl HelperThreads {
         threads
     }
 
+    /// What they have counted, now and later.
+    pub(super) fn counting(&self) -> impl Fn() -> HelperCounts + Send + Sync + 'static {
+        let cgroups = self.cgroups.as_ref().map(CgroupThread::counts);
+        let memory = self.memory.as_ref().map(MemoryThread::counters);
+        move || HelperCounts {
+            watching: cgroups.is_some(),
+            cgroups: cgroups.as_ref().map(|counts| counts()).unwrap_or_default(),
+            memory: memory.as_ref().map(|counts| counts()).unwrap_or_default(),
+        }
+    }
+
     /// Stops them; what they still know has been handed over then.
     pub(super) fn stop(self) -> HelperCounts {
         HelperCounts {
+            watching: false,
             cgroups: self.cgroups.map(CgroupThread::stop).unwrap_or_default(),
             memory: self.memory.map(MemoryThread::stop).unwrap_or_default(),
         }

@@ -6,31 +6,34 @@ mod helpers;
 mod needs;
 mod opened;
 mod resume;
+mod running;
 mod service;
-mod summary;
+mod serving;
 
 use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use self::{
+    durable::Keeping,
+    helpers::HelperThreads,
+    opened::{Bpf, KMSG_TIER, Opened},
+    running::Running,
+    service::Service,
+    serving::{Serving, Watching},
+};
 pub use self::{
     durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
-    summary::Summary,
-};
-use self::{
-    helpers::HelperThreads,
-    opened::{Bpf, KMSG_TIER, Opened},
-    service::Service,
 };
 
 use crate::{
+    api::{self, ApiError},
     attribute::{ContainerEvents, Desk},
     confine::{self, Confinement},
     correlate::{Correlator, Timing},
@@ -44,17 +47,9 @@ use crate::{
         bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
         kmsg::{KmsgReader, KmsgThread},
     },
+    status::{Board, Summary},
     store::StoreError,
 };
-
-/// After a stop, open reports may wait this long for what the kernel log still owes them.
-const DRAIN: Duration = Duration::from_secs(1);
-
-/// At the end, a reader of standard output may take this long.
-const FLUSH: Duration = Duration::from_secs(2);
-
-/// At the end, a disk may take this long.
-const KEEP: Duration = Duration::from_secs(5);
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -107,6 +102,8 @@ pub struct Options {
     pub confine: confine::Options,
     /// What is kept.
     pub store: StoreOptions,
+    /// Where others may ask.
+    pub api: api::Options,
 }
 
 /// Why the daemon could not run.
@@ -128,6 +125,9 @@ pub enum RunError {
     /// Another agent reads the pins.
     #[error(transparent)]
     Held(#[from] HeldError),
+    /// The API cannot be served where it was asked for.
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The store is another's.
     #[error(transparent)]
     Store(StoreError),
@@ -161,6 +161,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         bpf,
     } = opened::open(options, &host, &mut correlator)?;
 
+    let bound = serving::bind(options)?;
+
     // Before any thread that stays is started: they inherit it.
     let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
     confinement.threads(&features, &needs::writable(options));
@@ -174,14 +176,23 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
+    let watching = bound
+        .map(|bound| Watching::start(bound, &mut hub))
+        .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
+    let reasons = [
+        ("bpf", bpf.as_ref().err().cloned()),
+        ("kmsg", kmsg.as_ref().err().cloned()),
+    ];
     let Bpf {
         source,
         tier,
         programs,
+        not_better,
     } = bpf.unwrap_or_default();
+    let tier = tier.map_or(KMSG_TIER, load::Tier::describe);
     let pinned = source.as_ref().and_then(BpfSource::pinned);
     let pinned = pinned.map(Path::to_owned);
     let mut core = Core::new(correlator, source, audit.counter, desk, hub);
@@ -209,15 +220,28 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .transpose()
         .map_err(system("cannot start a thread"))?;
 
+    let running = Running {
+        detector,
+        helpers,
+        kmsg,
+        keeping,
+        writer,
+    };
+    let board = Board::new(
+        serving::facts(options, &host, (tier, not_better), reasons),
+        running.counting(),
+        Watching::subscribers(watching.as_ref()),
+        confinement.telling(),
+    );
+    let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
+    let serving = serving.transpose()?;
     confinement.system_calls(&features);
     for line in confinement.told() {
         tracing::info!("{line}");
     }
-    service.wait(
-        &once,
-        &detector.turns(),
-        tier.map_or(KMSG_TIER, load::Tier::describe),
-    );
+    board.set_ready(true);
+    service.wait(&once, &running.detector.turns(), tier);
+    board.set_ready(false);
     tracing::debug!("draining");
     if let Some(dir) = pinned {
         tracing::info!(
@@ -225,18 +249,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
             dir.display()
         );
     }
-    detector.settle(DRAIN);
-    if let Some(kmsg) = kmsg {
-        kmsg.stop();
-    }
-    let helpers = helpers.stop();
-    let tally = detector.stop();
-    Ok(Summary {
-        tally,
-        helpers,
-        stored: keeping.map(|keeping| keeping.finish(KEEP)),
-        unwritten: writer.finish(FLUSH),
-    })
+    Ok(running.stop(serving))
 }
 
 /// Ends the run with the first report, written or not.

@@ -12,6 +12,7 @@ pub(super) fn features(options: &Options, bpf: bool, log: bool) -> Vec<Feature> 
         (Feature::Log, log),
         (Feature::Names, options.helpers.watch != CgroupWatch::Off),
         (Feature::Store, options.store.path.is_some()),
+        (Feature::Server, options.api.is_served()),
     ];
     let used = features.into_iter().filter(|(_, used)| *used);
     used.map(|(feature, _)| feature).collect()
@@ -22,7 +23,11 @@ pub(super) fn writable(options: &Options) -> Vec<&Path> {
     let store = options.store.path.as_deref().and_then(Path::parent);
     // What a predecessor has pinned is removed once its records are durable.
     let pins = options.pin_path.as_deref().filter(|dir| dir.is_dir());
-    store.map(existing).into_iter().chain(pins).collect()
+    // The socket is removed at the end.
+    let socket = options.api.socket.as_deref().and_then(Path::parent);
+    let socket = socket.filter(|dir| dir.is_dir());
+    let store = store.map(existing);
+    store.into_iter().chain(pins).chain(socket).collect()
 }
 
 fn existing(directory: &Path) -> &Path {

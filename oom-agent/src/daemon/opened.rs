@@ -51,6 +51,8 @@ pub(super) struct Audit {
 pub(super) struct Bpf {
     pub(super) source: Option<BpfSource>,
     pub(super) tier: Option<load::Tier>,
+    /// Why that is not a better one.
+    pub(super) not_better: Vec<String>,
     /// To watch cgroups with.
     pub(super) programs: Option<CgroupPrograms>,
 }
@@ -163,6 +165,7 @@ fn open_bpf(options: &Options, wanted: &load::Options, pins: Option<Pins>) -> Re
     }
     Ok(Bpf {
         tier: Some(loaded.tier),
+        not_better: std::mem::take(&mut loaded.notes),
         programs: loaded.cgroups.take(),
         source: Some(BpfSource::new(loaded, symbols)),
     })

@@ -6,7 +6,7 @@ use super::journal::Journal;
 use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
-    correlate::{Correlator, Counts, Wish},
+    correlate::{Correlator, Counts, Up, Wish},
     event::Event,
     evidence::Evidence,
     hub::{Hub, Output},
@@ -75,6 +75,10 @@ pub struct Tally {
     pub desk: DeskCounts,
     /// Counted by the kernel side.
     pub kernel: KernelStats,
+    /// The sources that deliver.
+    pub up: Up,
+    /// Kills that the kernel has counted; `None` where it has no counter.
+    pub kernel_kills: Option<u64>,
     /// The audit's verdict; `None` where the kernel has no counter.
     pub unexplained: Option<i64>,
     /// Ring records that could not be decoded.
@@ -344,6 +348,11 @@ impl Core {
         self.hub = Hub::default();
         self.journal.wake();
         self.journal = Journal::default();
+        self.tally()
+    }
+
+    /// What has been seen up to now.
+    pub(super) fn tally(&self) -> Tally {
         Tally {
             counts: self.correlator.counts(),
             desk: self.desk.counts(),
@@ -352,6 +361,8 @@ impl Core {
                 .as_ref()
                 .map(BpfSource::kernel_stats)
                 .unwrap_or_default(),
+            up: self.correlator.up(),
+            kernel_kills: self.correlator.audit().kernel_kills(),
             unexplained: self.correlator.audit().unexplained(),
             refused: self.bpf.as_ref().map_or(0, BpfSource::refused),
         }

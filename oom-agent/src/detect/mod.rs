@@ -12,6 +12,7 @@
 
 mod core;
 pub mod journal;
+mod live;
 mod waiter;
 
 use std::{
@@ -28,6 +29,7 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 
 pub use core::{Core, Helper, Helpers, Tally};
+pub use live::Live;
 
 use crate::{evidence::Evidence, realtime};
 
@@ -49,6 +51,7 @@ struct Shared {
     stop: OwnedFd,
     /// How often the waiter that minds time has done all there was to do.
     turns: AtomicU64,
+    desk: live::Desk,
 }
 
 /// Tells whether detection still turns.
@@ -98,6 +101,7 @@ impl Detector {
             wake: eventfd(0, flags)?,
             stop: eventfd(0, flags)?,
             turns: AtomicU64::new(0),
+            desk: live::Desk::default(),
         });
         let mut detector = Self {
             shared,
@@ -141,6 +145,12 @@ impl Detector {
     #[must_use]
     pub fn turns(&self) -> Turns {
         Turns(self.shared.clone())
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        Live(self.shared.clone())
     }
 
     /// Waits until nothing is pending, at most this long.

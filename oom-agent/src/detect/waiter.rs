@@ -95,7 +95,11 @@ impl Waiter {
         };
         core.take(shared.inbox());
         let next = core.turn();
+        let tally = shared.desk.is_asked().then(|| core.tally());
         drop(core);
+        if let Some(tally) = tally {
+            shared.desk.answer(tally);
+        }
         shared.turns.fetch_add(1, Relaxed);
         if next != armed_for
             && let Err(error) = arm(timer, next)

@@ -66,6 +66,12 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Events that will never be written, now and later.
+    pub fn unwritten(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let backlog = self.backlog.clone();
+        move || backlog.lost.load(Ordering::Acquire)
+    }
+
     /// Waits until everything is written, at most this long: a reader that does not read must not keep
     /// the agent from ending. Gives the number of events that were not written.
     #[must_use]

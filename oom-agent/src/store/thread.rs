@@ -121,8 +121,16 @@ impl Storing {
     /// What there is to count so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let counts = *self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        with_lost(counts, self.shared.lost())
+        self.counting()()
+    }
+
+    /// The same, now and later.
+    pub fn counting(&self) -> impl Fn() -> Counts + Send + Sync + 'static {
+        let (counts, shared) = (self.counts.clone(), self.shared.clone());
+        move || {
+            let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+            with_lost(counts, shared.lost())
+        }
     }
 
     /// For those who deliver what is stored.

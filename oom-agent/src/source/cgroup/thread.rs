@@ -133,6 +133,12 @@ impl CgroupThread {
         }
     }
 
+    /// What it has counted, now and later.
+    pub fn counts(&self) -> impl Fn() -> Counts + Send + Sync + 'static {
+        let counts = self.counts.clone();
+        move || *counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Stops it, after it has delivered what can be read now, and tells what it has seen. If what it
     /// reads does not answer, it is left behind after 2 s.
     #[must_use]

@@ -159,6 +159,12 @@ impl MemoryThread {
         Ok((Self { shared, worker }, recorder))
     }
 
+    /// What it has counted, now and later.
+    pub fn counters(&self) -> impl Fn() -> Counters + Send + Sync + 'static {
+        let shared = self.shared.clone();
+        move || shared.counters()
+    }
+
     /// Stops it, after the wishes that wait have been answered. Gives what it has counted. If a file
     /// that it reads does not answer, it is left behind after 2 s.
     #[expect(

@@ -1,0 +1,66 @@
+//! The API over HTTP: ask, watch, be told how the agent is.
+//!
+//! ```text
+//!  socket ─▶ edge (limits, who may) ─▶ router ─┬─ events, instances ─▶ the store
+//!                                              ├─ stream ────────────▶ watch::Follow
+//!                                              ├─ cadvisor ──────────▶ both, in cAdvisor's words
+//!                                              └─ node ──────────────▶ status::Board, the machine
+//! ```
+//! Reads requests; emits what the store, the live subscribers and the board know. Refuses to hold up
+//! detection: it has a thread and a runtime of its own, and reads the store through readers of its own.
+//!
+//! Sockets are bound before the agent gives up its privileges ([`Bound`]) and served after
+//! ([`Server`]).
+
+mod edge;
+mod node;
+mod problem;
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::Router;
+
+pub use self::{
+    edge::{ApiError, Bound, Options, Server},
+    problem::Problem,
+};
+use crate::{correlate::Host, status::Board, watch::Watchers};
+
+/// Where the API is served if nothing else is said.
+pub const SOCKET: &str = "/run/oom-agent/api.sock";
+
+/// What all handlers share. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Parts>);
+
+/// The same, by its parts.
+#[derive(Debug)]
+pub struct Parts {
+    /// How the agent is.
+    pub board: Board,
+    /// The store; `None` without one.
+    pub store: Option<PathBuf>,
+    /// Those who watch live.
+    pub watchers: Watchers,
+    /// Which node and boot this is.
+    pub host: Host,
+}
+
+impl Shared {
+    /// From the parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// How the agent is.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.0.board
+    }
+}
+
+/// All that is served, without the limits of the edge.
+pub fn router(shared: Shared) -> Router {
+    Router::new().merge(node::routes()).with_state(shared)
+}

@@ -1,0 +1,122 @@
+//! Who asks and watches, from the sockets to the end.
+//!
+//! Reads what runs; emits the board that tells of it, and the API. Without a socket there is no thread for
+//! those who watch, either.
+
+use std::{collections::BTreeMap, thread::JoinHandle, time::Duration};
+
+use super::{Options, RunError, system};
+use crate::{
+    api::{Bound, Parts, Server, Shared},
+    clock::Now,
+    correlate::Host,
+    error::chain,
+    hub::Hub,
+    status::{Board, Facts, Telling},
+    watch::Watchers,
+};
+
+/// At the end, those who ask and watch may take this long.
+const DISMISS: Duration = Duration::from_secs(2);
+
+/// Those who watch, before detection starts.
+#[derive(Debug)]
+pub(super) struct Watching {
+    bound: Bound,
+    watchers: Watchers,
+    thread: JoinHandle<()>,
+}
+
+/// The API while detection runs.
+#[derive(Debug)]
+pub(super) struct Serving {
+    server: Server,
+    thread: JoinHandle<()>,
+}
+
+/// Binds what is asked for. Where nobody asked, a socket that cannot be had is no reason not to watch.
+pub(super) fn bind(options: &Options) -> Result<Option<Bound>, RunError> {
+    match Bound::open(&options.api) {
+        Ok(bound) => Ok((!bound.is_empty()).then_some(bound)),
+        Err(error) if options.api.required => Err(error.into()),
+        Err(error) => {
+            tracing::warn!("nobody can ask this agent: {}", chain(&error));
+            Ok(None)
+        }
+    }
+}
+
+impl Watching {
+    /// Puts those who watch before the store: what they are told, it will have.
+    pub(super) fn start(bound: Bound, hub: &mut Hub) -> Result<Self, RunError> {
+        let (watchers, intake, thread) =
+            Watchers::start().map_err(system("cannot start a thread"))?;
+        hub.add(intake);
+        Ok(Self {
+            bound,
+            watchers,
+            thread,
+        })
+    }
+
+    /// Serves.
+    pub(super) fn serve(
+        self,
+        options: &Options,
+        host: Host,
+        board: Board,
+    ) -> Result<Serving, RunError> {
+        let shared = Shared::new(Parts {
+            board,
+            store: options.store.path.clone(),
+            watchers: self.watchers,
+            host,
+        });
+        let server =
+            Server::start(self.bound, shared).map_err(system("cannot start the API's thread"))?;
+        Ok(Serving {
+            server,
+            thread: self.thread,
+        })
+    }
+
+    /// How many watch, now and later.
+    pub(super) fn subscribers(watching: Option<&Self>) -> Telling<u64> {
+        let watchers = watching.map(|watching| watching.watchers.clone());
+        let count = move || watchers.as_ref().map_or(0, Watchers::subscribers);
+        Box::new(move || u64::try_from(count()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Serving {
+    /// Dismisses those who ask and watch. Detection must have ended.
+    pub(super) fn stop(self) {
+        self.server.stop(DISMISS);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of those who watch had panicked");
+        }
+    }
+}
+
+/// What is known from the start.
+pub(super) fn facts(
+    options: &Options,
+    host: &Host,
+    (tier, not_better): (&str, Vec<String>),
+    reasons: impl IntoIterator<Item = (&'static str, Option<String>)>,
+) -> Facts {
+    let now = Now::read();
+    let reasons = reasons.into_iter();
+    let reasons: BTreeMap<_, _> = reasons
+        .filter_map(|(name, why)| Some((name, why?)))
+        .collect();
+    Facts {
+        node: host.node.clone(),
+        boot_id: host.boot_id.clone(),
+        started: Some(now.wall(now.monotonic_ns)),
+        tier: tier.to_owned(),
+        not_better,
+        reasons,
+        store: (options.store.path.as_ref()).map(|path| path.display().to_string()),
+    }
+}
