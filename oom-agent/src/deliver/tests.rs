@@ -40,7 +40,10 @@ impl Told {
 
     fn wait(&self, what: &str, until: impl Fn(&Script) -> bool) {
         let script = self.0.0.lock().unwrap();
-        let waited = self.0.1.wait_timeout_while(script, DEADLINE, |it| !until(it));
+        let waited = self
+            .0
+            .1
+            .wait_timeout_while(script, DEADLINE, |it| !until(it));
         let (script, timed_out) = waited.unwrap();
         assert!(!timed_out.timed_out(), "no {what}: {:?}", script.ids);
     }
@@ -192,7 +195,10 @@ fn it_begins_with_the_present_and_goes_on_where_it_was() {
     assert_eq!(told.with(|it| it.ids.clone()), ["a", "b", "c"]);
     assert_eq!(told.with(|it| it.lasts), 1);
     let status = health.status();
-    assert_eq!((status.up, status.delivered, status.through), (Some(true), 3, 5));
+    assert_eq!(
+        (status.up, status.delivered, status.through),
+        (Some(true), 3, 5)
+    );
     assert_eq!((status.behind, status.lost, status.refused), (0, 0, 0));
 
     // The second agent's delivery is late: what was told before it is not passed over.

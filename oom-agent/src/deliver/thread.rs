@@ -22,7 +22,7 @@ use super::{Batch, Health, Outcome, Refused, Sink, backoff::Backoff};
 use crate::{
     error::chain,
     realtime,
-    store::{Deliveries, Delivered, Filter, QueryError, Reader},
+    store::{Delivered, Deliveries, Filter, QueryError, Reader},
 };
 
 /// Between two looks at the store at least: what a storm brings is gathered.
@@ -68,7 +68,9 @@ impl Delivery {
         if let Err(error) = courier.begin() {
             tracing::warn!("{name}: {}; tried again", chain(&error));
         }
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let (stop, stopped) = oneshot::channel();
         let (running, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(name.into()).spawn(move || {

@@ -174,7 +174,9 @@ impl Lanes {
         self.log_read = batch.log_read.or(self.log_read);
         self.backfilled |= batch.backfilled;
         for delivered in batch.delivered {
-            self.delivered.entry(delivered.sink.clone()).or_insert(delivered);
+            self.delivered
+                .entry(delivered.sink.clone())
+                .or_insert(delivered);
         }
         self.ring = batch.ring.or(self.ring);
         self.hole |= batch.hole;
