@@ -18,7 +18,16 @@ mod note;
 mod post;
 mod sink;
 
+use std::path::PathBuf;
+
 pub use self::{
     credentials::{Credentials, CredentialsError},
     sink::Events,
 };
+
+/// Where the API server is found.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A kubeconfig; `None`: that of the pod that the agent runs in.
+    pub kubeconfig: Option<PathBuf>,
+}

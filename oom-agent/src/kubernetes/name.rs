@@ -76,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_id_gives_a_name_that_is_taken(object in "[a-z0-9]([-.a-z0-9]{0,250}[a-z0-9])?", id in ".{0,300}") {
+        fn any_id_gives_a_name_that_is_taken(object in "[a-z0-9]{1,9}([-.][a-z0-9]{1,9}){0,24}", id in ".{0,300}") {
             prop_assume!(is_subdomain(&object));
             let name = of_event(&object, "system-", &id);
             prop_assert!(is_subdomain(&name), "{name}");
