@@ -21,7 +21,7 @@ use std::{path::PathBuf, sync::Arc};
 use axum::Router;
 
 pub use self::{
-    edge::{ApiError, Bound, Options, Server},
+    edge::{ApiError, Bound, Options, SecretError, Server, SocketError, TlsFiles},
     problem::Problem,
 };
 use crate::{correlate::Host, status::Board, watch::Watchers};
@@ -44,6 +44,8 @@ pub struct Parts {
     pub watchers: Watchers,
     /// Which node and boot this is.
     pub host: Host,
+    /// Where the host's files are.
+    pub host_root: PathBuf,
 }
 
 impl Shared {
@@ -62,5 +64,9 @@ impl Shared {
 
 /// All that is served, without the limits of the edge.
 pub fn router(shared: Shared) -> Router {
-    Router::new().merge(node::routes()).with_state(shared)
+    Router::new()
+        .merge(node::routes())
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::not_allowed)
+        .with_state(shared)
 }
