@@ -2,17 +2,23 @@
 //!
 //! Reads the board, on a thread that may wait; emits JSON, and plain words for probes.
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{Json, extract::State, http::StatusCode, routing::get};
 use tokio::task::spawn_blocking;
 
-use super::{Problem, Shared};
+use super::{Problem, Shared, route::Route};
 use crate::status::Status;
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/v1/status", get(status))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::new("/livez", get(livez), "Whether detection turns.").also(503),
+        Route::new(
+            "/readyz",
+            get(readyz),
+            "Whether detection turns, and everything has been started.",
+        )
+        .also(503),
+        Route::new("/v1/status", get(status), "How the agent is.").answers::<Status>(),
+    ]
 }
 
 async fn read(shared: Shared) -> Result<Status, Problem> {
