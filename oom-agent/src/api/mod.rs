@@ -125,3 +125,6 @@ pub fn router(shared: Shared) -> Router {
         })
         .with_state(shared)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,10 +18,10 @@ use axum::{
 };
 use bytes::Bytes;
 
-use self::{convert::events, params::Request};
-pub use self::{
-    convert::{CadvisorEvent, CadvisorType, ContainerDeletionData, EventData, OomKillData},
-    params::Parameters,
+pub use self::convert::CadvisorEvent;
+use self::{
+    convert::events,
+    params::{Parameters, Request},
 };
 use super::{
     Problem, Shared,
