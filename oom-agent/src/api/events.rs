@@ -57,10 +57,6 @@ pub enum From {
 
 /// A page of events, in the order of their times.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[expect(
-    dead_code,
-    reason = "its form is the contract; it is written without it"
-)]
 pub struct Events {
     /// As many as were asked for, or all that there were; fewer where they are very long.
     pub events: Vec<Event>,

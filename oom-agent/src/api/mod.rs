@@ -120,3 +120,6 @@ pub fn router(shared: Shared) -> Router {
         .method_not_allowed_fallback(problem::not_allowed)
         .with_state(shared)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 //!
 //! Reads the query, and where the client was; emits `event: KIND` with the event as `data`, and an `id`
 //! wherever everything up to it has been told, alone if need be: so a client that comes back with
-//! `Last-Event-ID` misses nothing. Events that came without an id since the last one may then come again; their own
-//! ids are the same. `event: gap` stands where events were removed before they were told. Without a store there
+//! `Last-Event-ID` misses nothing. Events that came at once, before they were stored, come without an id, and those of
+//! the last milliseconds may then come again: their own ids are the same. `event: gap` stands where events were removed before they were told. Without a store there
 //! are no ids.
 //!
 //! The form: <https://html.spec.whatwg.org/multipage/server-sent-events.html>
