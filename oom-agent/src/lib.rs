@@ -30,6 +30,7 @@ pub mod explain;
 pub mod hierarchy;
 pub mod host;
 pub mod hub;
+pub mod metrics;
 pub mod notify;
 pub mod offline;
 pub mod question;

@@ -1,0 +1,303 @@
+//! Everything that a scrape shows, in both formats; what was before this start; one answer over HTTP.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, header},
+};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{
+    correlate::Counts,
+    detect::Tally,
+    event::{Cgroup, OomInstance, OomKill, Owner, OwnerKind, Scope, Timestamp},
+    hub::{Output as _, Queue},
+    status::{Board, Facts, SinkStatus, Summary},
+    store::{Batch, Entry, Store},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn board(summary: Option<Summary>) -> Board {
+    let facts = Facts {
+        tier: "bpf, full".into(),
+        store: Some("/somewhere".into()),
+        ..Facts::default()
+    };
+    let board = Board::new(
+        facts,
+        Box::new(move || summary),
+        Box::new(|| 3),
+        Box::new(Vec::new),
+    );
+    board.add_sink(Box::new(|| SinkStatus {
+        name: "kubernetes".into(),
+        up: true,
+        last_error: None,
+        failing_since: None,
+        delivered: 5,
+        refused: 1,
+        lost: 0,
+        lag: 7,
+    }));
+    board
+}
+
+fn counted() -> Summary {
+    let counts = Counts {
+        kmsg_lost: 4,
+        ..Counts::default()
+    };
+    Summary {
+        tally: Tally {
+            counts,
+            unexplained: Some(-1),
+            kernel_kills: Some(9),
+            ..Tally::default()
+        },
+        ..Summary::default()
+    }
+}
+
+fn kill(id: &str, path: &str, at_ns: i128) -> OomKill {
+    let cgroup = Cgroup {
+        path: Some(path.into()),
+        id: None,
+        version: None,
+    };
+    OomKill {
+        id: id.into(),
+        time: Some(Timestamp::from_unix_ns(at_ns)),
+        cgroup: Some(cgroup),
+        owner: Some(Owner {
+            container_name: Some("cart".into()),
+            container_id: Some("c".into()),
+            image: Some("shop/\"app\"".into()),
+            ..Owner::of(OwnerKind::Container)
+        }),
+        detection_latency_ns: Some(84_000),
+        ..OomKill::for_tests()
+    }
+}
+
+fn now_ns() -> i128 {
+    let now = Now::read();
+    now.wall(now.monotonic_ns).as_unix_ns()
+}
+
+/// As the daemon starts it, and the queue that the hub would have.
+fn started(options: Options, seed: Option<Seed>) -> (Metrics, Queue) {
+    start(&options, seed).unwrap()
+}
+
+/// What a scrape shows once it has this line.
+fn shown(metrics: &Metrics, line: &str) -> String {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let text = metrics.encode(Format::OpenMetrics, &board(Some(counted())).read());
+        if text.lines().any(|it| it == line) {
+            return text;
+        }
+        assert!(Instant::now() < end, "no {line} in\n{text}");
+        thread::yield_now();
+    }
+}
+
+fn container(path: &str, kills: u64) -> String {
+    format!(
+        "container_oom_events_total{{container=\"\",id=\"{path}\",image=\"shop/\\\"app\\\"\",\
+         name=\"cart\",namespace=\"\",pod=\"\"}} {kills}"
+    )
+}
+
+#[test]
+fn a_scrape_shows_kills_and_how_the_agent_is() {
+    let (metrics, mut queue) = started(Options::default(), None);
+    shown(&metrics, "oom_container_series 0");
+    let kill = kill("a", "/scratch/c", 1_500_000_000_250_000_000);
+    let report = OomInstance {
+        scope: Some(Scope::Memcg),
+        ..OomInstance::for_tests(vec![kill.clone()])
+    };
+    queue.offer(&Arc::new(Event::OomKill(Box::new(kill))));
+    queue.offer(&Arc::new(Event::OomInstance(Box::new(report))));
+    let text = shown(
+        &metrics,
+        "oom_kills_total{owner=\"container\",scope=\"memcg\"} 1",
+    );
+    let series = container("/scratch/c", 1);
+    let build = format!(
+        "oom_agent_build_info{{version=\"{}\"}} 1",
+        env!("CARGO_PKG_VERSION")
+    );
+    for line in [
+        series.as_str(),
+        &series
+            .replace("container_oom_events_total", "oom_container_last_kill_timestamp_seconds")
+            .replace("} 1", "} 1500000000.25"),
+        &build,
+        "oom_instances_total{outcome=\"killed\",scope=\"memcg\"} 1",
+        "oom_detection_latency_seconds_count 1",
+        "oom_agent_tier_info{tier=\"bpf, full\"} 1",
+        "oom_agent_detecting 1",
+        "oom_source_up{source=\"audit\"} 1",
+        "oom_source_up{source=\"bpf\"} 0",
+        "# TYPE oom_unexplained_kills_total unknown",
+        "oom_unexplained_kills_total -1",
+        "oom_kernel_kills_total 9",
+        "oom_repeats_total 0",
+        "oom_ring_dropped_total 0",
+        "oom_kmsg_lost_records_total 4",
+        "oom_unstored_total 0",
+        "oom_store_waiting_events 0",
+        "oom_sink_up{sink=\"kubernetes\"} 1",
+        "oom_sink_lag_events{sink=\"kubernetes\"} 7",
+        "oom_sink_refused_events_total{sink=\"kubernetes\"} 1",
+        "oom_subscribers 3",
+        "oom_metrics_missed_events_total 0",
+        "oom_container_expired_kills_total 0",
+    ] {
+        assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
+    }
+    assert!(text.contains("\noom_agent_start_time_seconds "), "{text}");
+    assert!(text.ends_with("\n# EOF\n"));
+    let comments = |line: &&str| line.starts_with("# ");
+    for line in text.lines().filter(comments) {
+        assert!(!line.contains('\\') && !line.ends_with(".."), "{line}");
+    }
+    let losses = Summary::default().losses().len();
+    assert_eq!(text.matches("\n# TYPE oom_").count(), 19 + losses);
+}
+
+#[test]
+fn a_detection_that_does_not_answer_shows_no_counts() {
+    let (metrics, _queue) = started(Options::default(), None);
+    let text = metrics.encode(Format::Classic, &board(None).read());
+    assert!(text.contains("\noom_agent_detecting 0\n"), "{text}");
+    assert!(text.contains("\noom_sink_up{sink=\"kubernetes\"} 1\n"));
+    for absent in ["oom_source_up", "oom_unexplained", "oom_ring_dropped"] {
+        assert!(!text.contains(absent), "{text}");
+    }
+}
+
+/// A store with these kills, the last `late` of them stored after the seed was opened.
+fn stored(dir: &tempfile::TempDir, kills: &[OomKill], late: usize) -> Seed {
+    let path = dir.path().join("events.db");
+    let mut store = Store::open(&path, "boot", 0).unwrap();
+    let mut commit = |kills: &[OomKill]| {
+        let mut batch = Batch::default();
+        let events = kills.iter().cloned().map(Box::new).map(Event::OomKill);
+        batch.extend(events.map(|event| Entry::Event(Arc::new(event))));
+        store.commit(&batch, &Now::read()).unwrap();
+    };
+    let (before, after) = kills.split_at(kills.len() - late);
+    commit(before);
+    let seed = Seed::open(&path).unwrap();
+    commit(after);
+    seed
+}
+
+#[test]
+fn containers_that_were_killed_before_this_start_are_shown() {
+    const HOUR: i128 = 3_600_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let now = now_ns();
+    let mut history = kill("h", "/scratch/c", now);
+    history.backfill = true;
+    let many = (0..600).map(|n| kill(&format!("many-{n}"), "/many", now - 2 * HOUR));
+    let kills: Vec<_> = [
+        kill("a", "/scratch/c", now - 40 * HOUR),
+        kill("d", "/long-ago", now - 30 * HOUR),
+        kill("b", "/scratch/c", now - 20 * HOUR),
+        kill("c", "/scratch/c", now - HOUR),
+        // As a clock that was set back leaves it.
+        kill("e", "/to-come", now + HOUR),
+        history,
+    ]
+    .into_iter()
+    .chain(many)
+    .chain([kill("late", "/late", now)])
+    .collect();
+    let seed = stored(&dir, &kills, 1);
+    let (metrics, mut queue) = started(Options::default(), Some(seed));
+    // What goes on over the hours goes on with its number.
+    let text = shown(&metrics, &container("/scratch/c", 3));
+    for line in [
+        container("/many", 600),
+        container("/to-come", 1),
+        "oom_container_series 3".to_owned(),
+        "oom_container_expired_kills_total 1".to_owned(),
+        // Those of this start.
+        "oom_kills_total{owner=\"container\",scope=\"memcg\"} 0".to_owned(),
+    ] {
+        assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
+    }
+    assert!(!text.contains("/late"), "{text}");
+    queue.offer(&Arc::new(Event::OomKill(Box::new(kill(
+        "f", "/many", now,
+    )))));
+    shown(&metrics, &container("/many", 601));
+}
+
+#[test]
+fn no_series_are_shown_before_those_of_before_are_read() {
+    let queued = Arc::new(queue().1);
+    let metrics = Metrics::new(queued, Now::read());
+    let scrape = || metrics.encode(Format::OpenMetrics, &board(None).read());
+    assert!(!scrape().contains("container_oom_events"));
+    metrics.begin(
+        Book::new(Limits {
+            keep_ns: 1,
+            series: 1,
+        }),
+        None,
+    );
+    assert!(scrape().contains("# TYPE container_oom_events counter"));
+}
+
+#[test]
+fn what_has_no_room_is_one_series_and_what_was_kept_long_enough_ends() {
+    let queued = Arc::new(queue().1);
+    let metrics = Metrics::new(queued, Now::read());
+    metrics.begin(
+        Book::new(Limits {
+            keep_ns: u64::MAX,
+            series: 1,
+        }),
+        None,
+    );
+    let now = Now::read();
+    for path in ["/a", "/b"] {
+        metrics.count(&Event::OomKill(Box::new(kill(path, path, 0))), &now);
+    }
+    let text = metrics.encode(Format::OpenMetrics, &board(None).read());
+    let overflow = "container_oom_events_total{container=\"\",id=\"overflow\",image=\"\",name=\"\",\
+                    namespace=\"\",pod=\"\"} 1";
+    for line in [overflow, &container("/b", 1), "oom_container_series 1"] {
+        assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn over_http_each_client_gets_what_it_takes() {
+    let (metrics, _queue) = started(Options::default(), None);
+    let routes: Router = routes(metrics, board(Some(counted())));
+    for (accept, kind, end) in [
+        ("application/openmetrics-text", Format::OpenMetrics, true),
+        ("*/*", Format::Classic, false),
+    ] {
+        let request = Request::get("/metrics").header(header::ACCEPT, accept);
+        let request = request.body(Body::empty()).unwrap();
+        let answer = routes.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], kind.content_type());
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        assert_eq!(body.ends_with(b"# EOF\n"), end);
+    }
+}
