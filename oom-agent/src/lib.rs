@@ -21,6 +21,7 @@ pub mod clock;
 pub mod confine;
 pub mod correlate;
 pub mod daemon;
+pub mod deliver;
 pub mod detect;
 pub mod doctor;
 pub mod error;

@@ -6,6 +6,7 @@ mod helpers;
 mod needs;
 mod opened;
 mod resume;
+mod running;
 mod service;
 mod serving;
 
@@ -13,21 +14,22 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use self::{
+    durable::Keeping,
+    helpers::HelperThreads,
+    opened::{Bpf, KMSG_TIER, Opened},
+    running::Running,
+    service::Service,
+    serving::{Serving, Watching},
+};
 pub use self::{
     durable::StoreOptions,
     helpers::{CgroupWatch, HelperCounts, HelperOptions},
-};
-use self::{
-    helpers::HelperThreads,
-    opened::{Bpf, KMSG_TIER, Opened},
-    service::Service,
-    serving::{Running, Watching},
 };
 
 use crate::{
@@ -45,24 +47,9 @@ use crate::{
         bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
         kmsg::{KmsgReader, KmsgThread},
     },
-    status::Summary,
+    status::{Board, Summary},
     store::StoreError,
 };
-
-/// After a stop, open reports may wait this long for what the kernel log still owes them.
-const DRAIN: Duration = Duration::from_secs(1);
-
-/// At the end, a reader of standard output may take this long.
-const FLUSH: Duration = Duration::from_secs(2);
-
-/// At the end, those who ask and watch may take this long.
-const DISMISS: Duration = Duration::from_secs(2);
-
-/// Detection answers within this time, or does not turn.
-const ANSWER: Duration = Duration::from_secs(1);
-
-/// At the end, a disk may take this long.
-const KEEP: Duration = Duration::from_secs(5);
 
 /// Which sources to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -234,30 +221,27 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .map_err(system("cannot start a thread"))?;
 
     let running = Running {
-        detector: &detector,
-        helpers: &helpers,
-        storing: keeping.as_ref().map(|keeping| &keeping.storing),
-        writer: &writer,
-        confinement: &confinement,
+        detector,
+        helpers,
+        kmsg,
+        keeping,
+        writer,
     };
-    let facts = serving::facts(options, &host, (tier, not_better), reasons);
-    let serving = watching
-        .map(|watching| {
-            let board = running.board(facts, watching.subscribers());
-            watching.serve(options, host, board)
-        })
-        .transpose()?;
+    let board = Board::new(
+        serving::facts(options, &host, (tier, not_better), reasons),
+        running.counting(),
+        Watching::subscribers(watching.as_ref()),
+        confinement.telling(),
+    );
+    let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
+    let serving = serving.transpose()?;
     confinement.system_calls(&features);
     for line in confinement.told() {
         tracing::info!("{line}");
     }
-    if let Some(serving) = &serving {
-        serving.set_ready(true);
-    }
-    service.wait(&once, &detector.turns(), tier);
-    if let Some(serving) = &serving {
-        serving.set_ready(false);
-    }
+    board.set_ready(true);
+    service.wait(&once, &running.detector.turns(), tier);
+    board.set_ready(false);
     tracing::debug!("draining");
     if let Some(dir) = pinned {
         tracing::info!(
@@ -265,21 +249,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
             dir.display()
         );
     }
-    detector.settle(DRAIN);
-    if let Some(kmsg) = kmsg {
-        kmsg.stop();
-    }
-    let helpers = helpers.stop();
-    let tally = detector.stop();
-    if let Some(serving) = serving {
-        serving.stop();
-    }
-    Ok(Summary {
-        tally,
-        helpers,
-        stored: keeping.map(|keeping| keeping.finish(KEEP)),
-        unwritten: writer.finish(FLUSH),
-    })
+    Ok(running.stop(serving))
 }
 
 /// Ends the run with the first report, written or not.

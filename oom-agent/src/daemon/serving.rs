@@ -3,22 +3,21 @@
 //! Reads what runs; emits the board that tells of it, and the API. Without a socket there is no thread for
 //! those who watch, either.
 
-use std::{collections::BTreeMap, thread::JoinHandle};
+use std::{collections::BTreeMap, thread::JoinHandle, time::Duration};
 
-use super::{ANSWER, DISMISS, Options, RunError, helpers::HelperThreads, system};
+use super::{Options, RunError, system};
 use crate::{
     api::{Bound, Parts, Server, Shared},
     clock::Now,
-    confine::Confinement,
     correlate::Host,
-    detect::Detector,
     error::chain,
     hub::Hub,
-    sink::stdout::Writer,
-    status::{Board, Facts, Summary},
-    store::Storing,
+    status::{Board, Facts, Telling},
     watch::Watchers,
 };
+
+/// At the end, those who ask and watch may take this long.
+const DISMISS: Duration = Duration::from_secs(2);
 
 /// Those who watch, before detection starts.
 #[derive(Debug)]
@@ -32,7 +31,6 @@ pub(super) struct Watching {
 #[derive(Debug)]
 pub(super) struct Serving {
     server: Server,
-    board: Board,
     thread: JoinHandle<()>,
 }
 
@@ -69,7 +67,7 @@ impl Watching {
         board: Board,
     ) -> Result<Serving, RunError> {
         let shared = Shared::new(Parts {
-            board: board.clone(),
+            board,
             store: options.store.path.clone(),
             watchers: self.watchers,
             host,
@@ -78,67 +76,25 @@ impl Watching {
             Server::start(self.bound, shared).map_err(system("cannot start the API's thread"))?;
         Ok(Serving {
             server,
-            board,
             thread: self.thread,
         })
     }
 
-    pub(super) fn subscribers(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let watchers = self.watchers.clone();
-        move || u64::try_from(watchers.subscribers()).unwrap_or(u64::MAX)
+    /// How many watch, now and later.
+    pub(super) fn subscribers(watching: Option<&Self>) -> Telling<u64> {
+        let watchers = watching.map(|watching| watching.watchers.clone());
+        let count = move || watchers.as_ref().map_or(0, Watchers::subscribers);
+        Box::new(move || u64::try_from(count()).unwrap_or(u64::MAX))
     }
 }
 
 impl Serving {
-    pub(super) fn set_ready(&self, ready: bool) {
-        self.board.set_ready(ready);
-    }
-
     /// Dismisses those who ask and watch. Detection must have ended.
     pub(super) fn stop(self) {
         self.server.stop(DISMISS);
         if self.thread.join().is_err() {
             tracing::error!("the thread of those who watch had panicked");
         }
-    }
-}
-
-/// What runs, to be asked for its counts.
-pub(super) struct Running<'a> {
-    pub(super) detector: &'a Detector,
-    pub(super) helpers: &'a HelperThreads,
-    pub(super) storing: Option<&'a Storing>,
-    pub(super) writer: &'a Writer,
-    pub(super) confinement: &'a Confinement,
-}
-
-impl Running<'_> {
-    /// The board that tells of it.
-    pub(super) fn board(
-        &self,
-        facts: Facts,
-        subscribers: impl Fn() -> u64 + Send + Sync + 'static,
-    ) -> Board {
-        let detection = self.detector.live();
-        let helpers = self.helpers.counting();
-        let stored = self.storing.map(Storing::counting);
-        let unwritten = self.writer.unwritten();
-        let counting = move || {
-            Some(Summary {
-                tally: detection.tally(ANSWER)?,
-                helpers: helpers(),
-                stored: stored.as_ref().map(|counts| counts()),
-                unwritten: unwritten(),
-            })
-        };
-        let confinement = self.confinement.clone();
-        let protections = move || confinement.protections();
-        Board::new(
-            facts,
-            Box::new(counting),
-            Box::new(subscribers),
-            Box::new(protections),
-        )
     }
 }
 

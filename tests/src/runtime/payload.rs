@@ -23,7 +23,7 @@ pub(super) fn binary() -> Result<Result<&'static Path, String>> {
     if let Some(lacks) = lacks_target()? {
         return Ok(Err(lacks));
     }
-    let built = || build("oom-tests", PROGRAM).map_err(|error| format!("{error:#}"));
+    let built = || build(PROGRAM).map_err(|error| format!("{error:#}"));
     let path = BINARY.get_or_init(built).as_deref();
     path.map(Ok).map_err(|error| anyhow::anyhow!("{error}"))
 }
@@ -32,7 +32,7 @@ pub(super) fn binary() -> Result<Result<&'static Path, String>> {
 pub fn agent() -> Result<Result<PathBuf, String>> {
     match lacks_target()? {
         Some(lacks) => Ok(Err(lacks)),
-        None => build("oom-agent", "oom-agent").map(Ok),
+        None => build("oom-agent").map(Ok),
     }
 }
 
@@ -51,13 +51,15 @@ fn lacks_target() -> Result<Option<String>> {
     Ok((!there).then(|| format!("needs `rustup target add {}`", target())))
 }
 
-fn build(package: &str, program: &str) -> Result<PathBuf> {
+/// With the same packages and features as for guests: with others, much would be built once more.
+fn build(program: &str) -> Result<PathBuf> {
     let dir = machine::build_dir()?;
     let target_dir = dir.parent().context("target directory")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--profile", "guest"])
-        .args(["--package", package, "--bin", program])
+        .args(["--package", "oom-agent", "--package", "oom-tests"])
+        .args(["--bins", "--no-default-features"])
         .args(["--target", &target()])
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))

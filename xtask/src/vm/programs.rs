@@ -56,6 +56,8 @@ fn programs(tests: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let build = Command::new(cargo)
         .args(["build", "--quiet", "--profile", "guest", "--target", TARGET])
         .args(["--package", "oom-agent", "--package", "oom-tests", "--bins"])
+        // There is no cluster in a guest.
+        .arg("--no-default-features")
         .args(tests.iter().flat_map(|test| ["--test", test]))
         .arg("--message-format=json-render-diagnostics")
         .current_dir(project::root())
