@@ -24,7 +24,12 @@ pub use self::{
     edge::{ApiError, Bound, Options, Server},
     problem::Problem,
 };
-use crate::{correlate::Host, status::Board, watch::Watchers};
+use crate::{
+    correlate::Host,
+    metrics::{self, Metrics},
+    status::Board,
+    watch::Watchers,
+};
 
 /// Where the API is served if nothing else is said.
 pub const SOCKET: &str = "/run/oom-agent/api.sock";
@@ -42,6 +47,8 @@ pub struct Parts {
     pub store: Option<PathBuf>,
     /// Those who watch live.
     pub watchers: Watchers,
+    /// What is counted for Prometheus.
+    pub metrics: Metrics,
     /// Which node and boot this is.
     pub host: Host,
 }
@@ -62,5 +69,7 @@ impl Shared {
 
 /// All that is served, without the limits of the edge.
 pub fn router(shared: Shared) -> Router {
-    Router::new().merge(node::routes()).with_state(shared)
+    let Parts { metrics, board, .. } = &*shared.0;
+    let metrics = metrics::routes(metrics.clone(), board.clone());
+    (Router::new().merge(node::routes()).with_state(shared)).merge(metrics)
 }

@@ -15,8 +15,8 @@ fn of(id: &str) -> Labels {
     Labels::alone(id)
 }
 
-fn at(ns: i64) -> Option<Timestamp> {
-    Some(Timestamp::from_unix_ns(ns.into()))
+fn at(ns: i64) -> Timestamp {
+    Timestamp::from_unix_ns(ns.into())
 }
 
 fn counts(book: &Book) -> BTreeMap<String, u64> {
@@ -35,7 +35,7 @@ fn sum(book: &Book) -> u64 {
 fn kills_of_one_owner_are_one_series_and_its_last_time_is_told() {
     let mut book = Book::new(LIMITS);
     for ns in [5, 9, 7] {
-        book.add(of("/a"), at(ns), ns);
+        book.add(of("/a"), Some(at(ns)), ns);
     }
     book.add(of("/b"), None, 9);
     assert_eq!(counts(&book), [("/a".into(), 3), ("/b".into(), 1)].into());
@@ -44,7 +44,7 @@ fn kills_of_one_owner_are_one_series_and_its_last_time_is_told() {
         let it = series.iter().find(|(labels, _)| labels.id == id);
         it.unwrap().1.last
     };
-    assert_eq!((last("/a"), last("/b")), (at(9), None));
+    assert_eq!((last("/a"), last("/b")), (Some(at(9)), None));
     assert_eq!(book.overflow(), None);
 }
 
@@ -70,13 +70,13 @@ fn a_series_ends_when_it_has_been_kept_since_its_last_kill() {
 fn without_room_the_one_killed_longest_ago_goes_into_the_rest() {
     let mut book = Book::new(LIMITS);
     for id in ["/a", "/b", "/c", "/a", "/d"] {
-        book.add(of(id), at(1), 0);
+        book.add(of(id), Some(at(1)), 0);
     }
     assert_eq!(
         counts(&book),
         [("/a".into(), 2), ("/c".into(), 1), ("/d".into(), 1)].into()
     );
-    book.add(of("/b"), at(2), 0);
+    book.add(of("/b"), Some(at(2)), 0);
     assert_eq!(book.overflow().unwrap().kills, 2);
     assert_eq!(counts(&book)["/b"], 1);
 }
@@ -118,7 +118,7 @@ proptest! {
                 Step::Kill(who) => {
                     fed += 1;
                     for book in [&mut looked_at, &mut replayed] {
-                        book.add(of(&format!("/{who}")), at(now), now);
+                        book.add(of(&format!("/{who}")), Some(at(now)), now);
                     }
                 }
                 Step::Look => looked_at.expire(now),

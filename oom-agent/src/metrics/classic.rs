@@ -1,6 +1,6 @@
-//! How metrics are written: OpenMetrics, or for who does not take that, Prometheus' text format 0.0.4.
+//! How metrics are written: `OpenMetrics`, or for who does not take that, Prometheus' text format 0.0.4.
 //!
-//! Reads the `Accept` header and text in OpenMetrics; emits the format to write, and that text in the classic
+//! Reads the `Accept` header and text in `OpenMetrics`; emits the format to write, and that text in the classic
 //! format. Pure. Refuses nobody: who accepts neither gets the classic format, as from any exporter.
 //!
 //! <https://prometheus.io/docs/specs/om/open_metrics_spec/>,
@@ -9,7 +9,7 @@
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0.0.
+    /// `OpenMetrics` 1.0.0.
     OpenMetrics,
     /// Prometheus' text format 0.0.4.
     Classic,
@@ -18,7 +18,7 @@ pub enum Format {
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 impl Format {
-    /// What to write for who sends these words as `Accept`. Prometheus names both, OpenMetrics first.
+    /// What to write for who sends these words as `Accept`. Prometheus names both, `OpenMetrics` first.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let (mut open, mut classic) = (0.0, 0.0);
@@ -54,7 +54,7 @@ impl Format {
 /// The same metrics in the classic format. There a family has the name of its samples, and no unit; an info
 /// is a gauge.
 #[must_use]
-pub fn classic(open_metrics: &str) -> String {
+pub(super) fn classic(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     // It stands before the type, and needs to know it.
     let mut help = None;

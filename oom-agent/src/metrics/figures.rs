@@ -11,7 +11,10 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
 };
 
-use crate::status::{SinkStatus, Status, Summary};
+use crate::{
+    deliver::SinkStatus,
+    status::{Status, Summary},
+};
 
 /// What was known of the agent at one moment.
 #[derive(Debug)]
@@ -50,13 +53,17 @@ impl Figures {
             let help = "Kills that the kernel has counted since the agent's first start of this boot, less \
                         those that were told: 0 if all is well. It may fall, when a late source tells of them, \
                         and below 0. Right after kills it may be ahead for a moment.";
-            let encoder =
-                page.0
-                    .encode_descriptor("oom_unexplained_kills_total", help, None, MetricType::Unknown)?;
+            let encoder = page.0.encode_descriptor(
+                "oom_unexplained_kills_total",
+                help,
+                None,
+                MetricType::Unknown,
+            )?;
             ConstGauge::new(unexplained).encode(encoder)?;
         }
         if let Some(kernel) = audit.kernel {
-            let help = "Kills that the kernel has counted since the agent's first start of this boot.";
+            let help =
+                "Kills that the kernel has counted since the agent's first start of this boot.";
             page.counter("oom_kernel_kills", help, kernel)?;
         }
         let help = "Victims that the kernel killed, and counted, once more.";
@@ -86,14 +93,17 @@ impl Figures {
         };
         let up = sinks
             .iter()
-            .map(|sink| (labels(sink), i64::from(sink.up)));
-        page.gauges("oom_sink_up", "Whether the last delivery was taken.", up)?;
-        let help = "Events in the store that are still to be delivered, at the most.";
-        page.gauges("oom_sink_lag_events", help, of(|sink| sink.lag))?;
-        let help = "Events that were delivered.";
-        page.counters("oom_sink_delivered_events", help, of(|sink| sink.delivered))?;
-        let help = "Events that a sink would not take, whatever was done; passed over.";
-        page.counters("oom_sink_refused_events", help, of(|sink| sink.refused))?;
+            .filter_map(|sink| Some((labels(sink), i64::from(sink.up?))));
+        let help = "Whether a sink took what it was told last; absent as long as there was nothing to tell.";
+        page.gauges("oom_sink_up", help, up)?;
+        let help = "Events, of any kind, that were stored behind what a sink has been told.";
+        page.gauges("oom_sink_behind_events", help, of(|sink| sink.behind))?;
+        let help = "What was delivered, in a sink's own units.";
+        page.counters("oom_sink_delivered", help, of(|sink| sink.delivered))?;
+        let help = "What a sink will never take, in its own units; passed over.";
+        page.counters("oom_sink_refused", help, of(|sink| sink.refused))?;
+        let help = "Deliveries that failed, and were tried again.";
+        page.counters("oom_sink_retries", help, of(|sink| sink.retries))?;
         let help = "Events that retention removed before they were delivered, at the most.";
         page.counters("oom_sink_lost_events", help, of(|sink| sink.lost))
     }
@@ -108,7 +118,7 @@ fn renamed(loss: &str) -> &str {
 }
 
 fn labels(sink: &SinkStatus) -> [(&'static str, &str); 1] {
-    [("sink", sink.name.as_str())]
+    [("sink", sink.sink.as_str())]
 }
 
 impl Collector for Figures {

@@ -227,10 +227,7 @@ mod tests {
                 "/machine.slice/systemd-nspawn@web.service/payload/system.slice/a.service",
                 "/machine.slice/systemd-nspawn@web.service",
             ),
-            (
-                "/docker/{id} (deleted)",
-                "/docker/{id}",
-            ),
+            ("/docker/{id} (deleted)", "/docker/{id}"),
             ("/scratch/a/b", "/scratch/a/b"),
             ("/", "/"),
         ] {

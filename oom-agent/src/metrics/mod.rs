@@ -21,6 +21,7 @@ mod totals;
 
 use std::{
     io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -36,10 +37,11 @@ use self::{
     book::{Book, Limits},
     figures::Figures,
     labels::Labels,
+    seed::Seed,
     series::Series,
     totals::Totals,
 };
-pub use self::{classic::Format, route::routes, seed::Seed};
+pub use self::{classic::Format, route::routes};
 use crate::{
     clock::Now,
     error::chain,
@@ -47,6 +49,7 @@ use crate::{
     hub::{Queue, Queued, queue},
     realtime,
     status::Status,
+    store::QueryError,
 };
 
 /// What is kept of containers.
@@ -83,9 +86,13 @@ struct Inner {
 /// The series; `None` until those of before this start are among them: they would begin too low.
 type Kept = Arc<Mutex<Option<Book>>>;
 
-/// Starts counting: what the hub hands to the queue, and, first of all, what the store held. The thread ends when
-/// the hub has gone.
-pub fn start(options: &Options, seed: Option<Seed>) -> io::Result<(Metrics, Queue)> {
+/// Starts counting: what the hub hands to the queue, and, first of all, what the store holds now; so detection must
+/// not have told anything yet. The thread ends when the hub has gone.
+pub fn start(options: &Options, store: Option<&Path>) -> io::Result<(Metrics, Queue)> {
+    let seed = store.map(Seed::open).transpose().unwrap_or_else(|error| {
+        missing(&error);
+        None
+    });
     let (queue, queued) = queue();
     let metrics = Metrics::new(Arc::new(queued), Now::read());
     let of_thread = metrics.clone();
@@ -93,15 +100,17 @@ pub fn start(options: &Options, seed: Option<Seed>) -> io::Result<(Metrics, Queu
         keep_ns: u64::try_from(options.keep.as_nanos()).unwrap_or(u64::MAX),
         series: options.series,
     });
-    thread::Builder::new().name("metrics".into()).spawn(move || {
-        if let Err(note) = realtime::defer_thread() {
-            tracing::debug!("{note}");
-        }
-        of_thread.begin(book, seed);
-        while let Some(event) = of_thread.0.queued.next() {
-            of_thread.count(&event, &Now::read());
-        }
-    })?;
+    thread::Builder::new()
+        .name("metrics".into())
+        .spawn(move || {
+            if let Err(note) = realtime::defer_thread() {
+                tracing::debug!("{note}");
+            }
+            of_thread.begin(book, seed);
+            while let Some(event) = of_thread.0.queued.next() {
+                of_thread.count(&event, &Now::read());
+            }
+        })?;
     Ok((metrics, queue))
 }
 
@@ -137,10 +146,7 @@ impl Metrics {
             Some(Ok(malformed)) => tracing::warn!(
                 "metrics: {malformed} stored kills could not be understood, and are not counted"
             ),
-            Some(Err(error)) => tracing::warn!(
-                "metrics: containers that were killed before this start may be missing: {}",
-                chain(&error)
-            ),
+            Some(Err(error)) => missing(&error),
         }
         *self.0.lock() = Some(book);
     }
@@ -179,6 +185,13 @@ impl Metrics {
             Format::Classic => classic::classic(&text),
         }
     }
+}
+
+fn missing(error: &QueryError) {
+    tracing::warn!(
+        "metrics: containers that were killed before this start may be missing: {}",
+        chain(error)
+    );
 }
 
 impl Inner {

@@ -41,9 +41,8 @@ async fn scrape(State(scraped): State<Scraped>, headers: HeaderMap) -> Result<Re
     let accept = headers.get_all(header::ACCEPT).iter();
     let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
     let format = Format::accepted(&accept.join(","));
-    let internal = |error: &dyn ToString| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    };
+    let internal =
+        |error: &dyn ToString| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let turn = scraped.turn.clone().acquire_owned().await;
     let turn = turn.map_err(|error| internal(&error))?;
     let text = spawn_blocking(move || {

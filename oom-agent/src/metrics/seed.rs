@@ -22,7 +22,7 @@ const PAGE: usize = 256;
 
 /// What the store held at the start.
 #[derive(Debug)]
-pub struct Seed {
+pub(super) struct Seed {
     reader: Reader,
     through: i64,
 }
@@ -37,7 +37,7 @@ struct Kill {
 
 impl Seed {
     /// Notes down how far the store goes. Detection must not have told anything yet.
-    pub fn open(store: &Path) -> Result<Self, QueryError> {
+    pub(super) fn open(store: &Path) -> Result<Self, QueryError> {
         let reader = Reader::open(store)?;
         let through = reader.last_seq()?;
         Ok(Self { reader, through })

@@ -1,6 +1,7 @@
 //! Everything that a scrape shows, in both formats; what was before this start; one answer over HTTP.
 
 use std::{
+    collections::BTreeSet,
     thread,
     time::{Duration, Instant},
 };
@@ -15,38 +16,46 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     correlate::Counts,
+    deliver::SinkStatus,
     detect::Tally,
     event::{Cgroup, OomInstance, OomKill, Owner, OwnerKind, Scope, Timestamp},
     hub::{Output as _, Queue},
-    status::{Board, Facts, SinkStatus, Summary},
+    status::{Board, Facts, Summary},
     store::{Batch, Entry, Store},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn board(summary: Option<Summary>) -> Board {
+fn board(detecting: bool) -> Board {
     let facts = Facts {
         tier: "bpf, full".into(),
         store: Some("/somewhere".into()),
         ..Facts::default()
     };
-    let board = Board::new(
+    Board::new(
         facts,
-        Box::new(move || summary),
+        Box::new(move || detecting.then(counted)),
         Box::new(|| 3),
         Box::new(Vec::new),
-    );
-    board.add_sink(Box::new(|| SinkStatus {
-        name: "kubernetes".into(),
-        up: true,
+    )
+}
+
+/// With a sink.
+fn status(detecting: bool) -> Status {
+    let mut status = board(detecting).read();
+    status.sinks.push(SinkStatus {
+        sink: "kubernetes".into(),
+        up: Some(true),
+        since: Timestamp::from_unix_ns(0),
         last_error: None,
-        failing_since: None,
         delivered: 5,
         refused: 1,
         lost: 0,
-        lag: 7,
-    }));
-    board
+        retries: 2,
+        through: 9,
+        behind: 7,
+    });
+    status
 }
 
 fn counted() -> Summary {
@@ -92,15 +101,15 @@ fn now_ns() -> i128 {
 }
 
 /// As the daemon starts it, and the queue that the hub would have.
-fn started(options: Options, seed: Option<Seed>) -> (Metrics, Queue) {
-    start(&options, seed).unwrap()
+fn started() -> (Metrics, Queue) {
+    start(&Options::default(), None).unwrap()
 }
 
 /// What a scrape shows once it has this line.
 fn shown(metrics: &Metrics, line: &str) -> String {
     let end = Instant::now() + PATIENCE;
     loop {
-        let text = metrics.encode(Format::OpenMetrics, &board(Some(counted())).read());
+        let text = metrics.encode(Format::OpenMetrics, &status(true));
         if text.lines().any(|it| it == line) {
             return text;
         }
@@ -118,7 +127,7 @@ fn container(path: &str, kills: u64) -> String {
 
 #[test]
 fn a_scrape_shows_kills_and_how_the_agent_is() {
-    let (metrics, mut queue) = started(Options::default(), None);
+    let (metrics, mut queue) = started();
     shown(&metrics, "oom_container_series 0");
     let kill = kill("a", "/scratch/c", 1_500_000_000_250_000_000);
     let report = OomInstance {
@@ -139,7 +148,10 @@ fn a_scrape_shows_kills_and_how_the_agent_is() {
     for line in [
         series.as_str(),
         &series
-            .replace("container_oom_events_total", "oom_container_last_kill_timestamp_seconds")
+            .replace(
+                "container_oom_events_total",
+                "oom_container_last_kill_timestamp_seconds",
+            )
             .replace("} 1", "} 1500000000.25"),
         &build,
         "oom_instances_total{outcome=\"killed\",scope=\"memcg\"} 1",
@@ -157,8 +169,8 @@ fn a_scrape_shows_kills_and_how_the_agent_is() {
         "oom_unstored_total 0",
         "oom_store_waiting_events 0",
         "oom_sink_up{sink=\"kubernetes\"} 1",
-        "oom_sink_lag_events{sink=\"kubernetes\"} 7",
-        "oom_sink_refused_events_total{sink=\"kubernetes\"} 1",
+        "oom_sink_behind_events{sink=\"kubernetes\"} 7",
+        "oom_sink_refused_total{sink=\"kubernetes\"} 1",
         "oom_subscribers 3",
         "oom_metrics_missed_events_total 0",
         "oom_container_expired_kills_total 0",
@@ -172,13 +184,35 @@ fn a_scrape_shows_kills_and_how_the_agent_is() {
         assert!(!line.contains('\\') && !line.ends_with(".."), "{line}");
     }
     let losses = Summary::default().losses().len();
-    assert_eq!(text.matches("\n# TYPE oom_").count(), 19 + losses);
+    let shown = text.matches(" counter\noom_").count();
+    assert!(shown > losses, "{shown} counters for {losses} losses");
+}
+
+/// What the alerts and the dashboard ask for.
+#[test]
+fn every_metric_that_is_asked_for_is_shown() {
+    let (metrics, mut queue) = started();
+    queue.offer(&Arc::new(Event::OomKill(Box::new(kill("a", "/c", 0)))));
+    let text = shown(&metrics, &container("/c", 1));
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let shown: BTreeSet<_> = samples
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    let asked_for = regex::Regex::new(r"\b(?:container_oom|oom)_[a-z_]+").unwrap();
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    for file in ["prometheus/rules.yml", "grafana/oom-agent.json"] {
+        let text = std::fs::read_to_string(packaging.join(file)).unwrap();
+        let names: BTreeSet<_> = asked_for.find_iter(&text).map(|it| it.as_str()).collect();
+        assert!(names.len() > 10);
+        let missing: Vec<_> = names.difference(&shown).collect();
+        assert!(missing.is_empty(), "{file} asks for {missing:?}");
+    }
 }
 
 #[test]
 fn a_detection_that_does_not_answer_shows_no_counts() {
-    let (metrics, _queue) = started(Options::default(), None);
-    let text = metrics.encode(Format::Classic, &board(None).read());
+    let (metrics, _queue) = started();
+    let text = metrics.encode(Format::Classic, &status(false));
     assert!(text.contains("\noom_agent_detecting 0\n"), "{text}");
     assert!(text.contains("\noom_sink_up{sink=\"kubernetes\"} 1\n"));
     for absent in ["oom_source_up", "oom_unexplained", "oom_ring_dropped"] {
@@ -186,21 +220,11 @@ fn a_detection_that_does_not_answer_shows_no_counts() {
     }
 }
 
-/// A store with these kills, the last `late` of them stored after the seed was opened.
-fn stored(dir: &tempfile::TempDir, kills: &[OomKill], late: usize) -> Seed {
-    let path = dir.path().join("events.db");
-    let mut store = Store::open(&path, "boot", 0).unwrap();
-    let mut commit = |kills: &[OomKill]| {
-        let mut batch = Batch::default();
-        let events = kills.iter().cloned().map(Box::new).map(Event::OomKill);
-        batch.extend(events.map(|event| Entry::Event(Arc::new(event))));
-        store.commit(&batch, &Now::read()).unwrap();
-    };
-    let (before, after) = kills.split_at(kills.len() - late);
-    commit(before);
-    let seed = Seed::open(&path).unwrap();
-    commit(after);
-    seed
+fn commit(store: &mut Store, kills: impl IntoIterator<Item = OomKill>) {
+    let mut batch = Batch::default();
+    let events = kills.into_iter().map(Box::new).map(Event::OomKill);
+    batch.extend(events.map(|event| Entry::Event(Arc::new(event))));
+    store.commit(&batch, &Now::read()).unwrap();
 }
 
 #[test]
@@ -211,7 +235,7 @@ fn containers_that_were_killed_before_this_start_are_shown() {
     let mut history = kill("h", "/scratch/c", now);
     history.backfill = true;
     let many = (0..600).map(|n| kill(&format!("many-{n}"), "/many", now - 2 * HOUR));
-    let kills: Vec<_> = [
+    let kills = [
         kill("a", "/scratch/c", now - 40 * HOUR),
         kill("d", "/long-ago", now - 30 * HOUR),
         kill("b", "/scratch/c", now - 20 * HOUR),
@@ -221,11 +245,13 @@ fn containers_that_were_killed_before_this_start_are_shown() {
         history,
     ]
     .into_iter()
-    .chain(many)
-    .chain([kill("late", "/late", now)])
-    .collect();
-    let seed = stored(&dir, &kills, 1);
-    let (metrics, mut queue) = started(Options::default(), Some(seed));
+    .chain(many);
+    let path = dir.path().join("events.db");
+    let mut store = Store::open(&path, "boot", 0).unwrap();
+    commit(&mut store, kills);
+    let (metrics, mut queue) = start(&Options::default(), Some(&path)).unwrap();
+    // What is stored from now on comes by the queue.
+    commit(&mut store, [kill("late", "/late", now)]);
     // What goes on over the hours goes on with its number.
     let text = shown(&metrics, &container("/scratch/c", 3));
     for line in [
@@ -239,9 +265,7 @@ fn containers_that_were_killed_before_this_start_are_shown() {
         assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
     }
     assert!(!text.contains("/late"), "{text}");
-    queue.offer(&Arc::new(Event::OomKill(Box::new(kill(
-        "f", "/many", now,
-    )))));
+    queue.offer(&Arc::new(Event::OomKill(Box::new(kill("f", "/many", now)))));
     shown(&metrics, &container("/many", 601));
 }
 
@@ -249,7 +273,7 @@ fn containers_that_were_killed_before_this_start_are_shown() {
 fn no_series_are_shown_before_those_of_before_are_read() {
     let queued = Arc::new(queue().1);
     let metrics = Metrics::new(queued, Now::read());
-    let scrape = || metrics.encode(Format::OpenMetrics, &board(None).read());
+    let scrape = || metrics.encode(Format::OpenMetrics, &board(false).read());
     assert!(!scrape().contains("container_oom_events"));
     metrics.begin(
         Book::new(Limits {
@@ -276,7 +300,7 @@ fn what_has_no_room_is_one_series_and_what_was_kept_long_enough_ends() {
     for path in ["/a", "/b"] {
         metrics.count(&Event::OomKill(Box::new(kill(path, path, 0))), &now);
     }
-    let text = metrics.encode(Format::OpenMetrics, &board(None).read());
+    let text = metrics.encode(Format::OpenMetrics, &board(false).read());
     let overflow = "container_oom_events_total{container=\"\",id=\"overflow\",image=\"\",name=\"\",\
                     namespace=\"\",pod=\"\"} 1";
     for line in [overflow, &container("/b", 1), "oom_container_series 1"] {
@@ -286,8 +310,8 @@ fn what_has_no_room_is_one_series_and_what_was_kept_long_enough_ends() {
 
 #[tokio::test]
 async fn over_http_each_client_gets_what_it_takes() {
-    let (metrics, _queue) = started(Options::default(), None);
-    let routes: Router = routes(metrics, board(Some(counted())));
+    let (metrics, _queue) = started();
+    let routes: Router = routes(metrics, board(true));
     for (accept, kind, end) in [
         ("application/openmetrics-text", Format::OpenMetrics, true),
         ("*/*", Format::Classic, false),

@@ -18,8 +18,8 @@ const UNKNOWN: &str = "unknown";
 /// Upper bounds in seconds: from the fastest kills that are known to kills of a ring that nobody read for a
 /// while.
 const LATENCY: [f64; 18] = [
-    20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0,
-    5.0, 10.0,
+    20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5,
+    1.0, 2.0, 5.0, 10.0,
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
