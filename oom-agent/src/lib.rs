@@ -31,6 +31,8 @@ pub mod explain;
 pub mod hierarchy;
 pub mod host;
 pub mod hub;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod metrics;
 pub mod notify;
 pub mod offline;

@@ -81,7 +81,7 @@ impl Health {
     pub(super) fn count(&self, outcome: &Outcome) {
         let mut status = self.lock();
         status.delivered += outcome.delivered;
-        status.refused += outcome.refused.len() as u64;
+        status.refused += outcome.refused.iter().map(|it| it.count).sum::<u64>();
         if let Some(Trouble { why, .. }) = &outcome.trouble {
             status.fail(why);
         } else if outcome.delivered > 0 {

@@ -78,8 +78,10 @@ pub struct Outcome {
 /// Something that the other end will never take, or that cannot be told to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The event.
+    /// The event, or the first of several.
     pub id: String,
+    /// How many, in the sink's own units.
+    pub count: u64,
     /// Why.
     pub why: String,
 }

@@ -99,6 +99,7 @@ impl Sink for Scripted {
             if it.refuses {
                 let refused = |id| Refused {
                     id,
+                    count: 1,
                     why: "no such place".to_owned(),
                 };
                 outcome.refused = ids.map(refused).collect();

@@ -286,11 +286,8 @@ impl<S: Sink> Courier<S> {
 
 /// One line for all, for there may be many.
 fn say_refused(sink: &str, refused: &[Refused]) {
-    if let Some(Refused { id, why }) = refused.last() {
-        let more = match refused.len() {
-            1 => String::new(),
-            n => format!(", and {} more", n - 1),
-        };
-        tracing::warn!("{sink}: never told: {id}: {why}{more}");
+    if let Some(Refused { id, why, .. }) = refused.last() {
+        let all: u64 = refused.iter().map(|it| it.count).sum();
+        tracing::warn!("{sink}: {all} never told, the last of them {id}: {why}");
     }
 }
