@@ -14,12 +14,13 @@ use super::{
 };
 use crate::{
     confine::{Protection, State},
+    deliver::SinkStatus,
     event::Timestamp,
     sink::{
         flow::{Line, Lines, Tone},
         units::{count, duration, grouped},
     },
-    status::{AuditStatus, SinkStatus, Source, Status, StoreStatus},
+    status::{AuditStatus, Source, Status, StoreStatus},
 };
 
 const EXAMPLES: &str = "\
@@ -224,26 +225,26 @@ fn store(line: &mut Line, store: Option<&StoreStatus>) {
 }
 
 fn delivery(line: &mut Line, sink: &SinkStatus, now: Timestamp) {
-    line.name(Tone::Plain, &sink.name).glue(":");
+    line.name(Tone::Plain, &sink.sink).glue(":");
     line.say(&format!("{} delivered", grouped(sink.delivered)));
     for (number, what) in [
-        (sink.lag, "to go at most"),
+        (sink.behind, "stored behind that"),
         (sink.refused, "refused"),
         (sink.lost, "lost at most"),
+        (sink.retries, "failed tries"),
     ] {
         if number > 0 {
             line.glue(",").say(&format!("{} {what}", grouped(number)));
         }
     }
-    if sink.up {
-        return;
-    }
-    line.glue(";").say_in(Tone::Caution, "failing");
-    if let Some(since) = sink.failing_since {
-        line.say(&format!("for {}", duration(now.since(since))));
-    }
-    if let Some(error) = &sink.last_error {
-        line.glue(":").say(error);
+    if sink.up == Some(false) {
+        let how_long = duration(now.since(sink.since));
+        line.glue(";")
+            .say_in(Tone::Caution, "failing for")
+            .solid(Tone::Caution, &how_long);
+        if let Some(error) = &sink.last_error {
+            line.glue(":").say(error);
+        }
     }
 }
 

@@ -37,14 +37,16 @@ fn status() -> Status {
             removed: 5,
         }),
         sinks: vec![SinkStatus {
-            name: "kubernetes".into(),
-            up: false,
+            sink: "kubernetes".into(),
+            up: Some(false),
+            since: Timestamp::from_unix_ns(30_000_000_000),
             last_error: Some("connection\x1b[2J refused".into()),
-            failing_since: Some(Timestamp::from_unix_ns(30_000_000_000)),
             delivered: 10,
             refused: 1,
             lost: 0,
-            lag: 3,
+            retries: 4,
+            through: 1999,
+            behind: 3,
         }],
         subscribers: 1,
         protections: vec![
@@ -78,8 +80,8 @@ oom-agent 0.1.0 on node-7 (pid 7), running for 1 min 30 s: every kill is told
             unexplained
   lost      forged=2
   store     /var/lib/oom-agent/events.db: 2,002 stored since the start, 5 removed with age
-  sink      kubernetes: 10 delivered, 3 to go at most, 1 refused; failing for 1 min 0 s:
-            connection\\x1b[2J refused
+  sink      kubernetes: 10 delivered, 3 stored behind that, 1 refused, 4 failed tries; failing for
+            1 min 0 s: connection\\x1b[2J refused
   watching  1 live subscriber
   confined  by seccomp
             not by oom-score: Permission denied

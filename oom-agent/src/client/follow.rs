@@ -50,8 +50,9 @@ const REMEMBERED: usize = 8192;
 pub enum News {
     /// An event, as JSON.
     Event(Box<RawValue>),
-    /// No more than so many events had been removed from the store before they could be told.
-    Gap(i64),
+    /// Events are missing that had been removed before they could be told: no more than so many, or as many as
+    /// nobody knows.
+    Gap(Option<i64>),
     /// The agent has gone. It is waited for.
     Gone(ClientError),
     /// It is back.
@@ -84,7 +85,6 @@ impl Follow {
             parser: Parser::default(),
             last_id: None,
             open: None,
-            gone: false,
             delay: SOON,
         };
         stream.connect()?;
@@ -185,19 +185,34 @@ struct Stream {
     parser: Parser,
     last_id: Option<String>,
     open: Option<Incoming>,
-    gone: bool,
     delay: Duration,
 }
 
 impl Stream {
     fn connect(&mut self) -> Result<(), ClientError> {
-        let mut question = self.question.clone();
-        let mut from = "";
-        if self.gone && self.last_id.is_none() {
-            // It went before it had told a place.
-            question.since = question.since.or(Some(When(self.since)));
-            from = "&after_seq=0";
+        self.ask(&self.question.clone(), "")
+    }
+
+    /// Goes on from the last place. One that went before it had told a place is asked for what it has stored since
+    /// this began; without a store it cannot tell, and what is missing is not known.
+    fn connect_again(&mut self) -> Result<Vec<News>, ClientError> {
+        if self.last_id.is_some() {
+            self.connect()?;
+            return Ok(vec![News::Back]);
         }
+        let mut question = self.question.clone();
+        question.since = question.since.or(Some(When(self.since)));
+        match self.ask(&question, "&after_seq=0") {
+            Ok(()) => Ok(vec![News::Back]),
+            Err(ClientError::Refused { .. }) => {
+                self.connect()?;
+                Ok(vec![News::Back, News::Gap(None)])
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ask(&mut self, question: &Question, from: &str) -> Result<(), ClientError> {
         let question = serde_urlencoded::to_string(question)?;
         let path = format!("/v1/events/stream?{question}{from}");
         let asked = self.line.stream(&path, self.last_id.as_deref());
@@ -240,7 +255,6 @@ impl Stream {
     fn lose(&mut self, error: ClientError) -> Vec<News> {
         self.open = None;
         self.line.hang_up();
-        self.gone = true;
         vec![News::Gone(error)]
     }
 
@@ -248,10 +262,10 @@ impl Stream {
     fn again(&mut self, left: Option<Duration>) -> Result<Vec<News>, ClientError> {
         thread::sleep(self.delay.min(left.unwrap_or(self.delay)));
         self.delay = (2 * self.delay).min(RARELY);
-        match self.connect() {
-            Ok(()) => {
+        match self.connect_again() {
+            Ok(news) => {
                 self.delay = SOON;
-                Ok(vec![News::Back])
+                Ok(news)
             }
             Err(error) if error.is_passing() => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -261,7 +275,7 @@ impl Stream {
     fn news(&self, message: Message) -> Result<News, ClientError> {
         #[derive(Deserialize)]
         struct Gap {
-            at_most: i64,
+            at_most: Option<i64>,
         }
         let malformed = |error| self.line.malformed(error);
         if message.event == "gap" {
@@ -296,7 +310,7 @@ impl Tailing {
         let mut news = Vec::new();
         if let Some(gap) = gap.filter(|gap| gap.through > self.gap) {
             self.gap = gap.through;
-            news.push(News::Gap(gap.at_most));
+            news.push(News::Gap(Some(gap.at_most)));
         }
         for stored in events {
             news.push(News::Event(self.file.json(stored)?));

@@ -35,7 +35,7 @@ fn event(id: u32) -> String {
 fn next(follow: &mut Follow) -> String {
     match follow.next(Some(Instant::now() + PATIENCE)).unwrap() {
         Some(News::Event(event)) => event.get().to_owned(),
-        Some(News::Gap(at_most)) => format!("gap {at_most}"),
+        Some(News::Gap(at_most)) => format!("gap {at_most:?}"),
         Some(News::Gone(_)) => "gone".to_owned(),
         Some(News::Back) => "back".to_owned(),
         None => "nothing".to_owned(),
@@ -127,7 +127,15 @@ fn a_stream_goes_on_where_it_broke_off() {
     assert_eq!(
         told,
         [
-            &*one, &two, "gone", "back", "gap 2", &three, "gone", "back", "gone"
+            &*one,
+            &two,
+            "gone",
+            "back",
+            "gap Some(2)",
+            &three,
+            "gone",
+            "back",
+            "gone"
         ]
     );
     let refused = follow.next(Some(Instant::now() + PATIENCE)).unwrap_err();
@@ -162,6 +170,21 @@ fn a_stream_without_a_place_begins_at_its_own_beginning() {
     );
     let now = follow.next(Some(Instant::now())).unwrap();
     assert!(now.is_none(), "told twice: {now:?}");
+}
+
+#[test]
+fn without_a_store_what_is_missing_is_not_known() {
+    let live = |id: u32| format!("data: {}\n\n", event(id));
+    let gap = "event: gap\ndata: {\"through\":null,\"at_most\":null}\n\n";
+    let server = Server::start(vec![
+        stream(&[&live(1), gap].concat(), Then::Close),
+        answer("503 Service Unavailable", "{}"),
+        stream(&live(2), Then::Wait),
+    ]);
+    let mut follow = open(&server).unwrap().follow(Question::default()).unwrap();
+    let told: Vec<_> = (0..6).map(|_| next(&mut follow)).collect();
+    let (one, two) = (event(1), event(2));
+    assert_eq!(told, [&*one, "gap None", "gone", "back", "gap None", &two]);
 }
 
 #[test]

@@ -106,9 +106,14 @@ fn watch(mut follow: Follow, printer: &mut Printer) -> Result<ExitCode, Failure>
                 printer.print(&[event], &mut None)?;
                 say_unknown(std::mem::take(&mut printer.unknown));
             }
-            Some(News::Gap(at_most)) => eprintln!(
+            Some(News::Gap(Some(at_most))) => eprintln!(
                 "oom-agent: up to {at_most} events were removed from the store before they could be shown"
             ),
+            Some(News::Gap(None)) => {
+                eprintln!(
+                    "oom-agent: what happened meanwhile is not known: the agent did not keep it"
+                );
+            }
             Some(News::Gone(why)) => {
                 eprintln!("oom-agent: {}: waiting for it", crate::error::chain(&why));
             }

@@ -86,7 +86,7 @@ fn of_nobody(report: &OomInstance, now: Timestamp) -> Row {
         Cell::none(),
         Cell::none(),
         limit(report),
-        Cell::new(Tone::Faint, &report.id),
+        Cell::new(Tone::Faint, short(&report.id)),
     ]
 }
 
@@ -110,7 +110,8 @@ fn text(tone: Tone, text: Option<String>) -> Cell {
 /// `hog[17498]`.
 pub(in crate::cli) fn process(victim: &Victim) -> String {
     let comm = victim.comm.to_string();
-    format!("{}[{}]", name(&comm), victim.pid.unwrap_or(victim.tid))
+    let named = (!comm.is_empty()).then(|| name(&comm)).unwrap_or_default();
+    format!("{named}[{}]", victim.pid.unwrap_or(victim.tid))
 }
 
 /// What is resident, if all of it is known.
@@ -191,25 +192,5 @@ pub(in crate::cli) fn age(time: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages() {
-        let at = |seconds: i128| Timestamp::from_unix_ns(seconds * 1_000_000_000);
-        let now = at(1_000_000);
-        for (ago, expected) in [
-            (-5, "0s"),
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m"),
-            (7199, "1h"),
-            (86_400 * 9, "9d"),
-        ] {
-            assert_eq!(age(Some(at(1_000_000 - ago)), now), expected);
-        }
-        assert_eq!(age(None, now), "-");
-        assert_eq!(time(Some(at(0))), "1970-01-01 00:00:00");
-        assert_eq!(time(None), "unknown");
-    }
-}
+#[path = "row_tests.rs"]
+mod tests;

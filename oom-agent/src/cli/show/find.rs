@@ -86,11 +86,15 @@ pub(super) fn find(client: &mut Client, word: &str) -> Result<Found, Failure> {
         return Ok(Found { json, others: 0 });
     }
     let asked = Word::of(word);
-    let mut found = candidates(client, &asked)?;
+    let mut found = candidates(client, &asked, Kind::OomKill)?;
+    if found.is_empty() {
+        // Of a decision that killed nobody, say.
+        found = candidates(client, &asked, Kind::OomInstance)?;
+    }
     if found.is_empty() {
         return Err(nothing());
     }
-    let newest = found.swap_remove(0);
+    let newest = found.remove(0);
     let others = found.len();
     if others > 0 && !asked.is_pid {
         let mut text = format!("{word:?} may be any of {} kills:", others + 1);
@@ -107,10 +111,14 @@ pub(super) fn find(client: &mut Client, word: &str) -> Result<Found, Failure> {
     })
 }
 
-/// The kills that may be meant, the newest first.
-fn candidates(client: &mut Client, word: &Word<'_>) -> Result<Vec<(Id, Box<RawValue>)>, Failure> {
+/// The events that may be meant, the newest first.
+fn candidates(
+    client: &mut Client,
+    word: &Word<'_>,
+    kind: Kind,
+) -> Result<Vec<(Id, Box<RawValue>)>, Failure> {
     let question = Question {
-        kind: Some(Kinds(vec![Kind::OomKill])),
+        kind: Some(Kinds(vec![kind])),
         pid: word.pid,
         boot: word.boot.map(str::to_owned),
         ..Question::default()
