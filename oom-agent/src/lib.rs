@@ -17,6 +17,7 @@ pub mod api;
 pub mod attribute;
 pub mod call_trace;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod confine;
 pub mod correlate;
