@@ -75,6 +75,7 @@ pub fn report_in_pod(kills: &Kills, n: u64, pod: &str, seconds: u64) -> Entry {
         let time = Timestamp::from_unix_ns(i128::from(seconds) * 1_000_000_000);
         report.id = format!("oom-{n}").into();
         report.time = Some(time);
+        report.kills.truncate(1);
         for kill in &mut report.kills {
             kill.id = format!("{BOOT}-{n}").into();
             kill.time = Some(time);
