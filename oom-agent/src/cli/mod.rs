@@ -12,6 +12,7 @@ mod explain;
 mod log;
 mod parse;
 mod run;
+mod serve;
 mod trigger;
 
 /// Nothing could be done: a source, a permission or the system failed.
