@@ -21,6 +21,7 @@ pub mod clock;
 pub mod confine;
 pub mod correlate;
 pub mod daemon;
+pub mod deliver;
 pub mod detect;
 pub mod doctor;
 pub mod error;
@@ -30,6 +31,8 @@ pub mod explain;
 pub mod hierarchy;
 pub mod host;
 pub mod hub;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod machine;
 pub mod notify;
 pub mod offline;

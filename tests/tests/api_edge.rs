@@ -103,7 +103,7 @@ fn a_confined_agent_is_asked_and_slow_clients_hold_up_nobody() -> Result<()> {
         ensure!(status == wanted, "{path}: {status} {body}");
     }
     let truth = scene::one_kill(&machine.hierarchy)?;
-    agent.wait_for_death(truth.victim.tid)?;
+    agent.wait_for_death(truth.victim.pid)?;
     let told = json(&socket, "/v1/status")?;
     ensure!(told["audit"]["kills"] == 1, "{told}");
     // None of them was waited for: each may hold on for 10 s.

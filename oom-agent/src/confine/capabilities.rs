@@ -164,6 +164,7 @@ mod tests {
             (Feature::LockedMemory, CapabilitySet::IPC_LOCK),
             (Feature::Store, CapabilitySet::empty()),
             (Feature::Server, CapabilitySet::empty()),
+            (Feature::Client, CapabilitySet::empty()),
         ] {
             assert_eq!(needed(&[feature], all), kept, "{feature:?}");
         }

@@ -82,6 +82,8 @@ pub enum Feature {
     Store,
     /// Sockets that others connect to; they must be bound before.
     Server,
+    /// Connections to others over the network, by TCP, with look-ups of their names.
+    Client,
 }
 
 /// How one protection stands.

@@ -3,9 +3,9 @@
 //! Takes features; installs a filter (seccomp(2)) for all threads of the process at once. `x86_64` and
 //! aarch64; elsewhere there is no filter. Calls of another architecture's table end the process.
 //!
-//! What is not in any list, on purpose: `execve`, `ptrace`, `mount`, `socket`, `setns`, `unshare`,
-//! `init_module`, `kexec_load`, `io_uring`, memory that can be executed, signals to other processes, new
-//! processes.
+//! What is not in any list, on purpose: `execve`, `ptrace`, `mount`, `setns`, `unshare`, `init_module`,
+//! `kexec_load`, `io_uring`, memory that can be executed, signals to other processes, new processes; sockets
+//! but those of a client, of which none is local: container runtimes listen on such, and obey.
 
 use std::collections::BTreeMap;
 
@@ -180,6 +180,21 @@ const SERVER: &[i64] = &[
     libc::SYS_shutdown,
 ];
 
+/// What a connection and the look-up of a name make beside the socket.
+const CLIENT: &[i64] = &[
+    // The resolver of musl binds its socket. Nobody can be listened to.
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+];
+
 /// Lists that a feature adds.
 fn lists(feature: Feature) -> &'static [&'static [i64]] {
     match feature {
@@ -187,6 +202,7 @@ fn lists(feature: Feature) -> &'static [&'static [i64]] {
         Feature::Bpf => &[&[libc::SYS_bpf], DIRECTORIES, DIRECTORIES_HERE],
         Feature::Store => &[STORE, DIRECTORIES, DIRECTORIES_HERE],
         Feature::Server => &[SERVER, DIRECTORIES, DIRECTORIES_HERE],
+        Feature::Client => &[CLIENT],
         Feature::Log | Feature::Names | Feature::Priority | Feature::LockedMemory => &[],
     }
 }
@@ -262,6 +278,13 @@ fn rules(features: &[Feature]) -> Result<BTreeMap<i64, Vec<SeccompRule>>, Backen
     for request in [TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO] {
         rules.equal(libc::SYS_ioctl, 1, request)?;
     }
+    if features.contains(&Feature::Client) {
+        for domain in [libc::AF_INET, libc::AF_INET6] {
+            for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+                rules.socket(domain, kind)?;
+            }
+        }
+    }
     if features.contains(&Feature::Store) {
         for call in [OPENS, OPENS_HERE].into_iter().flatten() {
             rules.0.insert(call.number, Vec::new());
@@ -317,6 +340,16 @@ impl Rules {
         let condition = SeccompCondition::new(argument, length, operator, value)?;
         let rules = self.0.entry(call).or_default();
         rules.push(SeccompRule::new(vec![condition])?);
+        Ok(())
+    }
+
+    /// Of this domain and kind, with any flags.
+    fn socket(&mut self, domain: libc::c_int, kind: libc::c_int) -> Result<(), BackendError> {
+        let flags = !bits(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) & u64::from(u32::MAX);
+        let domain = SeccompCondition::new(0, Dword, SeccompCmpOp::Eq, bits(domain))?;
+        let kind = SeccompCondition::new(1, Dword, SeccompCmpOp::MaskedEq(flags), bits(kind))?;
+        let rules = self.0.entry(libc::SYS_socket).or_default();
+        rules.push(SeccompRule::new(vec![domain, kind])?);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
 
 mod backfill;
+mod delivering;
 mod durable;
 mod helpers;
 mod needs;
@@ -19,7 +20,13 @@ use std::{
 use thiserror::Error;
 use tokio::sync::Notify;
 
+pub use self::{
+    delivering::SinkOptions,
+    durable::StoreOptions,
+    helpers::{CgroupWatch, HelperCounts, HelperOptions},
+};
 use self::{
+    delivering::Sinks,
     durable::Keeping,
     helpers::HelperThreads,
     opened::{Bpf, KMSG_TIER, Opened},
@@ -27,11 +34,9 @@ use self::{
     service::Service,
     serving::{Serving, Watching},
 };
-pub use self::{
-    durable::StoreOptions,
-    helpers::{CgroupWatch, HelperCounts, HelperOptions},
-};
 
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::CredentialsError;
 use crate::{
     api::{self, ApiError},
     attribute::{ContainerEvents, Desk},
@@ -104,6 +109,8 @@ pub struct Options {
     pub store: StoreOptions,
     /// Where others may ask.
     pub api: api::Options,
+    /// To whom events are delivered.
+    pub sinks: SinkOptions,
 }
 
 /// Why the daemon could not run.
@@ -128,6 +135,13 @@ pub enum RunError {
     /// The API cannot be served where it was asked for.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// Nobody can be told at the API server.
+    #[cfg(feature = "kubernetes")]
+    #[error("no events of Kubernetes")]
+    Kubernetes(#[from] CredentialsError),
+    /// What is to be delivered is kept nowhere.
+    #[error("what is delivered is read from the store: it takes --store")]
+    NoQueue,
     /// The store is another's.
     #[error(transparent)]
     Store(StoreError),
@@ -162,6 +176,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     } = opened::open(options, &host, &mut correlator)?;
 
     let bound = serving::bind(options)?;
+    let store = options.store.path.as_deref();
+    let sinks = Sinks::read(&options.sinks, store, &host)?;
 
     // Before any thread that stays is started: they inherit it.
     let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
@@ -208,6 +224,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     if let Some(keeping) = &keeping {
         keeping.backfill(&host, options, audit.before)?;
     }
+    let delivering = sinks.start(store, keeping.as_ref())?;
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
         tracing::info!("slower than it could be: {note}");
@@ -225,6 +242,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         helpers,
         kmsg,
         keeping,
+        delivering,
         writer,
     };
     let board = Board::new(
@@ -233,6 +251,9 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         Watching::subscribers(watching.as_ref()),
         confinement.telling(),
     );
+    for health in running.delivering.health() {
+        board.add_sink(health);
+    }
     let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
     let serving = serving.transpose()?;
     confinement.system_calls(&features);

@@ -13,6 +13,7 @@ pub(super) fn features(options: &Options, bpf: bool, log: bool) -> Vec<Feature> 
         (Feature::Names, options.helpers.watch != CgroupWatch::Off),
         (Feature::Store, options.store.path.is_some()),
         (Feature::Server, options.api.is_served()),
+        (Feature::Client, options.sinks.is_used()),
     ];
     let used = features.into_iter().filter(|(_, used)| *used);
     used.map(|(feature, _)| feature).collect()

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Keeping, Serving, helpers::HelperThreads};
+use super::{Keeping, Serving, delivering::Delivering, helpers::HelperThreads};
 use crate::{
     detect::Detector, sink::stdout::Writer, source::kmsg::KmsgThread, status::Counting,
     status::Summary, store::Storing,
@@ -29,6 +29,7 @@ pub(super) struct Running {
     pub(super) helpers: HelperThreads,
     pub(super) kmsg: Option<KmsgThread>,
     pub(super) keeping: Option<Keeping>,
+    pub(super) delivering: Delivering,
     pub(super) writer: Writer,
 }
 
@@ -61,6 +62,7 @@ impl Running {
         if let Some(serving) = serving {
             serving.stop();
         }
+        self.delivering.stop();
         Summary {
             tally,
             helpers,

@@ -20,7 +20,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{losses::Loss, summary::Summary};
-use crate::{confine::Protection, event::Timestamp};
+use crate::{
+    confine::Protection,
+    deliver::{Health, SinkStatus},
+    event::Timestamp,
+};
 
 /// How the agent is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -101,27 +105,6 @@ pub struct StoreStatus {
     pub removed: u64,
 }
 
-/// Where events are delivered to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SinkStatus {
-    /// Its name.
-    pub name: String,
-    /// The last attempt was a success, or there was nothing to do yet.
-    pub up: bool,
-    /// What the last failure was.
-    pub last_error: Option<String>,
-    /// Since when it has failed.
-    pub failing_since: Option<Timestamp>,
-    /// Events delivered since the start.
-    pub delivered: u64,
-    /// Events that it would not take, whatever was done; passed over.
-    pub refused: u64,
-    /// Events that retention removed before they were delivered, at the most.
-    pub lost: u64,
-    /// Events in the store behind its place, at the most.
-    pub lag: u64,
-}
-
 /// What the daemon finds at its start.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -155,7 +138,7 @@ struct Inner {
     facts: Facts,
     counting: Counting,
     ready: AtomicBool,
-    sinks: Mutex<Vec<Telling<SinkStatus>>>,
+    sinks: Mutex<Vec<Health>>,
     subscribers: Telling<u64>,
     protections: Telling<Vec<Protection>>,
 }
@@ -188,7 +171,7 @@ impl Board {
     }
 
     /// One sink more.
-    pub fn add_sink(&self, sink: Telling<SinkStatus>) {
+    pub fn add_sink(&self, sink: Health) {
         let mut sinks = self.0.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         sinks.push(sink);
     }
@@ -225,7 +208,7 @@ impl Board {
         let counts = &counted.tally.counts;
         let losses = counted.losses().into_iter();
         let sinks = self.0.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-        let sinks = sinks.iter().map(|sink| sink()).collect();
+        let sinks = sinks.iter().map(Health::status).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             wire_version: oom_common::WIRE_VERSION,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Entry, RingPlace, Snapshot};
+use super::{Delivered, Entry, RingPlace, Snapshot};
 use crate::{clock::Now, event::Event, evidence::Evidence};
 
 /// One step of it, in the order of detection.
@@ -27,6 +27,8 @@ pub struct Batch {
     pub ring: Option<RingPlace>,
     /// What the log held before the first start has been told.
     pub backfilled: bool,
+    /// How far sinks have delivered, each once.
+    pub delivered: Vec<Delivered>,
     /// Something is missing between this batch and the next: a replay must not go across.
     pub hole: bool,
 }
@@ -47,6 +49,7 @@ impl Batch {
             Entry::LogRead { through } => self.log_read = Some(through),
             Entry::Quiet(snapshot) => self.steps.push(Step::Quiet(snapshot)),
             Entry::Backfilled => self.backfilled = true,
+            Entry::Delivered(delivered) => self.delivered.push(delivered),
         }
     }
 }

@@ -32,6 +32,21 @@ pub enum Entry {
     /// Nothing is pending: what was journaled before need not be told to a correlator any more once
     /// its memory of closed kills ([`crate::correlate::Timing::memory_ns`]) is over.
     Quiet(Box<Snapshot>),
+    /// What a sink has delivered. It stands in no order with the others: what it is about is stored.
+    Delivered(Delivered),
+}
+
+/// How far a sink has delivered, and what it needs to go on from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its name, which no other has.
+    pub sink: Box<str>,
+    /// Of which database: see [`super::Deliveries::commits`].
+    pub database: u64,
+    /// Everything up to this number is delivered, or never will be.
+    pub through: i64,
+    /// The sink's own words on what it has told behind that.
+    pub state: String,
 }
 
 /// Where a record of the ring was.

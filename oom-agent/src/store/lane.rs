@@ -107,7 +107,7 @@ pub(super) fn weight(entry: &Entry) -> usize {
         Entry::Evidence { evidence, .. } => of_evidence(evidence),
         Entry::Event(event) => of_event(event),
         Entry::Quiet(snapshot) => of_snapshot(snapshot),
-        Entry::LogRead { .. } | Entry::Backfilled => 0,
+        Entry::LogRead { .. } | Entry::Backfilled | Entry::Delivered(_) => 0,
     }
 }
 

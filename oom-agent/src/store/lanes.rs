@@ -3,11 +3,11 @@
 //! Takes each with its place in the order of detection; emits [`Batch`]es in that order. Refuses nothing:
 //! what has to go for want of room is given back as a number.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     batch::{Batch, Step},
-    entry::{RingPlace, Snapshot},
+    entry::{Delivered, RingPlace, Snapshot},
     lane::{Lane, Most, of_event, of_evidence, of_snapshot},
 };
 use crate::{clock::Now, event::Event, evidence::Evidence};
@@ -54,6 +54,8 @@ pub(super) struct Lanes {
     news: Lane<Arc<Event>>,
     pub(super) log_read: Option<u64>,
     pub(super) backfilled: bool,
+    /// By sink: the last word of each.
+    pub(super) delivered: BTreeMap<Box<str>, Delivered>,
     /// Evidence is missing behind all that is here.
     pub(super) hole: bool,
     /// The last record of the ring, also if there was no room for it.
@@ -76,6 +78,7 @@ impl Default for Lanes {
             news: Lane::new(NEWS),
             log_read: None,
             backfilled: false,
+            delivered: BTreeMap::new(),
             hole: false,
             ring: None,
             put_back: 0,
@@ -88,6 +91,7 @@ impl Lanes {
         self.evidence.len() + self.kills.len() + self.news.len() == 0
             && self.log_read.is_none()
             && !self.backfilled
+            && self.delivered.is_empty()
             && !self.hole
     }
 
@@ -135,6 +139,7 @@ impl Lanes {
         if self.evidence.len() + self.kills.len() + self.news.len() == 0 {
             batch.log_read = self.log_read.take();
             batch.backfilled = std::mem::take(&mut self.backfilled);
+            batch.delivered = std::mem::take(&mut self.delivered).into_values().collect();
             batch.ring = self.ring.take().or(batch.ring);
             self.hole = false;
             self.evidence.shrink();
@@ -168,6 +173,11 @@ impl Lanes {
         }
         self.log_read = batch.log_read.or(self.log_read);
         self.backfilled |= batch.backfilled;
+        for delivered in batch.delivered {
+            self.delivered
+                .entry(delivered.sink.clone())
+                .or_insert(delivered);
+        }
         self.ring = batch.ring.or(self.ring);
         self.hole |= batch.hole;
         lost

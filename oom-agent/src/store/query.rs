@@ -240,6 +240,15 @@ impl Reader {
         last_seq(&self.db)
     }
 
+    /// How far a sink of this name has delivered, and what it left for itself; `None` if it never has.
+    pub fn delivered(&self, sink: &str) -> Result<Option<(i64, String)>, QueryError> {
+        let mut row = self
+            .db
+            .prepare_cached("SELECT seq, state FROM sink WHERE name = ?1")?;
+        let row = row.query_row([sink], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(row.optional()?)
+    }
+
     /// An event by its id. Ids are of a kind: without one, the first kind that has it.
     pub fn get(&self, kind: Option<Kind>, id: &str) -> Result<Option<Stored>, QueryError> {
         let tx = self.db.unchecked_transaction()?;

@@ -98,6 +98,33 @@ impl Shared {
         self.lock().lost
     }
 
+    pub(super) fn offer(&self, entry: Entry) {
+        let bytes = weight(&entry);
+        let mut waiting = self.lock();
+        waiting.order += 1;
+        let wait = waiting.put(entry, bytes);
+        let due = Instant::now() + wait;
+        waiting.due = Some(waiting.due.map_or(due, |before| before.min(due)));
+        let early = waiting.release_early(self.ring_room);
+        drop(waiting);
+        if let Some(end) = early {
+            (self.release)(end);
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        let waiting = self.lock();
+        let overslept = match (waiting.sleep, waiting.due) {
+            (Sleep::UntilWoken, Some(_)) => true,
+            (Sleep::Until(until), Some(due)) => due < until,
+            _ => false,
+        };
+        drop(waiting);
+        if overslept {
+            self.more.notify_one();
+        }
+    }
+
     /// What is in the ring up to here is no longer needed there.
     pub(super) fn release(&self, ring: RingPlace) {
         let mut waiting = self.lock();
@@ -156,17 +183,7 @@ pub struct Offer(pub(super) Arc<Shared>);
 impl Offer {
     /// Takes an entry; never waits, and wakes nobody: see [`Offer::wake`].
     pub fn offer(&self, entry: Entry) {
-        let bytes = weight(&entry);
-        let mut waiting = self.0.lock();
-        waiting.order += 1;
-        let wait = waiting.put(entry, bytes);
-        let due = Instant::now() + wait;
-        waiting.due = Some(waiting.due.map_or(due, |before| before.min(due)));
-        let early = waiting.release_early(self.0.ring_room);
-        drop(waiting);
-        if let Some(end) = early {
-            (self.0.release)(end);
-        }
+        self.0.offer(entry);
     }
 
     /// Whether the store has no snapshot that a start could begin with. Says so once for each time that it
@@ -179,16 +196,7 @@ impl Offer {
     /// Wakes the store thread if there is something to do for it. Called once all outputs have what came
     /// of the entries: an alert does not wait for the waking of another thread.
     pub fn wake(&self) {
-        let waiting = self.0.lock();
-        let overslept = match (waiting.sleep, waiting.due) {
-            (Sleep::UntilWoken, Some(_)) => true,
-            (Sleep::Until(until), Some(due)) => due < until,
-            _ => false,
-        };
-        drop(waiting);
-        if overslept {
-            self.0.more.notify_one();
-        }
+        self.0.wake();
     }
 }
 
@@ -222,6 +230,10 @@ impl Waiting {
             }
             Entry::Backfilled => {
                 lanes.backfilled = true;
+                return POSITIONS_WAIT;
+            }
+            Entry::Delivered(delivered) => {
+                lanes.delivered.insert(delivered.sink.clone(), delivered);
                 return POSITIONS_WAIT;
             }
             Entry::Evidence {

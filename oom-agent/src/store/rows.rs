@@ -206,6 +206,11 @@ impl Writing<'_> {
                     batch.backfilled
                 ])?;
         }
+        for delivered in &batch.delivered {
+            self.transaction
+                .prepare_cached("INSERT OR REPLACE INTO sink (name, seq, state) VALUES (?, ?, ?)")?
+                .execute(params![delivered.sink, delivered.through, delivered.state])?;
+        }
         for (kind, (events, bytes)) in &self.usage {
             self.transaction
                 .prepare_cached(

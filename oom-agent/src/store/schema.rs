@@ -13,7 +13,10 @@ use super::{error::StoreError, index};
 const APPLICATION: i64 = 0x4f4f_4d61;
 
 /// Each brings a store from the version of its place in the list to the next. Only ever appended to.
-const STEPS: &[&[&str]] = &[&[include_str!("schema.sql"), index::TABLES]];
+const STEPS: &[&[&str]] = &[
+    &[include_str!("schema.sql"), index::TABLES],
+    &[include_str!("sink.sql")],
+];
 
 /// The version that this agent writes.
 pub(super) const VERSION: usize = STEPS.len();

@@ -17,9 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
+
 use super::{
     batch::Batch,
     counts::{Counts, with_lost},
+    deliveries::Deliveries,
     error::StoreError,
     lanes::Lanes,
     lock::Lock,
@@ -63,6 +66,7 @@ pub struct Options {
 pub struct Storing {
     shared: Arc<Shared>,
     counts: Arc<Mutex<Counts>>,
+    commits: watch::Receiver<u64>,
     /// Nothing comes: the other end is dropped with the thread's work.
     ended: Receiver<Infallible>,
     thread: JoinHandle<()>,
@@ -77,9 +81,12 @@ pub fn start(
     let shared = Shared::new(release, options.ring_room);
     let counts = Arc::<Mutex<Counts>>::default();
     let (running, ended) = channel();
+    let (committed, commits) = watch::channel(0);
     let keeper = Keeper {
         shared: shared.clone(),
         published: counts.clone(),
+        committed,
+        databases: 0,
         started: Now::read(),
         options,
         store,
@@ -103,6 +110,7 @@ pub fn start(
     let storing = Storing {
         shared: shared.clone(),
         counts,
+        commits,
         ended,
         thread,
     };
@@ -125,6 +133,12 @@ impl Storing {
         }
     }
 
+    /// For those who deliver what is stored.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        Deliveries::new(self.shared.clone(), self.commits.clone())
+    }
+
     /// Waits until everything is stored and the file closed, at most this long: a disk that does not
     /// answer must not keep the agent from ending. The [`Offer`] must have been dropped.
     #[must_use]
@@ -145,6 +159,10 @@ impl Storing {
 struct Keeper {
     shared: Arc<Shared>,
     published: Arc<Mutex<Counts>>,
+    /// Says that there is something new, and in which database.
+    committed: watch::Sender<u64>,
+    /// How often another database was begun.
+    databases: u64,
     started: Now,
     options: Options,
     store: Option<Store>,
@@ -227,7 +245,10 @@ impl Keeper {
     }
 
     /// Commits a batch, or holds it.
-    fn commit(&mut self, batch: Batch) {
+    fn commit(&mut self, mut batch: Batch) {
+        // Numbers of a database that was moved aside mean nothing in this one.
+        let database = self.databases;
+        batch.delivered.retain(|it| it.database == database);
         let Some(done) = self.try_to(|keeper| match &mut keeper.store {
             Some(store) => store.commit(&batch, &Now::read()),
             None => Ok(super::Committed::default()),
@@ -246,6 +267,7 @@ impl Keeper {
         if done.events > 0 {
             self.unlooked += done.events;
             self.look_at = self.look_at.min(Instant::now() + BUSY);
+            self.committed.send_replace(self.databases);
         }
         self.publish();
     }
@@ -260,7 +282,9 @@ impl Keeper {
                 &options.boot_id,
                 options.keep_ns,
             )?;
-            self.counts.moved_aside += u64::from(store.set_aside().is_some());
+            let moved_aside = u64::from(store.set_aside().is_some());
+            self.counts.moved_aside += moved_aside;
+            self.databases += moved_aside;
             self.go_on(&mut store);
             self.store = Some(store);
             self.begun = false;
@@ -314,6 +338,7 @@ impl Keeper {
             && let Ok(_) = open::set_aside(&self.options.path, error)
         {
             self.counts.moved_aside += 1;
+            self.databases += 1;
         }
         let why = chain(error);
         let now = Instant::now();

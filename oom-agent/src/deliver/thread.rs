@@ -1,0 +1,293 @@
+//! The thread that delivers to one sink.
+//!
+//! Woken by commits of the store, by what the sink holds back, and by pauses after trouble. Reads, hands over,
+//! keeps the cursor. Has a small share of the CPU and a runtime of its own: whatever the other end does,
+//! nobody else waits.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    runtime,
+    sync::{oneshot, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{Batch, Health, Outcome, Refused, Sink, backoff::Backoff};
+use crate::{
+    error::chain,
+    realtime,
+    store::{Delivered, Deliveries, Filter, QueryError, Reader},
+};
+
+/// Between two looks at the store at least: what a storm brings is gathered.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the store is looked at whatever it says.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// At the end, the other end may take this long.
+const LAST: Duration = Duration::from_secs(1);
+
+/// A running delivery.
+#[derive(Debug)]
+pub struct Delivery {
+    health: Health,
+    stop: oneshot::Sender<()>,
+    ended: mpsc::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Delivery {
+    /// Starts the thread. The first time, it begins with what is stored from now on; afterwards where it was.
+    /// To be called before detection starts.
+    pub fn start<S: Sink>(sink: S, store: PathBuf, deliveries: Deliveries) -> io::Result<Self> {
+        let name = sink.name();
+        let health = Health::new(name, 0);
+        let mut commits = deliveries.commits();
+        let mut courier = Courier {
+            filter: Filter {
+                backfill: Some(false),
+                ..sink.filter()
+            },
+            sink,
+            store,
+            database: *commits.borrow_and_update(),
+            deliveries,
+            health: health.clone(),
+            at: None,
+            kept: None,
+            gap: 0,
+            backoff: Backoff::default(),
+        };
+        if let Err(error) = courier.begin() {
+            tracing::warn!("{name}: {}; tried again", chain(&error));
+        }
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let (running, ended) = mpsc::channel();
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
+            let _running: mpsc::Sender<()> = running;
+            if let Err(note) = realtime::defer_thread() {
+                tracing::debug!("{note}");
+            }
+            runtime.block_on(courier.run(commits, stopped));
+            // A look-up of a name may still be under way on a thread of its own.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self {
+            health,
+            stop,
+            ended,
+            thread,
+        })
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// Delivers what can be delivered at once, and ends, after `at_most` in any case: the rest waits in the
+    /// store for the next start. The store must still run.
+    pub fn stop(self, at_most: Duration) {
+        drop(self.stop);
+        if self.ended.recv_timeout(at_most) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::debug!("{} is left behind", self.health.status().sink);
+        } else if self.thread.join().is_err() {
+            tracing::error!("a thread that delivers had panicked");
+        }
+    }
+}
+
+/// The thread's state.
+struct Courier<S> {
+    sink: S,
+    filter: Filter,
+    store: PathBuf,
+    deliveries: Deliveries,
+    /// Which database the numbers are of.
+    database: u64,
+    health: Health,
+    /// Where it is; none as long as the store could not be read.
+    at: Option<Place>,
+    /// What the store has been told of it.
+    kept: Option<(i64, String)>,
+    /// Losses up to this have been counted.
+    gap: i64,
+    backoff: Backoff,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    read: i64,
+    done: i64,
+}
+
+impl<S: Sink> Courier<S> {
+    async fn run(mut self, mut commits: watch::Receiver<u64>, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            let begun = Instant::now();
+            let wait = tokio::select! {
+                wait = self.pass(*commits.borrow_and_update(), false) => wait,
+                _ = &mut stopped => break,
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                // After trouble the other end is left alone, whatever comes.
+                changed = commits.changed(), if self.backoff.is_reset() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                _ = &mut stopped => break,
+            }
+            tokio::select! {
+                () = sleep_until(begun + PAUSE) => {}
+                _ = &mut stopped => break,
+            }
+        }
+        if self.backoff.is_reset() {
+            let _ = timeout(LAST, self.pass(*commits.borrow(), true)).await;
+        }
+    }
+
+    /// Delivers what there is; how long until the next look.
+    async fn pass(&mut self, database: u64, last: bool) -> Duration {
+        if database != self.database {
+            self.move_on(database);
+        }
+        match self.deliver(last).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                self.health.fail(&chain(&error));
+                self.backoff.pause(None)
+            }
+        }
+    }
+
+    async fn deliver(&mut self, last: bool) -> Result<Duration, QueryError> {
+        let mut at = match self.at {
+            Some(at) => at,
+            None => self.begin()?,
+        };
+        loop {
+            // Opened each time: what is there may be another file by now. And not held while the other end is
+            // waited for: that would keep the store from tidying up.
+            let reader = Reader::open(&self.store)?;
+            let tail = reader.after_seq(at.read, &self.filter, self.sink.at_most())?;
+            let last_seq = reader.last_seq()?;
+            drop(reader);
+            if let Some(gap) = tail.gap.filter(|gap| gap.through > self.gap) {
+                self.gap = gap.through;
+                self.lose(gap.at_most);
+            }
+            let batch = Batch {
+                events: &tail.events,
+                through: tail.through,
+                last,
+            };
+            let outcome = self.sink.deliver(batch).await;
+            let took_all = outcome.read >= tail.through;
+            at = Place {
+                read: outcome.read.max(at.read),
+                done: outcome.done.max(at.done),
+            };
+            self.at = Some(at);
+            self.health.count(&outcome);
+            self.health.place(at.done, last_seq);
+            say_refused(self.sink.name(), &outcome.refused);
+            self.keep(at.done, &outcome);
+            if let Some(trouble) = outcome.trouble {
+                return Ok(self.backoff.pause(trouble.retry_after));
+            }
+            self.backoff.reset();
+            if !took_all {
+                return Ok(outcome.again.unwrap_or(PAUSE));
+            }
+            if !tail.more {
+                return Ok(outcome.again.unwrap_or(IDLE).min(IDLE));
+            }
+        }
+    }
+
+    /// Where it was; the first time, the end of the store.
+    fn begin(&mut self) -> Result<Place, QueryError> {
+        let reader = Reader::open(&self.store)?;
+        let last = reader.last_seq()?;
+        let (done, state) = match reader.delivered(self.sink.name())? {
+            Some((done, state)) if done <= last => (done, state),
+            Some((done, _)) => {
+                tracing::warn!(
+                    "{}: no event {done} in this store, whose last is {last}: begun there",
+                    self.sink.name()
+                );
+                (last, String::new())
+            }
+            None => {
+                tracing::info!("{}: begun with what comes from now on", self.sink.name());
+                (last, String::new())
+            }
+        };
+        self.sink.resume(&state);
+        let at = Place { read: done, done };
+        self.at = Some(at);
+        self.health.place(done, last);
+        self.keep_as(done, state);
+        Ok(at)
+    }
+
+    /// Another database has been begun, by this agent: all that is in it is news.
+    fn move_on(&mut self, database: u64) {
+        tracing::warn!(
+            "{}: the store was damaged and begun anew; what had not been delivered is in the damaged one",
+            self.sink.name()
+        );
+        self.database = database;
+        self.gap = 0;
+        self.sink.resume("");
+        self.at = Some(Place { read: 0, done: 0 });
+        self.kept = None;
+    }
+
+    fn lose(&self, events: i64) {
+        self.health.lose(events);
+        tracing::error!(
+            "{}: up to {events} events were removed from the store before they were delivered",
+            self.sink.name()
+        );
+    }
+
+    fn keep(&mut self, done: i64, outcome: &Outcome) {
+        let is_kept = |(at, state): &(i64, String)| *at == done && *state == outcome.state;
+        if !self.kept.as_ref().is_some_and(is_kept) {
+            self.keep_as(done, outcome.state.clone());
+        }
+    }
+
+    fn keep_as(&mut self, through: i64, state: String) {
+        self.deliveries.keep(Delivered {
+            sink: self.sink.name().into(),
+            database: self.database,
+            through,
+            state: state.clone(),
+        });
+        self.kept = Some((through, state));
+    }
+}
+
+/// One line for all, for there may be many.
+fn say_refused(sink: &str, refused: &[Refused]) {
+    if let Some(Refused { id, why, .. }) = refused.last() {
+        let all: u64 = refused.iter().map(|it| it.count).sum();
+        tracing::warn!("{sink}: {all} never told, the last of them {id}: {why}");
+    }
+}

@@ -1,0 +1,236 @@
+//! The notes of events, in words.
+//!
+//! Reads a kill and its report; emits at most 1,024 bytes, which is what the API server takes. Names that a
+//! process has chosen are made safe to show.
+
+use crate::{
+    event::{Limit, LimitLevel, LimitSource, OomInstance, OomKill, Role, Scope},
+    sink::{
+        escape::{escape, name},
+        units::bytes,
+        words,
+    },
+};
+
+/// `NoteLengthLimit` of the API server.
+const MOST: usize = 1024;
+
+/// Digits of a container's id that command-line tools show.
+const SHORT: usize = 12;
+
+/// Of a kill in a pod: container, process, memory, and which limit was hit.
+pub(super) fn of_pod(report: &OomInstance, kill: &OomKill) -> String {
+    let mut text = String::new();
+    let owner = kill.owner.as_ref();
+    let container = owner.and_then(|owner| owner.container_name.as_deref());
+    let id = owner.and_then(|owner| owner.container_id.as_deref());
+    if let Some(container) = container.or_else(|| id.map(|id| id.get(..SHORT).unwrap_or(id))) {
+        text += &format!("Container {}: ", name(container));
+    }
+    text += &format!("process {} was killed", process(kill));
+    if kill.role == Role::GroupMember {
+        text += " with all others of its cgroup (memory.oom.group)";
+    }
+    if let Some(rss) = kill.memory.rss_bytes() {
+        text += &format!("; it held {}", bytes(rss));
+    }
+    text += "; ";
+    text += &cause(report);
+    cut(text)
+}
+
+/// Of a kill for want of memory on the node: as the kubelet words it.
+pub(super) fn of_node(kill: Option<&OomKill>) -> String {
+    let mut text = "System OOM encountered".to_owned();
+    let victim = kill.map(|kill| &kill.victim);
+    let victim = victim.and_then(|it| Some((it.comm, it.pid?)));
+    if let Some((comm, pid)) = victim.filter(|(comm, _)| !comm.is_empty()) {
+        let comm = comm.to_string();
+        text += &format!(", victim process: {}, pid: {pid}", escape(&comm));
+    }
+    cut(text)
+}
+
+fn process(kill: &OomKill) -> String {
+    let comm = kill.victim.comm.to_string();
+    let comm = if comm.is_empty() {
+        "of unknown name".into()
+    } else {
+        name(&comm)
+    };
+    match kill.victim.pid {
+        Some(pid) => format!("{comm} (pid {pid})"),
+        None => format!("{comm} (tid {})", kill.victim.tid),
+    }
+}
+
+fn cause(report: &OomInstance) -> String {
+    match (report.scope, &report.limit) {
+        (Some(Scope::Memcg), Some(limit)) => reached(limit),
+        (Some(Scope::System), _) => "the node was out of memory".to_owned(),
+        (scope, _) => words::cause(scope).to_owned(),
+    }
+}
+
+/// `the container's memory limit of 32.0 MiB was reached`.
+fn reached(limit: &Limit) -> String {
+    let whose = match limit.level {
+        Some(LimitLevel::Container) => "the container's memory limit".to_owned(),
+        Some(LimitLevel::Pod) => "the pod's memory limit".to_owned(),
+        Some(LimitLevel::Qos) => "the memory limit of all pods of its class".to_owned(),
+        Some(LimitLevel::Pods) => "the node's memory limit for all pods".to_owned(),
+        Some(LimitLevel::Node) => "the node's memory".to_owned(),
+        _ => match &limit.cgroup.path {
+            Some(path) => format!("the memory limit of the cgroup {}", name(path)),
+            None => "the memory limit of a cgroup of unknown path".to_owned(),
+        },
+    };
+    let size = limit
+        .limit_bytes
+        .map_or_else(String::new, |size| format!(" of {}", bytes(size)));
+    let inferred = match limit.source {
+        LimitSource::Inferred => " (inferred)",
+        LimitSource::OomControl | LimitSource::Kmsg => "",
+    };
+    format!("{whose}{size} was reached{inferred}")
+}
+
+/// As much as is taken.
+fn cut(mut text: String) -> String {
+    const ELLIPSIS: char = '…';
+    if text.len() > MOST {
+        text.truncate(text.floor_char_boundary(MOST - ELLIPSIS.len_utf8()));
+        text.push(ELLIPSIS);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Cgroup, Memory, Owner, OwnerKind},
+        text::Comm,
+    };
+
+    fn kill() -> OomKill {
+        let mut kill = OomKill::for_tests();
+        kill.victim.pid = Some(17);
+        kill.victim.comm = Comm::new(b"java");
+        kill.memory = Memory {
+            anon_bytes: Some(3 << 20),
+            file_bytes: Some(1 << 20),
+            shmem_bytes: Some(0),
+            ..Memory::default()
+        };
+        kill.owner = Some(Owner {
+            container_name: Some("app".into()),
+            ..Owner::of(OwnerKind::Container)
+        });
+        kill
+    }
+
+    fn limit(level: Option<LimitLevel>) -> Limit {
+        Limit {
+            cgroup: Cgroup {
+                path: Some("/user.slice".into()),
+                id: None,
+                version: None,
+            },
+            level,
+            limit_bytes: Some(4 << 20),
+            usage_bytes: None,
+            failcnt: None,
+            source: LimitSource::OomControl,
+        }
+    }
+
+    fn told(scope: Option<Scope>, limit: Option<Limit>) -> String {
+        let mut report = OomInstance::for_tests(Vec::new());
+        (report.scope, report.limit) = (scope, limit);
+        of_pod(&report, &kill())
+    }
+
+    #[test]
+    fn which_limit_was_hit_is_said() {
+        let begin = "Container app: process java (pid 17) was killed; it held 4.0 MiB; ";
+        let memcg = Some(Scope::Memcg);
+        for (scope, limit, end) in [
+            (
+                memcg,
+                Some(limit(Some(LimitLevel::Container))),
+                "the container's memory limit of 4.0 MiB was reached",
+            ),
+            (
+                memcg,
+                Some(limit(Some(LimitLevel::Pod))),
+                "the pod's memory limit of 4.0 MiB was reached",
+            ),
+            (
+                memcg,
+                Some(limit(Some(LimitLevel::Slice))),
+                "the memory limit of the cgroup /user.slice of 4.0 MiB was reached",
+            ),
+            (memcg, None, "a memory cgroup reached its limit"),
+            (Some(Scope::System), None, "the node was out of memory"),
+            (None, None, "what ran out is unknown"),
+        ] {
+            assert_eq!(told(scope, limit), format!("{begin}{end}"));
+        }
+        let inferred = Limit {
+            source: LimitSource::Inferred,
+            limit_bytes: None,
+            ..limit(Some(LimitLevel::Pods))
+        };
+        let end = "the node's memory limit for all pods was reached (inferred)";
+        assert!(told(memcg, Some(inferred)).ends_with(end));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let mut kill = OomKill::for_tests();
+        kill.victim.tid = 5;
+        let report = OomInstance::for_tests(Vec::new());
+        assert_eq!(
+            of_pod(&report, &kill),
+            "process of unknown name (tid 5) was killed; what ran out is unknown"
+        );
+        kill.role = Role::GroupMember;
+        assert!(of_pod(&report, &kill).contains("(memory.oom.group)"));
+    }
+
+    #[test]
+    fn the_node_is_told_of_in_the_kubelets_words() {
+        assert_eq!(
+            of_node(Some(&kill())),
+            "System OOM encountered, victim process: java, pid: 17"
+        );
+        let mut unnamed = kill();
+        unnamed.victim.comm = Comm::default();
+        let mut log_alone = kill();
+        log_alone.victim.pid = None;
+        for kill in [None, Some(&unnamed), Some(&log_alone)] {
+            assert_eq!(of_node(kill), "System OOM encountered");
+        }
+    }
+
+    #[test]
+    fn hostile_names_stay_within_their_place_and_bounds() {
+        let mut report = OomInstance::for_tests(Vec::new());
+        report.scope = Some(Scope::Memcg);
+        report.limit = Some(Limit {
+            cgroup: Cgroup {
+                path: Some(format!("/{}", "ü\n".repeat(2000))),
+                id: None,
+                version: None,
+            },
+            ..limit(None)
+        });
+        let mut kill = kill();
+        kill.victim.comm = Comm::new(b"a\nb (pid 1)");
+        let note = of_pod(&report, &kill);
+        assert!(note.len() <= MOST && note.ends_with('…'));
+        assert!(!note.contains('\n'));
+        assert!(note.contains("process \"a\\nb (pid 1)\" (pid 17)"));
+    }
+}

@@ -1,0 +1,157 @@
+//! The sink: reports into the book, what is due out of it.
+//!
+//! Takes batches of [`crate::deliver`]; makes requests, as many as the bucket allows, and stops at the first
+//! that fails: the next try begins with the others.
+
+use tokio::time::Instant;
+
+use super::{
+    Credentials,
+    api::{Answer, Api},
+    book::{Book, Due, Taken},
+    bucket::Bucket,
+    post,
+};
+use crate::{
+    deliver::{Batch, Outcome, Refused, Sink, Trouble},
+    error::chain,
+    event::{Event, Kind},
+    store::{Filter, Stored},
+};
+
+/// Posts kills as events of Kubernetes. In its units one is a kill of a pod, or of the node.
+pub struct Events {
+    credentials: Credentials,
+    node: String,
+    api: Option<Api>,
+    book: Book,
+    bucket: Bucket,
+}
+
+impl Events {
+    /// To this API server, for the node of this name.
+    #[must_use]
+    pub fn new(credentials: Credentials, node: &str) -> Self {
+        Self {
+            credentials,
+            node: node.to_owned(),
+            api: None,
+            book: Book::default(),
+            bucket: Bucket::default(),
+        }
+    }
+
+    /// Puts what the events tell into the book, as far as there is room; up to which number that is.
+    fn read(&mut self, batch: &Batch<'_>, refused: &mut Vec<Refused>) -> i64 {
+        let now = Instant::now();
+        for stored in batch.events {
+            if self.book.is_full() {
+                return stored.seq - 1;
+            }
+            match serde_json::from_str(&stored.body) {
+                Ok(Event::OomInstance(report)) => {
+                    let (posts, unfit) = post::of(&report, &self.node);
+                    refused.extend(unfit);
+                    for post in posts {
+                        if let Taken::Refused(why) = self.book.take(post, stored.seq, now) {
+                            refused.push(refusal(stored, why));
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => refused.push(refusal(stored, error.to_string())),
+            }
+        }
+        batch.through
+    }
+
+    /// Tells what is due.
+    async fn tell(&mut self, at_once: bool, outcome: &mut Outcome) {
+        loop {
+            let now = Instant::now();
+            let at = match self.book.due(now, at_once) {
+                Due::Now(at) => at,
+                Due::In(wait) => {
+                    outcome.again = Some(wait);
+                    return;
+                }
+                Due::Never => return,
+            };
+            if let Err(wait) = self.bucket.take(now) {
+                outcome.again = Some(wait);
+                return;
+            }
+            let answer = match self.api() {
+                Ok(api) => api.tell(self.book.series(at)).await,
+                Err(trouble) => Answer::Again(trouble),
+            };
+            let now = Instant::now();
+            match answer {
+                Answer::Done => outcome.delivered += self.book.told(at, now),
+                Answer::There => outcome.delivered += self.book.was_there(at, now),
+                Answer::Gone => self.book.was_gone(at),
+                Answer::Refused(why) => {
+                    let id = self.book.series(at).first.name.clone();
+                    let count = self.book.refused(at, &why, now);
+                    outcome.refused.push(Refused { id, count, why });
+                }
+                Answer::Again(trouble) => {
+                    self.book.failed(at);
+                    outcome.trouble = Some(trouble);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Made here, for it belongs to the runtime that it is used in.
+    fn api(&mut self) -> Result<Api, Trouble> {
+        if let Some(api) = &self.api {
+            return Ok(api.clone());
+        }
+        let api = Api::new(self.credentials.clone(), self.node.clone());
+        let api = api.map_err(|error| Trouble {
+            why: chain(&error),
+            retry_after: None,
+        })?;
+        Ok(self.api.insert(api).clone())
+    }
+}
+
+fn refusal(stored: &Stored, why: String) -> Refused {
+    Refused {
+        id: stored.id.clone(),
+        count: 1,
+        why,
+    }
+}
+
+impl Sink for Events {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn filter(&self) -> Filter {
+        Filter {
+            kinds: vec![Kind::OomInstance],
+            ..Filter::default()
+        }
+    }
+
+    fn resume(&mut self, state: &str) {
+        let book = Book::resume(state, Instant::now());
+        self.book = book.unwrap_or_else(|error| {
+            tracing::warn!("kubernetes: what was told lately cannot be read: {error}");
+            Book::default()
+        });
+    }
+
+    async fn deliver(&mut self, batch: Batch<'_>) -> Outcome {
+        let mut outcome = Outcome::default();
+        outcome.read = self.read(&batch, &mut outcome.refused);
+        self.tell(batch.last, &mut outcome).await;
+        outcome.done = self.book.settle(outcome.read);
+        outcome.state = self.book.state().unwrap_or_default();
+        outcome
+    }
+}
