@@ -2,22 +2,28 @@
 //!
 //! Reads the board and files, on a thread that may wait; emits JSON, and plain words for probes.
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{Json, extract::State, http::StatusCode, routing::get};
 use tokio::task::spawn_blocking;
 
-use super::{Problem, Shared};
+use super::{Problem, Shared, route::Route};
 use crate::{
     machine::{Machine, Places},
     status::Status,
 };
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/", get(index))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/v1/status", get(status))
-        .route("/v1/machine", get(machine))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::new("/", get(index), "What there is, in words."),
+        Route::new("/livez", get(livez), "Whether detection turns.").also(503),
+        Route::new(
+            "/readyz",
+            get(readyz),
+            "Whether detection turns, and everything has been started.",
+        )
+        .also(503),
+        Route::new("/v1/status", get(status), "How the agent is.").answers::<Status>(),
+        Route::new("/v1/machine", get(machine), "What machine this is.").answers::<Machine>(),
+    ]
 }
 
 /// What there is, for who comes without a manual.
@@ -45,8 +51,8 @@ async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Problem> {
 
 async fn machine(State(shared): State<Shared>) -> Result<Json<Machine>, Problem> {
     let machine = |shared: &Shared| {
-        let places = Places::new(&shared.0.host_root);
-        Machine::read(&shared.0.host, &places)
+        let places = Places::new(&shared.0.parts.host_root);
+        Machine::read(&shared.0.parts.host, &places)
     };
     read(shared, machine).await.map(Json)
 }
