@@ -50,6 +50,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Measures detection latency, start-up, memory, idle cost and BPF run time.
 #[derive(clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch on the command line"
+)]
 pub(crate) struct Args {
     /// Kills with a pause between them.
     #[arg(long, default_value_t = 50)]
