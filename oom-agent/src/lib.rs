@@ -33,6 +33,7 @@ pub mod host;
 pub mod hub;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod machine;
 pub mod metrics;
 pub mod notify;
 pub mod offline;

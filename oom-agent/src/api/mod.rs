@@ -21,7 +21,7 @@ use std::{path::PathBuf, sync::Arc};
 use axum::Router;
 
 pub use self::{
-    edge::{ApiError, Bound, Options, Server},
+    edge::{ApiError, Bound, Options, SecretError, Server, SocketError, TlsFiles},
     problem::Problem,
 };
 use crate::{
@@ -51,6 +51,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Which node and boot this is.
     pub host: Host,
+    /// Where the host's files are.
+    pub host_root: PathBuf,
 }
 
 impl Shared {
@@ -71,5 +73,10 @@ impl Shared {
 pub fn router(shared: Shared) -> Router {
     let Parts { metrics, board, .. } = &*shared.0;
     let metrics = metrics::routes(metrics.clone(), board.clone());
-    (Router::new().merge(node::routes()).with_state(shared)).merge(metrics)
+    Router::new()
+        .merge(node::routes())
+        .merge(metrics)
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::not_allowed)
+        .with_state(shared)
 }

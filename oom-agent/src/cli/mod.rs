@@ -10,8 +10,10 @@ mod cleanup;
 mod doctor;
 mod explain;
 mod log;
+mod metrics;
 mod parse;
 mod run;
+mod serve;
 mod trigger;
 
 /// Nothing could be done: a source, a permission or the system failed.

@@ -78,6 +78,7 @@ impl Watching {
             watchers: self.watchers,
             metrics: self.metrics,
             host,
+            host_root: options.helpers.host_root.clone(),
         });
         let server =
             Server::start(self.bound, shared).map_err(system("cannot start the API's thread"))?;
