@@ -7,10 +7,10 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     fs,
-    io::{self, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -119,33 +119,9 @@ fn questions(dashboard: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The agent's socket on a port, for Prometheus does not scrape sockets.
-fn relay(socket: PathBuf) -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let Ok(agent) = UnixStream::connect(&socket) else {
-                continue;
-            };
-            let both = client
-                .try_clone()
-                .and_then(|to| Ok((to, agent.try_clone()?)));
-            let Ok((mut to_client, mut from_agent)) = both else {
-                continue;
-            };
-            thread::spawn(move || {
-                let _ = io::copy(&mut from_agent, &mut to_client);
-                let _ = to_client.shutdown(Shutdown::Both);
-            });
-            thread::spawn(move || {
-                let (mut from, mut to) = (client, agent);
-                let _ = io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    Ok(address)
+/// A port of this machine that was free a moment ago.
+fn free() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// What is answered to a GET, if it is a success.
@@ -194,8 +170,7 @@ impl Prometheus {
                 rules.display()
             ),
         )?;
-        // A port that was free a moment ago.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = free()?;
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().display()))
@@ -245,14 +220,23 @@ impl Prometheus {
 }
 
 fn escaped(query: &str) -> String {
-    query.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    query.bytes().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "%{byte:02x}");
+        text
+    })
 }
 
-fn start(kept: &Kept, root: &TempDir, socket: &Path) -> Result<Agent> {
-    let (root, socket) = (root.path().to_str(), socket.to_str());
-    let args = kept.args();
-    let mut all = vec!["--host-root", root.context("path")?];
-    all.extend(["--socket", socket.context("path")?]);
+fn start(kept: &Kept, root: &TempDir, address: SocketAddr) -> Result<Agent> {
+    let root = root.path().to_str().context("path")?;
+    let (args, address) = (kept.args(), address.to_string());
+    let mut all = vec![
+        "--host-root",
+        root,
+        "--socket",
+        "none",
+        "--listen",
+        &address,
+    ];
     all.extend(args.iter().map(String::as_str));
     let agent = Launch::run(&all).keeping().start()?;
     agent.watches_cgroups()?;
@@ -285,15 +269,14 @@ fn prometheus_finds_the_kill_of_a_container_that_is_gone() -> Result<()> {
         return Ok(());
     }
     let (kept, root) = (Kept::without_pins()?, tempfile::tempdir()?);
-    let socket = root.path().join("api.sock");
     let before = Bundle::in_pod(root.path());
-    let agent = start(&kept, &root, &socket)?;
+    let agent = start(&kept, &root, free()?)?;
     kill(&machine, &before, &agent)?;
     agent.stop(Signal::TERM)?.summary()?;
 
     // Nobody has scraped that agent, and nobody will.
-    let agent = start(&kept, &root, &socket)?;
-    let address = relay(socket)?;
+    let address = free()?;
+    let agent = start(&kept, &root, address)?;
     let prometheus = Prometheus::start(address)?;
     let owner = &before.named.owner;
     let pod = owner.pod.as_ref().and_then(|pod| pod.name.as_deref());

@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 
-use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end, serve::ServeArgs};
+use super::{
+    EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, metrics::MetricsArgs, say_at_the_end,
+    serve::ServeArgs,
+};
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
 use crate::{
@@ -18,7 +21,6 @@ use crate::{
     daemon::{
         self, CgroupWatch, HelperOptions, Options, RunError, SinkOptions, Sources, StoreOptions,
     },
-    metrics,
     sink::stdout::Format,
     source::bpf::{decision::WantedHook, pins::PIN_PATH},
     store::Retention,
@@ -64,12 +66,8 @@ pub(super) struct RunArgs {
         default_value = "/var/lib/oom-agent/events.db"
     )]
     store: PathBuf,
-    /// How long the metrics of a container are kept after its last kill ("24h", "7d").
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_keep)]
-    metrics_keep: Duration,
-    /// The metrics of how many containers there may be; the kills of all others are one series.
-    #[arg(long, value_name = "SERIES", default_value_t = metrics::Options::default().series, value_parser = parse_series)]
-    metrics_series: usize,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Keep events this many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     keep_days: u32,
@@ -145,25 +143,6 @@ enum Backfill {
     None,
 }
 
-fn parse_keep(text: &str) -> Result<Duration, String> {
-    let span: jiff::Span = text.parse().map_err(|error| format!("{error}"))?;
-    let time = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
-    let time = time.map_err(|error| error.to_string())?;
-    let time = Duration::try_from(time).map_err(|_| "below zero".to_owned())?;
-    Some(time)
-        .filter(|time| !time.is_zero())
-        .ok_or_else(|| "nothing would be kept".to_owned())
-}
-
-/// Each takes some 1.3 KiB at most.
-fn parse_series(text: &str) -> Result<usize, String> {
-    let series: usize = text.parse().map_err(|error| format!("{error}"))?;
-    (1..=1_000_000)
-        .contains(&series)
-        .then_some(series)
-        .ok_or_else(|| "not from 1 to 1000000".to_owned())
-}
-
 pub(super) fn main(args: RunArgs) -> ExitCode {
     let window_ns = args.window_ms * 1_000_000;
     let timing = Timing::default();
@@ -202,10 +181,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             }),
         },
         api: args.serve.into(),
-        metrics: metrics::Options {
-            keep: args.metrics_keep,
-            series: args.metrics_series,
-        },
+        metrics: args.metrics.into(),
         node: args.node,
         confine: confine::Options {
             without: args.without,
