@@ -34,6 +34,7 @@ pub mod host;
 pub mod hub;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod machine;
 pub mod notify;
 pub mod offline;
 pub mod question;

@@ -63,6 +63,13 @@ fn raise(resource: Resource, to: Option<u64>) -> bool {
     setrlimit(resource, wanted).is_ok()
 }
 
+/// Lets this process have so many files open, as far as it may. How many it may now.
+#[must_use]
+pub fn raise_files(wanted: u64) -> u64 {
+    raise(Resource::Nofile, Some(wanted));
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Keeps what the agent has touched, and will touch, in memory: the OOM path evicts program text.
 /// Needs `CAP_IPC_LOCK` or a sufficient `RLIMIT_MEMLOCK`.
 pub fn lock_memory() -> Result<(), String> {

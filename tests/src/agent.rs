@@ -230,6 +230,15 @@ impl Agent {
         Ok(())
     }
 
+    /// Waits for a line of its log that holds this, and returns what follows it.
+    pub fn wait_for_line(&self, words: &str) -> Result<String> {
+        let after = |line: &String| Some(line.split_once(words)?.1.to_owned());
+        let said = |state: &State| state.lines.iter().any(|line| line.contains(words));
+        self.log.wait(DEADLINE, said);
+        let found = self.log.after(0).iter().find_map(after);
+        found.with_context(|| format!("it does not say {words:?}:\n{}", self.log))
+    }
+
     /// What it says of its tier, and why that is not a better one: all of it before it is ready, but this
     /// end of the pipe may be read later.
     pub fn tier(&self) -> Result<Tier> {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
 use tempfile::TempDir;
 
 use crate::{project, tool};
@@ -76,6 +76,23 @@ pub(crate) fn keeping(name: &str) -> Result<Vec<OsString>> {
         store,
         "--pin-path".into(),
         "none".into(),
+    ])
+}
+
+/// Where the agent is asked, with the rights of who called; and says how.
+pub(crate) fn serving(name: &str) -> Result<Vec<OsString>> {
+    let dir = project::target().join(name);
+    fs::create_dir_all(&dir)?;
+    let socket = dir.join("api.sock");
+    eprintln!(
+        "xtask: ask it: curl --unix-socket {} http://agent/v1/status",
+        socket.display()
+    );
+    Ok(vec![
+        "--socket".into(),
+        socket.into_os_string(),
+        "--socket-group".into(),
+        getegid().as_raw().to_string().into(),
     ])
 }
 

@@ -62,9 +62,15 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     if args.once {
         command.arg("--once");
     }
-    let own = |option: &OsString| option.to_string_lossy().starts_with("--store");
-    if !args.agent.iter().any(own) {
+    let own = |name| {
+        let is_it = move |option: &OsString| option.to_string_lossy().starts_with(name);
+        args.agent.iter().any(is_it)
+    };
+    if !own("--store") {
         command.args(agent::keeping("run")?);
+    }
+    if !own("--socket") {
+        command.args(agent::serving("run")?);
     }
     let signals = Signals::new([SIGINT, SIGTERM])?;
     let mut child = command

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  socket ─▶ edge (limits, who may) ─▶ router ─┬─ events, instances ─▶ the store
-//!                                              ├─ stream ────────────▶ watch::Follow
+//!                                              ├─ stream ────────────▶ watch::Relay, and the store
 //!                                              ├─ cadvisor ──────────▶ both, in cAdvisor's words
 //!                                              └─ node ──────────────▶ status::Board, the machine
 //! ```
@@ -12,18 +12,31 @@
 //! Sockets are bound before the agent gives up its privileges ([`Bound`]) and served after
 //! ([`Server`]).
 
+mod cadvisor;
 mod edge;
+mod events;
+mod listener;
 mod node;
+mod openapi;
 mod problem;
+mod query;
+mod readers;
+mod route;
+mod stream;
+mod streams;
 
 use std::{path::PathBuf, sync::Arc};
 
 use axum::Router;
 
 pub use self::{
-    edge::{ApiError, Bound, Options, Server},
+    cadvisor::CadvisorEvent,
+    edge::{ApiError, Bound, Options, SecretError, Server, SocketError, TlsFiles},
+    events::{Events, Paging},
+    openapi::document,
     problem::Problem,
 };
+use self::{readers::Readers, route::Route, streams::Streams};
 use crate::{correlate::Host, status::Board, watch::Watchers};
 
 /// Where the API is served if nothing else is said.
@@ -31,7 +44,14 @@ pub const SOCKET: &str = "/run/oom-agent/api.sock";
 
 /// What all handlers share. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Shared(Arc<Parts>);
+pub struct Shared(Arc<Served>);
+
+#[derive(Debug)]
+struct Served {
+    parts: Parts,
+    readers: Readers,
+    streams: Streams,
+}
 
 /// The same, by its parts.
 #[derive(Debug)]
@@ -44,23 +64,62 @@ pub struct Parts {
     pub watchers: Watchers,
     /// Which node and boot this is.
     pub host: Host,
+    /// Where the host's files are.
+    pub host_root: PathBuf,
 }
 
 impl Shared {
     /// From the parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        let readers = Readers::new(parts.store.clone());
+        let streams = Streams::new(parts.watchers.clone(), parts.store.clone());
+        Self(Arc::new(Served {
+            parts,
+            readers,
+            streams,
+        }))
     }
 
     /// How the agent is.
     #[must_use]
     pub fn board(&self) -> &Board {
-        &self.0.board
+        &self.0.parts.board
     }
+
+    fn readers(&self) -> &Readers {
+        &self.0.readers
+    }
+
+    fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+}
+
+/// All that is served.
+fn routes() -> Vec<Route> {
+    [
+        events::routes(),
+        stream::routes(),
+        node::routes(),
+        cadvisor::routes(),
+        openapi::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// All that is served, without the limits of the edge.
 pub fn router(shared: Shared) -> Router {
-    Router::new().merge(node::routes()).with_state(shared)
+    let router = routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| route.add_to(router));
+    router
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::not_allowed)
+        .with_state(shared)
 }
+
+#[cfg(test)]
+mod tests;

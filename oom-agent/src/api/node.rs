@@ -1,53 +1,80 @@
-//! How the agent and its machine are: `/livez`, `/readyz`, `/v1/status`.
+//! How the agent and its machine are: `/`, `/livez`, `/readyz`, `/v1/status`, `/v1/machine`.
 //!
-//! Reads the board, on a thread that may wait; emits JSON, and plain words for probes.
+//! Reads the board and files, on a thread that may wait; emits JSON, and plain words for probes.
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{Json, extract::State, http::StatusCode, routing::get};
 use tokio::task::spawn_blocking;
 
-use super::{Problem, Shared};
-use crate::status::Status;
+use super::{Problem, Shared, route::Route};
+use crate::{
+    machine::{Machine, Places},
+    status::Status,
+};
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/v1/status", get(status))
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::new("/", get(index), "What there is, in words."),
+        Route::new("/livez", get(livez), "Whether detection turns.").also(503),
+        Route::new(
+            "/readyz",
+            get(readyz),
+            "Whether detection turns, and everything has been started.",
+        )
+        .also(503),
+        Route::new("/v1/status", get(status), "How the agent is.").answers::<Status>(),
+        Route::new("/v1/machine", get(machine), "What machine this is.").answers::<Machine>(),
+    ]
 }
 
-async fn read(shared: Shared) -> Result<Status, Problem> {
-    let status = spawn_blocking(move || shared.board().read()).await;
-    status.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+/// What there is, for who comes without a manual.
+async fn index() -> &'static str {
+    concat!(
+        "oom-agent ",
+        env!("CARGO_PKG_VERSION"),
+        "\n",
+        include_str!("index.txt")
+    )
+}
+
+/// On a thread that may wait.
+async fn read<T: Send + 'static>(
+    shared: Shared,
+    read: impl FnOnce(&Shared) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let read = spawn_blocking(move || read(&shared)).await;
+    read.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Problem> {
-    read(shared).await.map(Json)
+    read(shared, |shared| shared.board().read()).await.map(Json)
 }
+
+async fn machine(State(shared): State<Shared>) -> Result<Json<Machine>, Problem> {
+    let machine = |shared: &Shared| {
+        let places = Places::new(&shared.0.parts.host_root);
+        Machine::read(&shared.0.parts.host, &places)
+    };
+    read(shared, machine).await.map(Json)
+}
+
+const SILENT: &str = "detection does not answer\n";
 
 /// Detection turns.
 async fn livez(State(shared): State<Shared>) -> Result<(StatusCode, &'static str), Problem> {
-    let status = read(shared).await?;
+    let status = read(shared, |shared| shared.board().read()).await?;
     Ok(if status.detecting {
         (StatusCode::OK, "ok\n")
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "detection does not answer\n",
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, SILENT)
     })
 }
 
 /// Detection turns, and everything has been started.
 async fn readyz(State(shared): State<Shared>) -> Result<(StatusCode, &'static str), Problem> {
-    let status = read(shared).await?;
-    Ok(match status {
-        Status {
-            detecting: false, ..
-        } => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "detection does not answer\n",
-        ),
-        Status { ready: false, .. } => (StatusCode::SERVICE_UNAVAILABLE, "starting or ending\n"),
-        _ => (StatusCode::OK, "ok\n"),
+    let status = read(shared, |shared| shared.board().read()).await?;
+    Ok(match (status.detecting, status.ready) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, SILENT),
+        (true, false) => (StatusCode::SERVICE_UNAVAILABLE, "starting or ending\n"),
+        (true, true) => (StatusCode::OK, "ok\n"),
     })
 }

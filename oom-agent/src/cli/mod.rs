@@ -18,6 +18,7 @@ mod output;
 mod owner_cell;
 mod parse;
 mod run;
+mod serve;
 mod short_id;
 mod show;
 mod status;

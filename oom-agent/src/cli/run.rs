@@ -8,11 +8,10 @@ use std::{
 
 use clap::Args;
 
-use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end};
+use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end, serve::ServeArgs};
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
 use crate::{
-    api,
     attribute::ContainerEvents,
     confine::{self, Guard},
     correlate::Timing,
@@ -64,9 +63,6 @@ pub(super) struct RunArgs {
         default_value = "/var/lib/oom-agent/events.db"
     )]
     store: PathBuf,
-    /// Where others may ask: a Unix socket, /run/oom-agent/api.sock if nothing is said. `none`: nowhere.
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
     /// Keep events this many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     keep_days: u32,
@@ -123,6 +119,8 @@ pub(super) struct RunArgs {
     /// Take log records that the kernel did not write for the kernel's. For tests only.
     #[arg(long, hide = true)]
     accept_forged_kmsg: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 impl RunArgs {
@@ -177,11 +175,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
                 kubeconfig: args.kubeconfig,
             }),
         },
-        api: api::Options {
-            required: args.socket.is_some(),
-            socket: (args.socket.or_else(|| Some(api::SOCKET.into())))
-                .filter(|path| path.as_os_str() != "none"),
-        },
+        api: args.serve.into(),
         node: args.node,
         confine: confine::Options {
             without: args.without,

@@ -26,6 +26,13 @@ pub(super) fn writable(options: &Options) -> Vec<&Path> {
     let pins = options.pin_path.as_deref().filter(|dir| dir.is_dir());
     // The socket is removed at the end.
     let socket = options.api.socket.as_deref().and_then(Path::parent);
+    let socket = socket.map(|dir| {
+        if dir == Path::new("") {
+            Path::new(".")
+        } else {
+            dir
+        }
+    });
     let socket = socket.filter(|dir| dir.is_dir());
     let store = store.map(existing);
     store.into_iter().chain(pins).chain(socket).collect()

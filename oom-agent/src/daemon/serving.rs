@@ -71,6 +71,7 @@ impl Watching {
             store: options.store.path.clone(),
             watchers: self.watchers,
             host,
+            host_root: options.helpers.host_root.clone(),
         });
         let server =
             Server::start(self.bound, shared).map_err(system("cannot start the API's thread"))?;

@@ -4,7 +4,7 @@
 //! standard output. Refuses to write, to make a store where there is none, and to sort or search a whole
 //! table: what a page costs does not depend on how many events there are.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction};
 
@@ -18,6 +18,13 @@ use crate::event::Kind;
 
 /// Rows that one call of [`Reader::after_seq`] looks at.
 const LOOKED_AT: usize = 4096;
+
+/// An answer ends with the event that makes it so long, whatever the limit was: one report may have
+/// thousands of processes.
+const LONG: usize = 4 << 20;
+
+/// Steps of the database between two looks at the clock: some microseconds.
+const STEPS: i32 = 4096;
 
 /// An open store, to be asked.
 #[derive(Debug)]
@@ -54,7 +61,7 @@ pub struct Stored {
 /// Events in the order of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// As many as were asked for, or all that there were.
+    /// As many as were asked for, or all that there were, or some megabytes of them.
     pub events: Vec<Stored>,
     /// Where the next page goes on; none if there was nothing more.
     pub next: Option<Cursor>,
@@ -140,6 +147,13 @@ impl Reader {
         }
     }
 
+    /// From this moment on every question ends in [`QueryError::is_late`]; `None`: none does.
+    pub fn until(&mut self, deadline: Option<Instant>) -> Result<(), QueryError> {
+        let is_late = deadline.map(|deadline| move || Instant::now() >= deadline);
+        self.db.progress_handler(STEPS, is_late)?;
+        Ok(())
+    }
+
     pub(super) const fn connection(&self) -> &Connection {
         &self.db
     }
@@ -182,8 +196,17 @@ impl Reader {
         }
         let more = keys.len() > limit;
         keys.truncate(limit);
-        let events = keys.iter().map(|(_, seq)| by_seq(&tx, *seq));
-        let events = events.collect::<Result<Vec<_>, _>>()?;
+        let mut events = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
+        for (_, seq) in &keys {
+            if bytes >= LONG {
+                break;
+            }
+            let stored = by_seq(&tx, *seq)?;
+            bytes += stored.body.len();
+            events.push(stored);
+        }
+        let more = more || events.len() < keys.len();
         let next = events.last().filter(|_| more).map(|last| last.cursor);
         Ok(Page { events, next })
     }
@@ -210,9 +233,10 @@ impl Reader {
         };
         let mut rows = tx.prepare_cached(AFTER)?;
         let mut rows = rows.query([seq])?;
-        let mut looked_at = 0;
+        let (mut looked_at, mut bytes) = (0, 0);
         while let Some(row) = rows.next()? {
-            if looked_at == LOOKED_AT || tail.events.len() >= limit.max(1) {
+            let full = tail.events.len() >= limit.max(1) || bytes >= LONG;
+            if looked_at == LOOKED_AT || full {
                 tail.more = true;
                 return Ok(tail);
             }
@@ -227,7 +251,9 @@ impl Reader {
             let terms: Vec<i64> =
                 serde_json::from_str(terms).map_err(|_| QueryError::Damaged(seq))?;
             if lists.mean(&terms) {
-                tail.events.push(by_seq(&tx, seq)?);
+                let stored = by_seq(&tx, seq)?;
+                bytes += stored.body.len();
+                tail.events.push(stored);
             }
         }
         // What was removed behind the last one is passed, too.
@@ -267,10 +293,33 @@ impl Reader {
 
 impl QueryError {
     fn is_cannot_open(&self) -> bool {
-        let (Self::Database(error) | Self::Store(StoreError::Database(error))) = self else {
-            return false;
-        };
-        error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+        self.code() == Some(ErrorCode::CannotOpen)
+    }
+
+    /// Whether the answer took longer than it was given ([`Reader::until`]).
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.code() == Some(ErrorCode::OperationInterrupted)
+    }
+
+    /// Whether the file is not, or not any more, a database, or does not fit together.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let code = self.code();
+        matches!(self, Self::Damaged(_))
+            || matches!(
+                code,
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            )
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Database(error) | Self::Store(StoreError::Database(error)) => {
+                error.sqlite_error_code()
+            }
+            _ => None,
+        }
     }
 }
 

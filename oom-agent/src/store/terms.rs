@@ -69,6 +69,12 @@ impl<'a> Terms<'a> {
         terms
     }
 
+    /// The same, beside the event.
+    pub(crate) fn into_owned(self) -> Terms<'static> {
+        let own = |(field, word): (Field, Cow<'a, str>)| (field, Cow::Owned(word.into_owned()));
+        Terms(self.0.into_iter().map(own).collect())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &str)> {
         self.0.iter().map(|(field, word)| (*field, word.as_ref()))
     }

@@ -120,9 +120,14 @@ impl Follow {
             Start::Now => reader.last_seq()?,
             Start::After(place) => place,
         };
+        Ok(Self::from_place(subscription, place, now))
+    }
+
+    /// Behind a place that the store has.
+    pub(super) fn from_place(subscription: Subscription, place: i64, now: Instant) -> Self {
         // It may be on its way to the store and was offered before the subscription.
         let owed = subscription.watchers().last();
-        Ok(Self {
+        Self {
             hold: owed.as_ref().map(|_| now + HOLD),
             owed,
             subscription,
@@ -134,7 +139,7 @@ impl Follow {
             read_at: now,
             delay: SOON,
             gap: place,
-        })
+        }
     }
 
     /// What to wait on.
@@ -147,6 +152,22 @@ impl Follow {
     #[must_use]
     pub const fn place(&self) -> i64 {
         self.place
+    }
+
+    /// Whether nothing that was read from the store is still to be told: place and [`Follow::ahead`] are then
+    /// of one moment.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// How many of the events that were told live are not yet seen in the store: the last ones.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
+    /// Stops to follow; what the subscription has is still there.
+    pub(super) fn into_subscription(self) -> Subscription {
+        self.subscription
     }
 
     /// What comes next; does not wait. After an error nothing is lost: ask again.

@@ -7,12 +7,14 @@
 //! ```
 //! Reads events from the hub; emits them to those who want them, in their order. Refuses to hold up
 //! detection or one subscriber for another: what finds a queue full is missed, and the subscriber is told
-//! so in its place. [`Follow`] gets it from the store.
+//! so in its place. [`Follow`] gets it from the store; [`Relay`] follows once for any number of listeners.
 //!
 //! The law that `Follow` rests on: the hub offers an event here before the store is handed it, and both get
 //! all events in one order.
 
 mod follow;
+mod line;
+mod relay;
 mod subscription;
 
 use std::{
@@ -24,9 +26,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+pub(crate) use self::relay::identity;
 use self::subscription::Slot;
 pub use self::{
     follow::{Follow, Next, Start, Told},
+    line::Line,
+    relay::{Joined, Message, Relay},
     subscription::{Item, Live, Missed, Polled, Subscription},
 };
 use crate::{

@@ -1,0 +1,238 @@
+//! One who listens: from a place in the store to what happens now, by the relay that all share.
+//!
+//! Reads the relay's messages, and the store where the relay is ahead; emits every event that the filter
+//! means exactly once, and places to go on from. Refuses to be waited for: one who is slower than the relay's
+//! ring is long reads the store from its own place on.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, broadcast::error::RecvError},
+    time::timeout,
+};
+
+use super::{
+    Problem,
+    readers::{Patience, Readers},
+    streams::Streams,
+};
+use crate::{
+    store::{Filter, Stored, Tail},
+    watch::{Joined, Line, Message, Relay},
+};
+
+/// One who has nothing to hear hears that nothing happened, so often.
+pub(super) const ALIVE: Duration = Duration::from_secs(15);
+
+/// Events that are read from the store at a time.
+const AT_A_TIME: usize = 32;
+
+/// What a listener is told.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// An event; with its number if it is from the store.
+    Event(Option<i64>, Arc<Line>),
+    /// Everything up to this number has been told.
+    Place(i64),
+    /// Events are missing: the last of them, and no more than so many; `None` where nobody knows.
+    Gap(Option<(i64, i64)>),
+    /// Nothing has happened for a while.
+    Nothing,
+}
+
+/// A listener.
+#[derive(Debug)]
+pub(super) struct Listener {
+    relay: Relay,
+    readers: Readers,
+    filter: Filter,
+    joined: Joined,
+    /// Everything stored up to this has been told, or is ready; `None` without a store.
+    place: Option<i64>,
+    /// What the client knows of that.
+    said: Option<i64>,
+    /// Up to here the store is to be read.
+    until: Option<i64>,
+    /// Gaps up to this have been told.
+    gap: i64,
+    /// Told live, and not yet behind the place.
+    told: VecDeque<(u64, Arc<Line>)>,
+    ready: VecDeque<Said>,
+    _place_among_all: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// Begins behind a number of the store (0: everything), or with what happens from now on.
+    pub(super) async fn begin(
+        streams: &Streams,
+        readers: &Readers,
+        filter: Filter,
+        after: Option<i64>,
+    ) -> Result<Self, Problem> {
+        let (relay, permit) = streams.enter().await?;
+        let joined = relay.join().ok_or_else(ending)?;
+        let mut listener = Self {
+            relay,
+            readers: readers.clone(),
+            filter,
+            place: after.or(joined.place),
+            said: after,
+            until: None,
+            gap: after.unwrap_or(i64::MAX),
+            told: VecDeque::new(),
+            ready: VecDeque::new(),
+            joined,
+            _place_among_all: permit,
+        };
+        match after {
+            Some(_) if listener.joined.place.is_none() => return Err(unread()),
+            Some(place) => {
+                // Whether there is such a place, and whether the filter can be asked.
+                let first = listener.read(place, Patience::Some).await?;
+                listener.until = listener.joined.place;
+                listener.take(first);
+            }
+            // The first place, to come back to if nothing happens.
+            None => listener.ready.extend(listener.place.map(Said::Place)),
+        }
+        Ok(listener)
+    }
+
+    /// What comes next; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Said> {
+        loop {
+            if let Some(said) = self.ready.pop_front() {
+                if let Said::Place(place) | Said::Event(Some(place), _) = &said {
+                    self.said = Some(*place);
+                }
+                return Some(said);
+            }
+            if self.until.is_some() {
+                let tail = self.read(self.place?, Patience::All).await;
+                self.take(tail.ok()?);
+                continue;
+            }
+            match timeout(ALIVE, self.joined.messages.recv()).await {
+                Ok(Ok(message)) => self.hear(message),
+                Ok(Err(RecvError::Lagged(_))) => self.rejoin()?,
+                Ok(Err(RecvError::Closed)) => return None,
+                Err(_) if self.place != self.said => {
+                    self.ready.extend(self.place.map(Said::Place));
+                }
+                Err(_) => return Some(Said::Nothing),
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Live(number, line) => self.tell_live(number, line),
+            Message::Stored(seq, line) => {
+                if self.place.is_none_or(|place| seq > place) {
+                    self.place = Some(seq);
+                    if line.is_meant(&self.filter) {
+                        self.ready.push_back(Said::Event(Some(seq), line));
+                    }
+                }
+            }
+            Message::Place { place, live } => {
+                let before = self.told.len();
+                self.told.retain(|(number, _)| *number > live);
+                self.place = self.place.max(Some(place));
+                // A client that was told something may come back behind it.
+                if self.told.len() < before && self.said < self.place {
+                    self.ready.extend(self.place.map(Said::Place));
+                }
+            }
+            Message::Gap(gap) => {
+                let gap = gap.map(|gap| (gap.through, gap.at_most));
+                self.ready.push_back(Said::Gap(gap));
+            }
+        }
+    }
+
+    fn tell_live(&mut self, number: u64, line: Arc<Line>) {
+        if line.is_meant(&self.filter) {
+            self.told.push_back((number, line.clone()));
+            self.ready.push_back(Said::Event(None, line));
+        }
+    }
+
+    /// Has fallen behind: the store tells what is missing. `None` if the relay has ended.
+    fn rejoin(&mut self) -> Option<()> {
+        self.joined = self.relay.join()?;
+        match (self.place, self.joined.place) {
+            (Some(_), Some(relay)) => {
+                self.until = Some(relay);
+            }
+            (_, place) => {
+                self.place = place;
+                self.ready.push_back(Said::Gap(None));
+            }
+        }
+        Some(())
+    }
+
+    async fn read(&self, place: i64, patience: Patience) -> Result<Tail, Problem> {
+        let filter = self.filter.clone();
+        let tail = self.readers.ask(patience, move |reader| {
+            reader.after_seq(place, &filter, AT_A_TIME)
+        });
+        tail.await
+    }
+
+    /// Tells a part of the store, up to where the relay was when this one joined.
+    fn take(&mut self, tail: Tail) {
+        let Some(until) = self.until else {
+            return;
+        };
+        if let Some(gap) = tail.gap.filter(|gap| gap.through > self.gap) {
+            self.gap = gap.through;
+            let gap = Some((gap.through, gap.at_most));
+            self.ready.push_back(Said::Gap(gap));
+        }
+        let is_new = |stored: &Stored| {
+            stored.seq <= until && !self.told.iter().any(|(_, line)| line.is_same(stored))
+        };
+        let events: Vec<_> = tail.events.into_iter().filter(is_new).collect();
+        for stored in events {
+            let seq = stored.seq;
+            self.ready
+                .push_back(Said::Event(Some(seq), Arc::new(stored.into())));
+        }
+        self.place = self.place.max(Some(tail.through.min(until)));
+        if !tail.more || tail.through >= until {
+            self.until = None;
+            self.catch_up();
+        }
+    }
+
+    /// The store is read: what was told live to the others, and is not there yet, comes next.
+    fn catch_up(&mut self) {
+        let ahead = std::mem::take(&mut self.joined.ahead);
+        let known: BTreeSet<_> = self.told.drain(..).map(|(number, _)| number).collect();
+        if self.said < self.place {
+            self.ready.extend(self.place.map(Said::Place));
+        }
+        for (number, line) in ahead {
+            if known.contains(&number) {
+                self.told.push_back((number, line));
+            } else {
+                self.tell_live(number, line);
+            }
+        }
+    }
+}
+
+fn unread() -> Problem {
+    let detail = "there is no store to go on from, or it cannot be read yet; /v1/status says more";
+    Problem::later(detail, Duration::from_secs(5))
+}
+
+fn ending() -> Problem {
+    Problem::later("the agent stops", Duration::from_secs(1))
+}

@@ -1,0 +1,137 @@
+//! Events as they come, as server-sent events: `/v1/events/stream`.
+//!
+//! Reads the query, and where the client was; emits `event: KIND` with the event as `data`, and an `id`
+//! wherever everything up to it has been told, alone if need be: so a client that comes back with
+//! `Last-Event-ID` misses nothing. Events that came at once, before they were stored, come without an id, and those of
+//! the last milliseconds may then come again: their own ids are the same. `event: gap` stands where events were removed before they were told. Without a store there
+//! are no ids.
+//!
+//! The form: <https://html.spec.whatwg.org/multipage/server-sent-events.html>
+
+use std::{collections::VecDeque, convert::Infallible};
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    Problem, Shared,
+    events::question,
+    listener::{Listener, Said},
+    query::{Query, refused},
+    route::Route,
+};
+use crate::{question::Question, watch::Line};
+
+/// Where a stream begins.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Begin {
+    /// Behind this number, as the `id` of a stream was; 0: with everything that there is. If nothing is said, with
+    /// what happens from now on. The header `Last-Event-ID` goes before it.
+    #[schemars(range(min = 0))]
+    after_seq: Option<i64>,
+}
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(
+            "/v1/events/stream",
+            get(events),
+            "Events as they come, as server-sent events; an id is a place to go on from (`Last-Event-ID`).",
+        )
+        .takes::<Question>()
+        .takes::<Begin>()
+        .answers_in("text/event-stream")
+        .fails(&[400, 429, 503]),
+    ]
+}
+
+async fn events(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let mut query = Query::of(query.as_deref())?;
+    let begin: Begin = query.take(&["after_seq"]).read()?;
+    let filter = question(&query)?.filter();
+    let after = last_event_id(&headers)?.or(begin.after_seq);
+    if let Some(after) = after.filter(|after| *after < 0) {
+        return Err(refused(format!("after_seq: {after} is below 0")));
+    }
+    let listener = Listener::begin(shared.streams(), shared.readers(), filter, after).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, body(listener, frames)).into_response())
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+    let Some(id) = headers.get("last-event-id").filter(|id| !id.is_empty()) else {
+        return Ok(None);
+    };
+    let number = id.to_str().ok().and_then(|id| id.parse().ok());
+    let number = number.ok_or_else(|| refused("Last-Event-ID: not an id of this stream"))?;
+    Ok(Some(number))
+}
+
+/// What a listener is told, as the client asks for it; at the end one more line says so.
+pub(super) fn body(
+    listener: Listener,
+    frames: impl Fn(Option<Said>) -> Frames + Send + 'static,
+) -> Body {
+    let state = (Some(listener), Frames::new(), frames);
+    let told = stream::unfold(state, |(mut listener, mut waiting, frames)| async move {
+        loop {
+            if let Some(frame) = waiting.pop_front() {
+                return Some((Ok::<_, Infallible>(frame), (listener, waiting, frames)));
+            }
+            let said = listener.as_mut()?.next().await;
+            if said.is_none() {
+                listener = None;
+            }
+            waiting = frames(said);
+        }
+    });
+    Body::from_stream(told)
+}
+
+/// Pieces of a body.
+pub(super) type Frames = VecDeque<Bytes>;
+
+fn frames(said: Option<Said>) -> Frames {
+    let id = |seq: i64| Bytes::from(format!("id: {seq}\n"));
+    let alone = |text: &'static str| Frames::from([Bytes::from_static(text.as_bytes())]);
+    match said {
+        Some(Said::Event(seq, line)) => {
+            let frame = line.rendered(frame);
+            seq.map(id).into_iter().chain([frame]).collect()
+        }
+        Some(Said::Place(place)) => [Bytes::from(format!("id: {place}\n\n"))].into(),
+        Some(Said::Gap(gap)) => {
+            let (through, at_most) = gap.unzip();
+            let data = serde_json::json!({ "through": through, "at_most": at_most });
+            [Bytes::from(format!("event: gap\ndata: {data}\n\n"))].into()
+        }
+        Some(Said::Nothing) => alone(": nothing new\n\n"),
+        None => alone(": the agent stops, or cannot go on here: come again with the last id\n\n"),
+    }
+}
+
+/// JSON has no line breaks but escaped ones.
+fn frame(line: &Line) -> Bytes {
+    let kind = line.kind().as_str();
+    match line.json() {
+        Ok(json) => format!("event: {kind}\ndata: {json}\n\n").into(),
+        Err(error) => format!(": event {} cannot be written: {error}\n\n", line.id()).into(),
+    }
+}
