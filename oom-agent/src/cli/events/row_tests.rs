@@ -114,7 +114,7 @@ fn a_narrow_terminal_cuts_names_and_nothing_else() {
     let width = |line: &str| line.chars().count();
     assert!(narrow.lines().all(|line| width(line) <= 132), "{narrow}");
     for words in [
-        "6b1f0c2e…f1d4f1d4f1d",
+        "6b1f0c2e…e911/4f1d4f1d4f1d",
         "whole machine",
         "12-120000",
         "\"a\\x1b[2Jb\"[14]",
