@@ -35,6 +35,7 @@ pub mod hub;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod machine;
+pub mod metrics;
 pub mod notify;
 pub mod offline;
 pub mod question;

@@ -14,6 +14,7 @@ mod events;
 mod explain;
 mod log;
 mod man;
+mod metrics;
 mod output;
 mod owner_cell;
 mod parse;
