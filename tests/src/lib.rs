@@ -9,6 +9,7 @@ pub mod agent;
 pub mod bpffs;
 pub mod catalogue;
 pub mod check;
+pub mod http;
 pub mod kept;
 pub mod klog;
 pub mod machine;

@@ -1,0 +1,104 @@
+//! A client of the agent's API, as small as can be: HTTP/1.0 over a Unix socket, where an answer ends with the
+//! connection and nothing is chunked.
+//!
+//! Emits answers, and lines of those that do not end. Refuses to wait without a deadline.
+
+use std::{
+    io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::agent::DEADLINE;
+
+/// The agent's socket.
+#[derive(Clone, Debug)]
+pub struct Socket(pub PathBuf);
+
+/// The lines of an answer that does not end.
+#[derive(Debug)]
+pub struct Stream(Lines<BufReader<UnixStream>>);
+
+impl Socket {
+    fn send(&self, path: &str, fields: &str) -> Result<UnixStream> {
+        let mut stream = UnixStream::connect(&self.0).context("connect")?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        let head = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n");
+        stream.write_all(head.as_bytes())?;
+        Ok(stream)
+    }
+
+    /// Status and body.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut answer = String::new();
+        self.send(path, "")?.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+        let status = head.get(9..12).context("no status")?.parse()?;
+        Ok((status, body.to_owned()))
+    }
+
+    /// An answer that is good, as JSON.
+    pub fn json(&self, path: &str) -> Result<Value> {
+        let (status, body) = self.get(path)?;
+        ensure!(status == 200, "{path}: {status} {body}");
+        serde_json::from_str(&body).with_context(|| format!("{path}: {body}"))
+    }
+
+    /// An answer that does not end; it has begun when this returns.
+    pub fn stream(&self, path: &str, last_event_id: Option<&str>) -> Result<Stream> {
+        let id = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n"));
+        let stream = self.send(path, &id.unwrap_or_default())?;
+        let mut lines = Stream(BufReader::new(stream).lines());
+        let status = lines.next()?;
+        ensure!(status.get(9..12) == Some("200"), "{path}: {status}");
+        while !lines.next()?.is_empty() {}
+        Ok(lines)
+    }
+}
+
+impl Stream {
+    /// The next line, without its end.
+    pub fn next(&mut self) -> Result<String> {
+        Ok(self.0.next().context("the stream has ended")??)
+    }
+
+    /// Lines until this many are JSON that `found` wants, where they begin with `prefix`; with the last `id`.
+    pub fn wait_for(
+        &mut self,
+        prefix: &str,
+        many: usize,
+        found: impl Fn(&Value) -> bool,
+    ) -> Result<(Vec<Value>, Option<String>)> {
+        let mut all = Vec::new();
+        let mut id = None;
+        while all.len() < many {
+            let line = self.next()?;
+            if let Some(last) = line.strip_prefix("id: ") {
+                id = Some(last.to_owned());
+            }
+            let Some(text) = line.strip_prefix(prefix).filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            if !text.starts_with('{') {
+                continue;
+            }
+            let value = serde_json::from_str(text).with_context(|| format!("not JSON: {line}"))?;
+            if found(&value) {
+                all.push(value);
+            }
+        }
+        Ok((all, id))
+    }
+
+    /// Waits for the next `id`.
+    pub fn wait_for_id(&mut self) -> Result<String> {
+        loop {
+            if let Some(id) = self.next()?.strip_prefix("id: ") {
+                return Ok(id.to_owned());
+            }
+        }
+    }
+}
