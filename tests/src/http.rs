@@ -7,6 +7,7 @@ use std::{
     io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::PathBuf,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,7 +21,11 @@ pub struct Socket(pub PathBuf);
 
 /// The lines of an answer that does not end.
 #[derive(Debug)]
-pub struct Stream(Lines<BufReader<UnixStream>>);
+pub struct Stream {
+    lines: Lines<BufReader<UnixStream>>,
+    /// The last that was told.
+    id: Option<i64>,
+}
 
 impl Socket {
     fn send(&self, path: &str, fields: &str) -> Result<UnixStream> {
@@ -48,10 +53,13 @@ impl Socket {
     }
 
     /// An answer that does not end; it has begun when this returns.
-    pub fn stream(&self, path: &str, last_event_id: Option<&str>) -> Result<Stream> {
+    pub fn stream(&self, path: &str, last_event_id: Option<i64>) -> Result<Stream> {
         let id = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n"));
         let stream = self.send(path, &id.unwrap_or_default())?;
-        let mut lines = Stream(BufReader::new(stream).lines());
+        let mut lines = Stream {
+            lines: BufReader::new(stream).lines(),
+            id: None,
+        };
         let status = lines.next()?;
         ensure!(status.get(9..12) == Some("200"), "{path}: {status}");
         while !lines.next()?.is_empty() {}
@@ -62,43 +70,44 @@ impl Socket {
 impl Stream {
     /// The next line, without its end.
     pub fn next(&mut self) -> Result<String> {
-        Ok(self.0.next().context("the stream has ended")??)
+        let line = self.lines.next().context("the stream has ended")??;
+        if let Some(id) = line.strip_prefix("id: ") {
+            self.id = Some(id.parse()?);
+        }
+        Ok(line)
     }
 
-    /// Lines until this many are JSON that `found` wants, where they begin with `prefix`; with the last `id`.
+    /// Lines until so many are JSON that `found` wants, where they begin with `prefix`.
     pub fn wait_for(
         &mut self,
         prefix: &str,
         many: usize,
         found: impl Fn(&Value) -> bool,
-    ) -> Result<(Vec<Value>, Option<String>)> {
+    ) -> Result<Vec<Value>> {
+        let end = Instant::now() + DEADLINE;
         let mut all = Vec::new();
-        let mut id = None;
         while all.len() < many {
+            ensure!(Instant::now() < end, "no more than {all:#?}");
             let line = self.next()?;
-            if let Some(last) = line.strip_prefix("id: ") {
-                id = Some(last.to_owned());
-            }
-            let Some(text) = line.strip_prefix(prefix).filter(|text| !text.is_empty()) else {
-                continue;
-            };
-            if !text.starts_with('{') {
-                continue;
-            }
-            let value = serde_json::from_str(text).with_context(|| format!("not JSON: {line}"))?;
-            if found(&value) {
-                all.push(value);
+            let text = line.strip_prefix(prefix).unwrap_or_default();
+            if text.starts_with('{') {
+                let value = serde_json::from_str(text);
+                let value = value.with_context(|| format!("not JSON: {line}"))?;
+                all.extend(Some(value).filter(&found));
             }
         }
-        Ok((all, id))
+        Ok(all)
     }
 
-    /// Waits for the next `id`.
-    pub fn wait_for_id(&mut self) -> Result<String> {
+    /// Waits until everything up to this number has been told.
+    pub fn wait_for_id(&mut self, at_least: i64) -> Result<i64> {
+        let end = Instant::now() + DEADLINE;
         loop {
-            if let Some(id) = self.next()?.strip_prefix("id: ") {
-                return Ok(id.to_owned());
+            if let Some(id) = self.id.filter(|id| *id >= at_least) {
+                return Ok(id);
             }
+            ensure!(Instant::now() < end, "no id {at_least}, but {:?}", self.id);
+            self.next()?;
         }
     }
 }
