@@ -17,6 +17,7 @@ pub mod api;
 pub mod attribute;
 pub mod call_trace;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod confine;
 pub mod correlate;
@@ -34,6 +35,7 @@ pub mod hub;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod machine;
+pub mod metrics;
 pub mod notify;
 pub mod offline;
 pub mod question;

@@ -6,6 +6,8 @@
 //! `skipped`, and with `OOM_TESTS_REQUIRE_PRIVILEGED=1` it fails.
 
 pub mod agent;
+#[cfg(not(target_env = "musl"))]
+pub mod api_server;
 pub mod bpffs;
 pub mod catalogue;
 pub mod check;

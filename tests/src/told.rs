@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use oom_agent::{
     clock::Now,
-    event::{Event, Timestamp},
+    event::{Event, Owner, OwnerKind, Pod, Timestamp},
     evidence::Evidence,
     offline,
     store::{Entry, RingPlace, Run, Snapshot},
@@ -64,6 +64,34 @@ impl Kills {
             Entry::Event(report.into()),
         ]
     }
+}
+
+/// The report of a kill with this number in a pod of this name in the namespace `shop`, so many seconds after
+/// the epoch.
+#[must_use]
+pub fn report_in_pod(kills: &Kills, n: u64, pod: &str, seconds: u64) -> Entry {
+    let mut report = kills.report.clone();
+    if let Event::OomInstance(report) = &mut report {
+        let time = Timestamp::from_unix_ns(i128::from(seconds) * 1_000_000_000);
+        report.id = format!("oom-{n}").into();
+        report.time = Some(time);
+        report.kills.truncate(1);
+        for kill in &mut report.kills {
+            kill.id = format!("{BOOT}-{n}").into();
+            kill.time = Some(time);
+            kill.owner = Some(Owner {
+                container_name: Some("app".to_owned()),
+                pod: Some(Pod {
+                    namespace: Some("shop".to_owned()),
+                    name: Some(pod.to_owned()),
+                    uid: format!("uid-of-{pod}"),
+                    qos: None,
+                }),
+                ..Owner::of(OwnerKind::Container)
+            });
+        }
+    }
+    Entry::Event(report.into())
 }
 
 /// The report of a machine full of tasks: so many rows, all alike.

@@ -38,7 +38,7 @@ fn one_kill_is_told_alike_by_all() -> Result<()> {
     let agent = Launch::run(&args).keeping().start()?;
     let for_people = Launch::run(&[]).as_text().start()?;
 
-    let mut events = socket.stream("/v1/events/stream", None)?;
+    let mut events = socket.stream("/v1/events/stream?backfill=false", None)?;
     let begin = events.wait_for_id(0)?;
     let all = "stream=true&subcontainers=true&all_events=true";
     let mut cadvisor = socket.stream(&format!("/api/v1.3/events/?{all}"), None)?;
@@ -59,8 +59,8 @@ fn one_kill_is_told_alike_by_all() -> Result<()> {
     let told = events.wait_for("data: ", 2, is_ours)?;
     ensure!(told == [kill.clone(), report.clone()], "{told:#?}");
     events.wait_for_id(begin + 2)?;
-    let mut again = socket.stream("/v1/events/stream", Some(begin))?;
-    let told = again.wait_for("data: ", 2, |_| true)?;
+    let mut again = socket.stream("/v1/events/stream?backfill=false", Some(begin))?;
+    let told = again.wait_for("data: ", 2, is_ours)?;
     ensure!(told == [kill.clone(), report.clone()], "{told:#?}");
 
     // The store, by query and by id.
@@ -79,7 +79,8 @@ fn one_kill_is_told_alike_by_all() -> Result<()> {
 
     // cAdvisor: `oom` is said of the victim's cgroup, `oomKill` of the one whose limit was hit.
     let is_oom = |event: &Value| {
-        event["event_data"]["oom"]["pid"] == truth.victim.pid || event["event_type"] == "oom"
+        event["event_data"]["oom"]["pid"] == truth.victim.pid
+            || event["container_name"] == *truth.victim.cgroup.path
     };
     let streamed = cadvisor.wait_for("", 2, is_oom)?;
     as_cadvisor(&streamed, &kill, &truth)?;

@@ -16,7 +16,7 @@ use oom_agent::{
     api::{Parts, Shared, router},
     clock::Now,
     correlate::Host,
-    status::{Board, Facts},
+    status::{Board, Facts, Summary},
     store::{Batch, Store},
     watch::Watchers,
 };
@@ -42,7 +42,13 @@ fn served(store: &Path) -> Result<Shared> {
         reasons: BTreeMap::new(),
         store: None,
     };
-    let board = Board::new(facts, Box::new(|| None), Box::new(|| 0), Box::new(Vec::new));
+    let board = Board::new(
+        facts,
+        Box::new(|| Some(Summary::default())),
+        Box::new(|| 0),
+        Box::new(Vec::new),
+    );
+    board.set_ready(true);
     Ok(Shared::new(Parts {
         board,
         store: Some(store.to_owned()),

@@ -22,12 +22,14 @@ mod problem;
 mod query;
 mod readers;
 mod route;
+mod scrape;
 mod stream;
 mod streams;
 
 use std::{path::PathBuf, sync::Arc};
 
 use axum::Router;
+use tokio::sync::Semaphore;
 
 pub use self::{
     cadvisor::CadvisorEvent,
@@ -37,7 +39,7 @@ pub use self::{
     problem::Problem,
 };
 use self::{readers::Readers, route::Route, streams::Streams};
-use crate::{correlate::Host, status::Board, watch::Watchers};
+use crate::{correlate::Host, metrics::Metrics, status::Board, watch::Watchers};
 
 /// Where the API is served if nothing else is said.
 pub const SOCKET: &str = "/run/oom-agent/api.sock";
@@ -51,6 +53,8 @@ struct Served {
     parts: Parts,
     readers: Readers,
     streams: Streams,
+    /// One scrape at a time.
+    scraping: Arc<Semaphore>,
 }
 
 /// The same, by its parts.
@@ -62,6 +66,8 @@ pub struct Parts {
     pub store: Option<PathBuf>,
     /// Those who watch live.
     pub watchers: Watchers,
+    /// What is counted for Prometheus.
+    pub metrics: Metrics,
     /// Which node and boot this is.
     pub host: Host,
     /// Where the host's files are.
@@ -78,6 +84,7 @@ impl Shared {
             parts,
             readers,
             streams,
+            scraping: Arc::new(Semaphore::new(1)),
         }))
     }
 
@@ -103,6 +110,7 @@ fn routes() -> Vec<Route> {
         stream::routes(),
         node::routes(),
         cadvisor::routes(),
+        scrape::routes(),
         openapi::routes(),
     ]
     .into_iter()

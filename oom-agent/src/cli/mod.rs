@@ -6,30 +6,48 @@ use clap::{Parser, Subcommand};
 
 use crate::{confine::Guard, trigger::hog, trigger::hog::HogArgs};
 
+mod ask;
 mod cleanup;
+mod completions;
 mod doctor;
+mod events;
 mod explain;
 mod log;
+mod man;
+mod metrics;
+mod output;
+mod owner_cell;
 mod parse;
 mod run;
 mod serve;
+mod short_id;
+mod show;
+mod status;
+mod table;
+mod top;
 mod trigger;
 
 /// Nothing could be done: a source, a permission or the system failed.
 pub const EXIT_FAILED: u8 = 1;
-/// No source can be used (2 is clap's, for wrong arguments).
+/// Wrong arguments: clap's code.
+pub const EXIT_USAGE: u8 = 2;
+/// No source can be used.
 pub const EXIT_NO_SOURCE: u8 = 3;
 /// `--require-bpf`, and BPF cannot be used.
 pub const EXIT_NO_BPF: u8 = 4;
 /// Another agent reads the pins.
 pub const EXIT_HELD: u8 = 5;
+/// There is nothing with this id.
+pub const EXIT_NOT_FOUND: u8 = 6;
+/// The agent answers, and not every kill is told.
+pub const EXIT_UNHEALTHY: u8 = 7;
 
 /// Knows which process the kernel killed for memory on this node, why, and whose it was.
 #[derive(Debug, Parser)]
 #[command(
     name = "oom-agent",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable source, 4 BPF required but not usable, 5 another agent is at it."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 no usable source, 4 BPF required but not usable, 5 another agent is at it, 6 no such event, 7 the agent is not well."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -40,6 +58,14 @@ pub struct Cli {
 enum Command {
     /// Watch for OOM kills and report them until a signal comes.
     Run(run::RunArgs),
+    /// List what happened: who was killed, whose it was, which limit was hit; and what happens, as it comes.
+    Events(Box<events::EventsArgs>),
+    /// Tell the whole story of one kill.
+    Show(show::ShowArgs),
+    /// Tell who is killed most: by container, pod, unit, cause or time.
+    Top(Box<top::TopArgs>),
+    /// Tell how the running agent is, and whether every kill is told.
+    Status(status::StatusArgs),
     /// Tell what this node allows: each capability, feature and permission, what its absence costs and
     /// how to get it.
     Doctor(doctor::DoctorArgs),
@@ -55,6 +81,10 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     /// Print the JSON Schema of the events.
     Schema,
+    /// Print what a shell needs to complete this command line.
+    Completions(completions::CompletionsArgs),
+    /// Print the pages of the manual.
+    Man(man::ManArgs),
     /// The process that `trigger` lets die.
     #[command(hide = true)]
     TriggerHog(HogArgs),
@@ -81,6 +111,12 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::main(args),
         Command::Trigger(args) => trigger::main(&args),
         Command::Cleanup(args) => cleanup::main(&args),
+        Command::Events(args) => events::main(*args),
+        Command::Show(args) => show::main(args),
+        Command::Top(args) => top::main(*args),
+        Command::Status(args) => status::main(args),
+        Command::Completions(args) => completions::main(&args),
+        Command::Man(args) => man::main(&args),
         Command::Schema => schema(),
         Command::TriggerHog(args) => match hog::run(&args) {
             Ok(never) => match never {},

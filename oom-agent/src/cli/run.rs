@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 
-use super::{EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, say_at_the_end, serve::ServeArgs};
+use super::{
+    EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, metrics::MetricsArgs, say_at_the_end,
+    serve::ServeArgs,
+};
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
 use crate::{
@@ -63,6 +66,8 @@ pub(super) struct RunArgs {
         default_value = "/var/lib/oom-agent/events.db"
     )]
     store: PathBuf,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// Keep events this many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     keep_days: u32,
@@ -176,6 +181,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             }),
         },
         api: args.serve.into(),
+        metrics: args.metrics.into(),
         node: args.node,
         confine: confine::Options {
             without: args.without,

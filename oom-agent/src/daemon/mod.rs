@@ -47,6 +47,7 @@ use crate::{
     evidence::{Evidence, Feed},
     host,
     hub::{Hub, Output},
+    metrics,
     sink::stdout::{self, Format},
     source::{
         bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
@@ -109,6 +110,8 @@ pub struct Options {
     pub store: StoreOptions,
     /// Where others may ask.
     pub api: api::Options,
+    /// What is kept for Prometheus.
+    pub metrics: metrics::Options,
     /// To whom events are delivered.
     pub sinks: SinkOptions,
 }
@@ -193,7 +196,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     }
 
     let watching = bound
-        .map(|bound| Watching::start(bound, &mut hub))
+        .map(|bound| Watching::start(bound, options, &mut hub))
         .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];

@@ -12,6 +12,7 @@ use crate::{
     correlate::Host,
     error::chain,
     hub::Hub,
+    metrics::{self, Metrics},
     status::{Board, Facts, Telling},
     watch::Watchers,
 };
@@ -24,6 +25,7 @@ const DISMISS: Duration = Duration::from_secs(2);
 pub(super) struct Watching {
     bound: Bound,
     watchers: Watchers,
+    metrics: Metrics,
     thread: JoinHandle<()>,
 }
 
@@ -48,13 +50,17 @@ pub(super) fn bind(options: &Options) -> Result<Option<Bound>, RunError> {
 
 impl Watching {
     /// Puts those who watch before the store: what they are told, it will have.
-    pub(super) fn start(bound: Bound, hub: &mut Hub) -> Result<Self, RunError> {
+    pub(super) fn start(bound: Bound, options: &Options, hub: &mut Hub) -> Result<Self, RunError> {
         let (watchers, intake, thread) =
             Watchers::start().map_err(system("cannot start a thread"))?;
         hub.add(intake);
+        let (metrics, queue) = metrics::start(&options.metrics, options.store.path.as_deref())
+            .map_err(system("cannot start a thread"))?;
+        hub.add(queue);
         Ok(Self {
             bound,
             watchers,
+            metrics,
             thread,
         })
     }
@@ -70,6 +76,7 @@ impl Watching {
             board,
             store: options.store.path.clone(),
             watchers: self.watchers,
+            metrics: self.metrics,
             host,
             host_root: options.helpers.host_root.clone(),
         });

@@ -7,6 +7,7 @@
 use std::{
     io,
     path::PathBuf,
+    pin::pin,
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -136,9 +137,17 @@ impl<S: Sink> Courier<S> {
     async fn run(mut self, mut commits: watch::Receiver<u64>, mut stopped: oneshot::Receiver<()>) {
         loop {
             let begun = Instant::now();
-            let wait = tokio::select! {
-                wait = self.pass(*commits.borrow_and_update(), false) => wait,
-                _ = &mut stopped => break,
+            let database = *commits.borrow_and_update();
+            let wait = {
+                let mut pass = pin!(self.pass(database, false));
+                tokio::select! {
+                    wait = &mut pass => wait,
+                    // What the sink has taken and what came of it must not fall apart.
+                    _ = &mut stopped => match timeout(LAST, pass).await {
+                        Ok(_) => break,
+                        Err(_) => return,
+                    },
+                }
             };
             tokio::select! {
                 () = sleep(wait) => {}

@@ -351,8 +351,17 @@ impl Core {
         self.tally()
     }
 
-    /// What has been seen up to now.
-    pub(super) fn tally(&self) -> Tally {
+    /// What has been seen up to now, with the counter read now where nothing is pending: it must not be
+    /// compared in the middle of a kill.
+    pub(super) fn tally_now(&mut self) -> Tally {
+        if self.correlator.is_quiet() {
+            self.audit();
+            self.publish(Now::read());
+        }
+        self.tally()
+    }
+
+    fn tally(&self) -> Tally {
         Tally {
             counts: self.correlator.counts(),
             desk: self.desk.counts(),

@@ -95,7 +95,7 @@ impl Waiter {
         };
         core.take(shared.inbox());
         let next = core.turn();
-        let tally = shared.desk.is_asked().then(|| core.tally());
+        let tally = shared.desk.is_asked().then(|| core.tally_now());
         drop(core);
         if let Some(tally) = tally {
             shared.desk.answer(tally);

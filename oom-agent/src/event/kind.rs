@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Event, Scope, Timestamp};
+use super::{Event, Outcome, OwnerKind, Scope, Timestamp};
 
 /// Kinds of events, by their words in `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +41,15 @@ impl Kind {
 }
 
 impl Scope {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [
+        Self::Memcg,
+        Self::System,
+        Self::Cpuset,
+        Self::Mempolicy,
+        Self::Sysrq,
+    ];
+
     /// Its word in `scope`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -50,6 +59,54 @@ impl Scope {
             Self::Cpuset => "cpuset",
             Self::Mempolicy => "mempolicy",
             Self::Sysrq => "sysrq",
+        }
+    }
+}
+
+impl Outcome {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [
+        Self::Killed,
+        Self::AlreadyExiting,
+        Self::NoVictim,
+        Self::Panic,
+    ];
+
+    /// Its word in `outcome`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::AlreadyExiting => "already_exiting",
+            Self::NoVictim => "no_victim",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+impl OwnerKind {
+    /// Each of them.
+    pub const ALL: [Self; 7] = [
+        Self::Container,
+        Self::Pod,
+        Self::Unit,
+        Self::User,
+        Self::Machine,
+        Self::Job,
+        Self::System,
+    ];
+
+    /// Its word in `owner.kind`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Pod => "pod",
+            Self::Unit => "unit",
+            Self::User => "user",
+            Self::Machine => "machine",
+            Self::Job => "job",
+            Self::System => "system",
         }
     }
 }
@@ -134,14 +191,14 @@ mod tests {
             assert_eq!(json["kind"], event.kind().as_str());
             assert_eq!(json["id"], **event.id());
         }
-        for scope in [
-            Scope::Memcg,
-            Scope::System,
-            Scope::Cpuset,
-            Scope::Mempolicy,
-            Scope::Sysrq,
-        ] {
+        for scope in Scope::ALL {
             assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+        }
+        for outcome in Outcome::ALL {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
+        for kind in OwnerKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     sink::{
         escape::name,
         flow::{Line, Lines, Tone},
+        owner,
         report::chosen,
         text::{process, time},
         units::{bytes, count, duration},
@@ -92,6 +93,10 @@ fn victim(lines: &mut Lines, event: &OomInstance, kill: &OomKill) {
         None => {
             line.say_in(Tone::Caution, "Which cgroup it belonged to is not known.");
         }
+    }
+    if let Some(of) = kill.owner.as_ref().filter(|of| owner::is_shown(of)) {
+        owner::full(line.say("Its owner:"), of);
+        line.glue(".");
     }
     match kill.reaper {
         Some(Reaper::Reaped) => _ = line.say("The oom_reaper took its memory back."),

@@ -14,6 +14,7 @@ use crate::{
     attribute::Place,
     event::{KmsgReportState, Limit, LimitLevel, OomInstance, OwnerKind, Scope, TimeSource},
     sink::{
+        before::told,
         escape::name,
         flow::{Lines, Tone},
         owner,
@@ -27,11 +28,12 @@ use share::of_whole;
 
 /// Appends the story of one report.
 pub fn explain(event: &OomInstance, style: TextStyle, out: &mut String) {
-    const SECTIONS: [fn(&mut Lines, &OomInstance); 8] = [
+    const SECTIONS: [fn(&mut Lines, &OomInstance); 9] = [
         died::headline,
         died::tell,
         asked,
         limit,
+        before,
         held::tell,
         advice::tell,
         unusual::tell,
@@ -133,6 +135,14 @@ fn limit(lines: &mut Lines, event: &OomInstance) {
     }
     line.glue(".");
     used(lines, limit);
+}
+
+/// Only the agent's own recording tells: there is none of a log that somebody kept.
+fn before(lines: &mut Lines, event: &OomInstance) {
+    if event.memory_trend.is_some() {
+        heading(lines, "What its memory did before");
+        told(lines, event, Lines::below, Lines::below);
+    }
 }
 
 fn used(lines: &mut Lines, limit: &Limit) {

@@ -1,7 +1,6 @@
 //! Requests to the API server, and what their answers mean.
 //!
-//! Takes events; emits `POST` and `PATCH` of `events.k8s.io/v1`, and for each an [`Answer`]. Waits for ten
-//! seconds at most. An update changes the series alone: the API server takes nothing else
+//! Takes events; emits `POST` and `PATCH` of `events.k8s.io/v1`, and for each an [`Answer`]. An update changes the series alone: the API server takes nothing else
 //! (`ValidateEventUpdate` in pkg/apis/core/validation/events.go).
 
 use std::time::Duration;
@@ -27,9 +26,6 @@ use super::{
 };
 use crate::{deliver::Trouble, error::chain};
 
-/// For a request and its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Bytes of an answer that are read.
 const MOST: usize = 64 * 1024;
 
@@ -53,16 +49,25 @@ pub(super) enum Answer {
 pub(super) struct Api {
     client: Client,
     node: String,
+    patience: Duration,
 }
 
 impl Api {
     /// To be called in a runtime. Connects to nothing yet.
-    pub(super) fn new(credentials: Credentials, node: String) -> Result<Self, kube::Error> {
+    pub(super) fn new(
+        credentials: Credentials,
+        node: String,
+        patience: Duration,
+    ) -> Result<Self, kube::Error> {
         let mut config = credentials.into_config();
         // Whoever delivers knows better when to try again.
         config.default_retry = false;
         let client = ClientBuilder::try_from(config)?.build();
-        Ok(Self { client, node })
+        Ok(Self {
+            client,
+            node,
+            patience,
+        })
     }
 
     /// Makes the event of a series, or brings it up to date.
@@ -88,10 +93,10 @@ impl Api {
             Ok(request) => request,
             Err(error) => return Answer::Refused(error.to_string()),
         };
-        match timeout(PATIENCE, self.send(request)).await {
+        match timeout(self.patience, self.send(request)).await {
             Ok(Ok((status, retry_after, body))) => answer(&method, status, retry_after, &body),
             Ok(Err(why)) => again(why, None),
-            Err(_) => again(format!("no answer within {} s", PATIENCE.as_secs()), None),
+            Err(_) => again(format!("no answer within {:?}", self.patience), None),
         }
     }
 

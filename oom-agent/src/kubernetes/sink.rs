@@ -3,6 +3,8 @@
 //! Takes batches of [`crate::deliver`]; makes requests, as many as the bucket allows, and stops at the first
 //! that fails: the next try begins with the others.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{
@@ -19,10 +21,14 @@ use crate::{
     store::{Filter, Stored},
 };
 
+/// For a request and its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Posts kills as events of Kubernetes. In its units one is a kill of a pod, or of the node.
 pub struct Events {
     credentials: Credentials,
     node: String,
+    patience: Duration,
     api: Option<Api>,
     book: Book,
     bucket: Bucket,
@@ -35,10 +41,18 @@ impl Events {
         Self {
             credentials,
             node: node.to_owned(),
+            patience: PATIENCE,
             api: None,
             book: Book::default(),
             bucket: Bucket::default(),
         }
+    }
+
+    /// Gives the server this long for an answer.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Puts what the events tell into the book, as far as there is room; up to which number that is.
@@ -109,7 +123,7 @@ impl Events {
         if let Some(api) = &self.api {
             return Ok(api.clone());
         }
-        let api = Api::new(self.credentials.clone(), self.node.clone());
+        let api = Api::new(self.credentials.clone(), self.node.clone(), self.patience);
         let api = api.map_err(|error| Trouble {
             why: chain(&error),
             retry_after: None,

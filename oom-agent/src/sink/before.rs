@@ -6,7 +6,7 @@
 
 use super::{
     escape::name,
-    flow::{Lines, Tone},
+    flow::{Line, Lines, Tone},
     owner,
     units::{bytes, count, duration, grouped},
 };
@@ -19,14 +19,24 @@ const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '�
 /// Cgroups that are shown where the machine ran out.
 const TOP: usize = 5;
 
-/// The curve and the growth.
+/// The curve and the growth, in a block of labelled lines.
 pub(super) fn history(lines: &mut Lines, event: &OomInstance) {
+    told(lines, event, |lines| lines.label("before"), Lines::more);
+}
+
+/// The same in lines of any form: the first, and each further one.
+pub(crate) fn told(
+    lines: &mut Lines,
+    event: &OomInstance,
+    first_line: fn(&mut Lines) -> &mut Line,
+    next_line: fn(&mut Lines) -> &mut Line,
+) {
     let samples = &event.memory_history;
     let (Some(first), Some(trend)) = (samples.first(), &event.memory_trend) else {
         return;
     };
     let span = first.t_ns.unsigned_abs();
-    let line = lines.label("before");
+    let line = first_line(lines);
     if samples.len() > 1 {
         line.solid(Tone::Strong, &curve(samples));
     }
@@ -34,7 +44,7 @@ pub(super) fn history(lines: &mut Lines, event: &OomInstance) {
     line.solid(Tone::Plain, &format!("{} before the kill", duration(span)));
     line.glue(",");
     line.solid(Tone::Plain, &format!("{} at most", bytes(trend.peak_bytes)));
-    let line = lines.more();
+    let line = next_line(lines);
     line.say(&growth(trend));
     if let Some(since) = trend.since_80_percent_ns {
         line.glue(";");
@@ -47,7 +57,7 @@ pub(super) fn history(lines: &mut Lines, event: &OomInstance) {
     if let Some(path) = &trend.cgroup.path
         && limit != Some(&trend.cgroup.path)
     {
-        lines.more().say("recorded of").name(Tone::Plain, path);
+        next_line(lines).say("recorded of").name(Tone::Plain, path);
     }
 }
 

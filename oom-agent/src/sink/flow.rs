@@ -122,7 +122,7 @@ fn indent(out: &mut String, columns: usize) {
     out.extend(std::iter::repeat_n(' ', columns));
 }
 
-fn paint(out: &mut String, style: TextStyle, tone: Tone, text: &str) {
+pub(crate) fn paint(out: &mut String, style: TextStyle, tone: Tone, text: &str) {
     match tone.sgr().filter(|_| style.colour && !text.is_empty()) {
         Some(sgr) => out.extend(["\x1b[", sgr, "m", text, "\x1b[0m"]),
         None => out.push_str(text),

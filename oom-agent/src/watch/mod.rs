@@ -109,6 +109,10 @@ impl Watchers {
     fn subscribe_with(&self, filter: Filter, room: usize) -> Subscription {
         let slot = Arc::new(Slot::new(filter, room));
         lock(&self.0.slots).push(slot.clone());
+        // The thread dismisses those that it knew when it ended.
+        if lock(&self.0.waiting).closed {
+            slot.close();
+        }
         Subscription::new(slot, self.clone())
     }
 

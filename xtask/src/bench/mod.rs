@@ -2,10 +2,11 @@
 //!
 //! Two agents watch the same real kills, one through BPF, one through the kernel log; this reads
 //! their stdout as a consumer would. A third stands beside containers (`containers/`). Then logs are
-//! read (`parse.rs`). The store has a bench of its own (`store.rs`). Emits a table of each and
-//! `target/bench.json`, `target/bench-parse.json`. Refuses to judge: no figure makes it fail, and a figure
-//! that could not be taken is null.
+//! read (`parse.rs`). Store and API have benches of their own (`store.rs`, `asked/`). Emits a table of each
+//! and `target/bench.json`, `target/bench-parse.json`, `target/bench-api.json`. Refuses to judge: no figure
+//! makes it fail, and a figure that could not be taken is null.
 
+mod asked;
 mod bpf_stats;
 mod containers;
 mod parse;
@@ -18,6 +19,7 @@ mod watched;
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -48,6 +50,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Measures detection latency, start-up, memory, idle cost and BPF run time.
 #[derive(clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch on the command line"
+)]
 pub(crate) struct Args {
     /// Kills with a pause between them.
     #[arg(long, default_value_t = 50)]
@@ -76,6 +82,9 @@ pub(crate) struct Args {
     /// Events in the store that is asked.
     #[arg(long, default_value_t = 1_000_000)]
     stored: u64,
+    /// Only measure what those who watch over the API cost.
+    #[arg(long, conflicts_with_all = ["containers", "parse", "store"])]
+    api: bool,
     /// Be a process of a container, and nothing else.
     #[arg(long, hide = true, requires = "tenant_of")]
     tenant: Option<containers::Part>,
@@ -106,6 +115,13 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let mut report = Report::new();
     if args.containers {
         let figures = containers::measure(&binary, args.storm, args.idle)?;
+        print!("\n{figures}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.api {
+        let figures = asked::measure(&binary, args.storm)?;
+        let path = project::target().join("bench-api.json");
+        fs::write(&path, serde_json::to_string_pretty(&figures)? + "\n")?;
         print!("\n{figures}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -172,7 +188,7 @@ fn starts(binary: &Path, source: &str, count: u32) -> Result<Summary> {
     let mut times = Vec::new();
     for _ in 0..count {
         let ready = ReadySocket::bind()?;
-        let mut command = agent_command(binary, source, &ready)?;
+        let mut command = agent_command(binary, source, &ready, &[])?;
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
         let mut child = command.spawn().context("cannot start the agent")?;
@@ -192,10 +208,19 @@ fn starts(binary: &Path, source: &str, count: u32) -> Result<Summary> {
     Ok(Summary::of(times))
 }
 
-fn agent_command(binary: &Path, source: &str, ready: &ReadySocket) -> Result<Command> {
+fn agent_command(
+    binary: &Path,
+    source: &str,
+    ready: &ReadySocket,
+    args: &[&OsStr],
+) -> Result<Command> {
     let mut command = agent::as_root(binary, &[("NOTIFY_SOCKET", ready.path())])?;
     command.args(["run", "--output", "json", "--source", source]);
     command.args(agent::keeping(&format!("bench-{source}"))?);
+    if !args.contains(&OsStr::new("--socket")) {
+        command.args(["--socket", "none"]);
+    }
+    command.args(args);
     Ok(command)
 }
 

@@ -56,9 +56,8 @@ impl Watched {
         let log = project::target().join(format!("bench-{source}.log"));
         let log = File::create(&log).with_context(|| log.display().to_string())?;
         let ready = ReadySocket::bind()?;
-        let mut command = agent_command(binary, source, &ready)?;
+        let mut command = agent_command(binary, source, &ready, args)?;
         let mut child = command
-            .args(args)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

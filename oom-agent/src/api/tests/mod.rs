@@ -3,6 +3,7 @@
 mod ask;
 mod fuzz;
 mod listen;
+mod scrape;
 
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
 
@@ -22,6 +23,7 @@ use crate::{
     correlate::Host,
     event::{Cgroup, ContainerDeletion, Event, OomInstance, OomKill, Scope},
     hub::Output as _,
+    metrics,
     status::{Board, Facts},
     store::{Batch, Entry, Store},
     text::Comm,
@@ -67,6 +69,10 @@ impl Node {
             board,
             store: Some(path),
             watchers,
+            metrics: metrics::start(&metrics::Options::default(), None)
+                .unwrap()
+                .0,
+            host_root: "/".into(),
             host: Host {
                 boot_id: None,
                 boot: "boot".into(),

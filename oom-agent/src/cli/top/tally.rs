@@ -1,0 +1,274 @@
+//! Kills counted by what they have in common.
+//!
+//! Reads events of kills or reports; emits a row for each word. Kills of which it is not known have a row of
+//! their own. Refuses to count a kill twice: reports count by their victims.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+
+use crate::{
+    cli::owner_cell,
+    event::{Event, OomInstance, OomKill, Timestamp},
+};
+
+/// What kills are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum By {
+    /// Whoever it was: the container, the unit, else the cgroup.
+    Owner,
+    /// The container, by its pod and name.
+    Container,
+    /// The pod.
+    Pod,
+    /// The namespace of the pod.
+    Namespace,
+    /// The image of the container.
+    Image,
+    /// The systemd unit.
+    Unit,
+    /// The cgroup.
+    Cgroup,
+    /// The name of the process.
+    Comm,
+    /// What ran out of memory.
+    Scope,
+    /// Whose limit was hit.
+    Level,
+    /// The hour (UTC).
+    Hour,
+    /// The day (UTC).
+    Day,
+}
+
+impl By {
+    /// Alerts do not tell it.
+    pub(super) const fn needs_reports(self) -> bool {
+        matches!(self, Self::Scope | Self::Level)
+    }
+
+    /// It has an order of its own.
+    pub(super) const fn is_time(self) -> bool {
+        matches!(self, Self::Hour | Self::Day)
+    }
+
+    /// Of a column.
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::Owner => "OWNER",
+            Self::Container => "CONTAINER",
+            Self::Pod => "POD",
+            Self::Namespace => "NAMESPACE",
+            Self::Image => "IMAGE",
+            Self::Unit => "UNIT",
+            Self::Cgroup => "CGROUP",
+            Self::Comm => "PROCESS",
+            Self::Scope => "SCOPE",
+            Self::Level => "LIMIT OF",
+            Self::Hour => "HOUR (UTC)",
+            Self::Day => "DAY (UTC)",
+        }
+    }
+
+    fn word(self, kill: &OomKill, report: Option<&OomInstance>) -> Option<String> {
+        let owner = kill.owner.as_ref();
+        let cgroup = kill.cgroup.as_ref();
+        let time = || kill.time.map(|time| time.to_string());
+        match self {
+            Self::Owner => owner_cell::owner(owner, cgroup),
+            Self::Container => {
+                let container = owner_cell::container(owner?)?;
+                let pod = owner_cell::pod(owner?);
+                Some(pod.map_or_else(|| container.clone(), |pod| format!("{pod}/{container}")))
+            }
+            Self::Pod => owner_cell::pod(owner?),
+            Self::Namespace => owner?.pod.as_ref()?.namespace.clone(),
+            Self::Image => owner?.image.clone(),
+            Self::Unit => owner?.unit.clone(),
+            Self::Cgroup => cgroup?.path.clone(),
+            Self::Comm => Some(kill.victim.comm.to_string()),
+            Self::Scope => Some(report?.scope?.as_str().to_owned()),
+            Self::Level => {
+                let level = serde_json::to_value(report?.limit.as_ref()?.level?).ok()?;
+                level.as_str().map(str::to_owned)
+            }
+            Self::Hour => Some(format!("{}:00", time()?.get(..13)?.replace('T', " "))),
+            Self::Day => Some(time()?.get(..10)?.to_owned()),
+        }
+    }
+}
+
+/// A word and its kills.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Row {
+    /// The word; null where it is not known.
+    pub(super) key: Option<String>,
+    pub(super) kills: u64,
+    /// Of all kills that were counted.
+    pub(super) share_percent: f64,
+    pub(super) last: Option<Timestamp>,
+    pub(super) biggest: Option<Biggest>,
+}
+
+/// The victim that held the most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Biggest {
+    pub(super) id: Arc<str>,
+    pub(super) comm: String,
+    pub(super) pid: Option<u32>,
+    pub(super) tid: u32,
+    pub(super) rss_bytes: u64,
+}
+
+/// What has been counted.
+#[derive(Debug)]
+pub(super) struct Tally {
+    by: By,
+    words: BTreeMap<Option<String>, Row>,
+    pub(super) kills: u64,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+}
+
+impl Tally {
+    pub(super) const fn new(by: By) -> Self {
+        Self {
+            by,
+            words: BTreeMap::new(),
+            kills: 0,
+            first: None,
+            last: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, event: &Event) {
+        match event {
+            Event::OomKill(kill) => self.kill(kill, None),
+            Event::OomInstance(report) => {
+                for kill in &report.kills {
+                    self.kill(kill, Some(report));
+                }
+            }
+            Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+        }
+    }
+
+    fn kill(&mut self, kill: &OomKill, report: Option<&OomInstance>) {
+        self.kills += 1;
+        let times = [self.first, kill.time].into_iter().flatten();
+        self.first = times.min();
+        self.last = self.last.max(kill.time);
+        let key = self.by.word(kill, report);
+        let row = self.words.entry(key.clone()).or_insert(Row {
+            key,
+            kills: 0,
+            share_percent: 0.0,
+            last: None,
+            biggest: None,
+        });
+        row.kills += 1;
+        row.last = row.last.max(kill.time);
+        let held = kill.memory.rss_bytes().or(kill.memory.anon_bytes);
+        let most = row.biggest.as_ref().map(|biggest| biggest.rss_bytes);
+        if let Some(rss_bytes) = held.filter(|_| held > most) {
+            row.biggest = Some(Biggest {
+                id: kill.id.clone(),
+                comm: kill.victim.comm.to_string(),
+                pid: kill.victim.pid,
+                tid: kill.victim.tid,
+                rss_bytes,
+            });
+        }
+    }
+
+    /// The rows: the most kills first, times in their order.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<_> = self.words.values().cloned().collect();
+        for row in &mut rows {
+            row.share_percent = share(row.kills, self.kills);
+        }
+        if !self.by.is_time() {
+            // Of two with as many, the later.
+            rows.sort_by_key(|row| std::cmp::Reverse((row.kills, row.last)));
+        }
+        rows
+    }
+}
+
+/// With one decimal.
+#[expect(clippy::cast_precision_loss, reason = "a store has not so many kills")]
+fn share(part: u64, whole: u64) -> f64 {
+    (part.saturating_mul(1000) / whole.max(1)) as f64 / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Owner, OwnerKind, Scope},
+        text::Comm,
+    };
+
+    fn kill(unit: &str, second: i128, held: u64) -> OomKill {
+        let mut kill = OomKill::for_tests();
+        kill.time = Some(Timestamp::from_unix_ns(second * 1_000_000_000));
+        kill.victim.comm = Comm::new(b"hog");
+        kill.memory.anon_bytes = Some(held);
+        kill.owner = (!unit.is_empty()).then(|| Owner {
+            unit: Some(unit.into()),
+            ..Owner::of(OwnerKind::Unit)
+        });
+        kill
+    }
+
+    fn counted(by: By, events: &[Event]) -> Vec<(Option<String>, u64)> {
+        let mut tally = Tally::new(by);
+        for event in events {
+            tally.add(event);
+        }
+        let rows = tally.rows().into_iter();
+        rows.map(|row| (row.key, row.kills)).collect()
+    }
+
+    #[test]
+    fn the_most_first_and_the_unknown_too() {
+        let events = [("b", 1), ("a", 2), ("", 3), ("b", 4), ("a", 3700)]
+            .map(|(unit, second)| Event::OomKill(Box::new(kill(unit, second, 7))));
+        let some = |word: &str| Some(word.to_owned());
+        assert_eq!(
+            counted(By::Unit, &events),
+            [(some("a"), 2), (some("b"), 2), (None, 1)]
+        );
+        assert_eq!(
+            counted(By::Hour, &events),
+            [(some("1970-01-01 00:00"), 4), (some("1970-01-01 01:00"), 1)]
+        );
+        assert_eq!(counted(By::Comm, &events), [(some("hog"), 5)]);
+        assert_eq!(counted(By::Pod, &events), [(None, 5)]);
+    }
+
+    #[test]
+    fn a_row_has_its_share_its_last_and_its_biggest() {
+        let mut tally = Tally::new(By::Unit);
+        for (unit, second, held) in [("a", 1, 5), ("a", 2, 9), ("a", 3, 1), ("b", 9, 2)] {
+            tally.add(&Event::OomKill(Box::new(kill(unit, second, held))));
+        }
+        let first = tally.rows().remove(0);
+        assert_eq!((first.kills, first.share_percent), (3, 75.0));
+        assert_eq!(first.last, Some(Timestamp::from_unix_ns(3_000_000_000)));
+        assert_eq!(first.biggest.map(|biggest| biggest.rss_bytes), Some(9));
+        assert_eq!(tally.first, Some(Timestamp::from_unix_ns(1_000_000_000)));
+    }
+
+    #[test]
+    fn a_report_counts_by_its_victims() {
+        let kills = vec![kill("a", 1, 1), kill("b", 1, 1)];
+        let mut report = OomInstance::for_tests(kills);
+        report.scope = Some(Scope::System);
+        let nobody = OomInstance::for_tests(Vec::new());
+        let events = [report, nobody].map(|report| Event::OomInstance(Box::new(report)));
+        assert_eq!(counted(By::Scope, &events), [(Some("system".into()), 2)]);
+        assert_eq!(counted(By::Level, &events), [(None, 2)]);
+    }
+}
