@@ -3,15 +3,12 @@
 //! Reads options before confinement; emits running deliveries. Refuses to deliver without a store: it is the
 //! queue.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use super::{RunError, durable::Keeping};
+use super::{Options, RunError, durable::Keeping};
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes::{self, Credentials};
-use crate::{
-    correlate::Host,
-    deliver::{Delivery, Health},
-};
+use crate::{correlate::Host, deliver::Delivery, status::Board};
 
 /// At the end, all of them together may take this long.
 const LAST: Duration = Duration::from_secs(2);
@@ -49,16 +46,12 @@ impl SinkOptions {
 
 impl Sinks {
     /// Reads what they need.
-    pub(super) fn read(
-        options: &SinkOptions,
-        store: Option<&Path>,
-        host: &Host,
-    ) -> Result<Self, RunError> {
-        if options.is_used() && store.is_none() {
+    pub(super) fn read(options: &Options, host: &Host) -> Result<Self, RunError> {
+        if options.sinks.is_used() && options.store.path.is_none() {
             return Err(RunError::NoQueue);
         }
         #[cfg(feature = "kubernetes")]
-        if let Some(kubernetes) = &options.kubernetes {
+        if let Some(kubernetes) = &options.sinks.kubernetes {
             let credentials = Credentials::read(kubernetes.kubeconfig.as_deref())?;
             let node = host.node.as_deref().unwrap_or_default();
             let events = kubernetes::Events::new(credentials, node);
@@ -73,11 +66,11 @@ impl Sinks {
     /// Starts them. Detection must not run yet: what it tells is for them.
     pub(super) fn start(
         self,
-        store: Option<&Path>,
+        options: &Options,
         keeping: Option<&Keeping>,
     ) -> Result<Delivering, RunError> {
         let mut delivering = Delivering::default();
-        let (Some(store), Some(keeping)) = (store, keeping) else {
+        let (Some(store), Some(keeping)) = (&options.store.path, keeping) else {
             return Ok(delivering);
         };
         let deliveries = || (store.to_owned(), keeping.storing.deliveries());
@@ -95,9 +88,11 @@ impl Sinks {
 }
 
 impl Delivering {
-    /// How each goes.
-    pub(super) fn health(&self) -> impl Iterator<Item = Health> {
-        self.0.iter().map(Delivery::health)
+    /// Has the board tell how each goes.
+    pub(super) fn show(&self, board: &Board) {
+        for delivery in &self.0 {
+            board.add_sink(delivery.health());
+        }
     }
 
     /// Ends them. The store must still run.

@@ -179,8 +179,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     } = opened::open(options, &host, &mut correlator)?;
 
     let bound = serving::bind(options)?;
-    let store = options.store.path.as_deref();
-    let sinks = Sinks::read(&options.sinks, store, &host)?;
+    let sinks = Sinks::read(options, &host)?;
 
     // Before any thread that stays is started: they inherit it.
     let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
@@ -227,7 +226,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     if let Some(keeping) = &keeping {
         keeping.backfill(&host, options, audit.before)?;
     }
-    let delivering = sinks.start(store, keeping.as_ref())?;
+    let delivering = sinks.start(options, keeping.as_ref())?;
     let (detector, notes) = Detector::start(core).map_err(system("cannot start detection"))?;
     for note in notes {
         tracing::info!("slower than it could be: {note}");
@@ -254,9 +253,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         Watching::subscribers(watching.as_ref()),
         confinement.telling(),
     );
-    for health in running.delivering.health() {
-        board.add_sink(health);
-    }
+    running.delivering.show(&board);
     let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
     let serving = serving.transpose()?;
     confinement.system_calls(&features);

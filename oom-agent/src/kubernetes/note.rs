@@ -20,35 +20,35 @@ const SHORT: usize = 12;
 
 /// Of a kill in a pod: container, process, memory, and which limit was hit.
 pub(super) fn of_pod(report: &OomInstance, kill: &OomKill) -> String {
-    let mut text = String::new();
     let owner = kill.owner.as_ref();
     let container = owner.and_then(|owner| owner.container_name.as_deref());
     let id = owner.and_then(|owner| owner.container_id.as_deref());
-    if let Some(container) = container.or_else(|| id.map(|id| id.get(..SHORT).unwrap_or(id))) {
-        text += &format!("Container {}: ", name(container));
-    }
-    text += &format!("process {} was killed", process(kill));
-    if kill.role == Role::GroupMember {
-        text += " with all others of its cgroup (memory.oom.group)";
-    }
-    if let Some(rss) = kill.memory.rss_bytes() {
-        text += &format!("; it held {}", bytes(rss));
-    }
-    text += "; ";
-    text += &cause(report);
-    cut(text)
+    let container = container.or_else(|| id.map(|id| id.get(..SHORT).unwrap_or(id)));
+    let container = container.map(|container| format!("Container {}: ", name(container)));
+    let group = match kill.role {
+        Role::GroupMember => " with all others of its cgroup (memory.oom.group)",
+        Role::Chosen => "",
+    };
+    let held = kill.memory.rss_bytes();
+    let held = held.map(|rss| format!("; it held {}", bytes(rss)));
+    cut(format!(
+        "{}process {} was killed{group}{}; {}",
+        container.unwrap_or_default(),
+        process(kill),
+        held.unwrap_or_default(),
+        cause(report)
+    ))
 }
 
 /// Of a kill for want of memory on the node: as the kubelet words it.
 pub(super) fn of_node(kill: Option<&OomKill>) -> String {
-    let mut text = "System OOM encountered".to_owned();
+    const BARE: &str = "System OOM encountered";
     let victim = kill.map(|kill| &kill.victim);
-    let victim = victim.and_then(|it| Some((it.comm, it.pid?)));
-    if let Some((comm, pid)) = victim.filter(|(comm, _)| !comm.is_empty()) {
-        let comm = comm.to_string();
-        text += &format!(", victim process: {}, pid: {pid}", escape(&comm));
-    }
-    cut(text)
+    let victim = victim.filter(|it| !it.comm.is_empty());
+    let Some((comm, pid)) = victim.and_then(|it| Some((it.comm.to_string(), it.pid?))) else {
+        return BARE.to_owned();
+    };
+    format!("{BARE}, victim process: {}, pid: {pid}", escape(&comm))
 }
 
 fn process(kill: &OomKill) -> String {
