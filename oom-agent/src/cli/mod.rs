@@ -57,7 +57,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch for OOM kills and report them until a signal comes.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// List what happened: who was killed, whose it was, which limit was hit; and what happens, as it comes.
     Events(Box<events::EventsArgs>),
     /// Tell the whole story of one kill.
@@ -105,7 +105,7 @@ impl Cli {
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
-        Command::Run(args) => run::main(args),
+        Command::Run(args) => run::main(*args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Parse(args) => parse::main(args),
         Command::Explain(args) => explain::main(args),
