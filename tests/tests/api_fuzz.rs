@@ -16,6 +16,7 @@ use oom_agent::{
     api::{Parts, Shared, router},
     clock::Now,
     correlate::Host,
+    metrics,
     status::{Board, Facts, Summary},
     store::{Batch, Store},
     watch::Watchers,
@@ -50,6 +51,7 @@ fn served(store: &Path) -> Result<Shared> {
     );
     board.set_ready(true);
     Ok(Shared::new(Parts {
+        metrics: metrics::start(&metrics::Options::default(), None)?.0,
         board,
         store: Some(store.to_owned()),
         watchers,
