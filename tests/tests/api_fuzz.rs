@@ -16,6 +16,7 @@ use oom_agent::{
     api::{Parts, Shared, router},
     clock::Now,
     correlate::Host,
+    metrics,
     status::{Board, Facts, Summary},
     store::{Batch, Store},
     watch::Watchers,
@@ -59,6 +60,7 @@ fn served(store: &Path) -> Result<Shared> {
             node: None,
         },
         host_root: "/".into(),
+        metrics: metrics::start(&metrics::Options::default(), None)?.0,
     }))
 }
 

@@ -1,4 +1,4 @@
-//! The OpenAPI document (3.1) of the routes: `/v1/openapi.json`.
+//! The `OpenAPI` document (3.1) of the routes: `/v1/openapi.json`.
 //!
 //! Reads the table of routes and the types that they take and give; emits JSON. Refuses nothing: what a
 //! route does not say of itself is not in the document.
@@ -100,7 +100,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> (
     (path, operation)
 }
 
-/// The path as OpenAPI has it, which knows no rest of a path, and its parameters.
+/// The path as `OpenAPI` has it, which knows no rest of a path, and its parameters.
 fn of_path(path: &str) -> (String, Vec<Value>) {
     let path = path.replace("{*", "{");
     let names = path
