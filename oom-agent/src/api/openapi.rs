@@ -65,11 +65,12 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> (
     }
     let (media_type, schema) = match route.answer {
         Answer::Json(form) => ("application/json", form(schemas).to_value()),
-        Answer::Of(media_type) => (media_type, json!({ "type": "string" })),
+        // What is not JSON has no form that a schema could tell.
+        Answer::Of(media_type) => (media_type, json!({})),
     };
     let mut content = json!({ media_type: { "schema": schema } });
     if let Some(media_type) = route.or_in {
-        content[media_type] = json!({ "schema": { "type": "string" } });
+        content[media_type] = json!({ "schema": {} });
     }
     let mut responses = Map::new();
     responses.insert(
