@@ -1,4 +1,4 @@
-//! The contract of the API: the committed OpenAPI document is that of the routes.
+//! The contract of the API: the committed `OpenAPI` document is that of the routes.
 //!
 //! `UPDATE_EXPECTED=1 cargo test -p oom-agent --test openapi` writes it anew.
 

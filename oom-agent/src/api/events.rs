@@ -142,7 +142,7 @@ fn spliced(page: &Page) -> String {
     }
     body += "],\"next\":";
     match page.next {
-        Some(cursor) => body += &format!("\"{cursor}\""),
+        Some(cursor) => body.extend(["\"", &cursor.to_string(), "\""]),
         None => body += "null",
     }
     body + "}\n"

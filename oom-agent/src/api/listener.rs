@@ -74,7 +74,7 @@ impl Listener {
         after: Option<i64>,
     ) -> Result<Self, Problem> {
         let (relay, permit) = streams.enter().await?;
-        let joined = relay.join().ok_or_else(ending)?;
+        let joined = relay.join();
         let mut listener = Self {
             relay,
             readers: readers.clone(),
@@ -118,7 +118,7 @@ impl Listener {
             }
             match timeout(ALIVE, self.joined.messages.recv()).await {
                 Ok(Ok(message)) => self.hear(message),
-                Ok(Err(RecvError::Lagged(_))) => self.rejoin()?,
+                Ok(Err(RecvError::Lagged(_))) => self.rejoin(),
                 Ok(Err(RecvError::Closed)) => return None,
                 Err(_) if self.place != self.said => {
                     self.ready.extend(self.place.map(Said::Place));
@@ -162,9 +162,9 @@ impl Listener {
         }
     }
 
-    /// Has fallen behind: the store tells what is missing. `None` if the relay has ended.
-    fn rejoin(&mut self) -> Option<()> {
-        self.joined = self.relay.join()?;
+    /// Has fallen behind: the store tells what is missing.
+    fn rejoin(&mut self) {
+        self.joined = self.relay.join();
         match (self.place, self.joined.place) {
             (Some(_), Some(relay)) => {
                 self.until = Some(relay);
@@ -174,7 +174,6 @@ impl Listener {
                 self.ready.push_back(Said::Gap(None));
             }
         }
-        Some(())
     }
 
     async fn read(&self, place: i64, patience: Patience) -> Result<Tail, Problem> {
@@ -231,8 +230,4 @@ impl Listener {
 fn unread() -> Problem {
     let detail = "there is no store to go on from, or it cannot be read yet; /v1/status says more";
     Problem::later(detail, Duration::from_secs(5))
-}
-
-fn ending() -> Problem {
-    Problem::later("the agent stops", Duration::from_secs(1))
 }

@@ -1,4 +1,4 @@
-//! The OpenAPI document (3.1) of the routes: `/v1/openapi.json`.
+//! The `OpenAPI` document (3.1) of the routes: `/v1/openapi.json`.
 //!
 //! Reads the table of routes and the types that they take and give; emits JSON. Refuses nothing: what a
 //! route does not say of itself is not in the document.
@@ -65,11 +65,12 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> (
     }
     let (media_type, schema) = match route.answer {
         Answer::Json(form) => ("application/json", form(schemas).to_value()),
-        Answer::Of(media_type) => (media_type, json!({ "type": "string" })),
+        // What is not JSON has no form that a schema could tell.
+        Answer::Of(media_type) => (media_type, json!({})),
     };
     let mut content = json!({ media_type: { "schema": schema } });
     if let Some(media_type) = route.or_in {
-        content[media_type] = json!({ "schema": { "type": "string" } });
+        content[media_type] = json!({ "schema": {} });
     }
     let mut responses = Map::new();
     responses.insert(
@@ -100,7 +101,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> (
     (path, operation)
 }
 
-/// The path as OpenAPI has it, which knows no rest of a path, and its parameters.
+/// The path as `OpenAPI` has it, which knows no rest of a path, and its parameters.
 fn of_path(path: &str) -> (String, Vec<Value>) {
     let path = path.replace("{*", "{");
     let names = path

@@ -1,4 +1,4 @@
-//! One route: where it is, who answers, and what the OpenAPI document says of it.
+//! One route: where it is, who answers, and what the `OpenAPI` document says of it.
 //!
 //! Reads nothing. The router and the document are both made of these, so neither has a route that the other
 //! has not.

@@ -133,16 +133,17 @@ impl Relay {
         lock(&self.standing)
     }
 
-    /// Begins to listen; `None` if nothing will come any more.
+    /// Begins to listen. If nothing will come any more, the messages end at once.
     #[must_use]
-    pub fn join(&self) -> Option<Joined> {
+    pub fn join(&self) -> Joined {
         let standing = self.standing();
-        Some(Joined {
+        let sender = standing.sender.as_ref();
+        Joined {
             place: standing.place,
             ahead: standing.ahead.iter().cloned().collect(),
-            messages: standing.sender.as_ref()?.subscribe(),
+            messages: sender.map_or_else(|| broadcast::channel(1).1, Sender::subscribe),
             _listening: self.watchers.listen(),
-        })
+        }
     }
 
     /// Follows from now on, or gives the subscription back.
