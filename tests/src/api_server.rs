@@ -95,7 +95,7 @@ impl ApiServer {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
-        let own = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
+        let own = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -164,7 +164,8 @@ impl ApiServer {
             "current-context": "tests",
             "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "agent"}}],
             "clusters": [{"name": "tests", "cluster": {
-                "server": format!("https://{}", self.address),
+                // By a name, which is to be looked up.
+                "server": format!("https://localhost:{}", self.address.port()),
                 "certificate-authority": authority,
             }}],
             "users": [{"name": "agent", "user": {"token": token}}],
