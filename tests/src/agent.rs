@@ -61,6 +61,16 @@ impl Launch {
         }
     }
 
+    /// The same for people: [`Agent::wait_for_text`] instead of events.
+    #[must_use]
+    pub fn as_text(mut self) -> Self {
+        let json = self.args.iter().position(|arg| arg == "json");
+        if let Some(json) = json {
+            self.args[json] = "text".into();
+        }
+        self
+    }
+
     /// With the store and the pins that the arguments name ([`crate::kept::Kept::args`]), or the agent's own.
     #[must_use]
     pub fn keeping(mut self) -> Self {
@@ -237,6 +247,20 @@ impl Agent {
         self.log.wait(DEADLINE, said);
         let found = self.log.after(0).iter().find_map(after);
         found.with_context(|| format!("it does not say {words:?}:\n{}", self.log))
+    }
+
+    /// Waits until its standard output holds all of these words.
+    pub fn wait_for_text(&self, words: &[&str]) -> Result<()> {
+        let holds = |state: &State| {
+            let text = state.lines.join("\n");
+            words.iter().all(|word| text.contains(word))
+        };
+        ensure!(
+            self.events.wait(DEADLINE, holds),
+            "not all of {words:?} in:\n{}",
+            self.events
+        );
+        Ok(())
     }
 
     /// What it says of its tier, and why that is not a better one: all of it before it is ready, but this

@@ -131,7 +131,7 @@ fn get(address: SocketAddr, path: &str, accept: &str) -> Result<String> {
     // HTTP/1.0: the answer ends with the connection.
     write!(
         stream,
-        "GET {path} HTTP/1.0\r\nHost: it\r\nAccept: {accept}\r\n\r\n"
+        "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

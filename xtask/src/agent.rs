@@ -8,7 +8,7 @@ use std::{
     fs::{self, Permissions},
     io,
     os::unix::{fs::PermissionsExt, net::UnixDatagram, process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus},
     time::{Duration, Instant},
 };
@@ -79,13 +79,14 @@ pub(crate) fn keeping(name: &str) -> Result<Vec<OsString>> {
     ])
 }
 
-/// Where the agent is asked, with the rights of who called; and says how.
-pub(crate) fn serving(name: &str) -> Result<Vec<OsString>> {
+/// Where the agent is asked by who called; and says how.
+pub(crate) fn serving(binary: &Path, name: &str) -> Result<Vec<OsString>> {
     let dir = project::target().join(name);
     fs::create_dir_all(&dir)?;
     let socket = dir.join("api.sock");
     eprintln!(
-        "xtask: ask it: curl --unix-socket {} http://agent/v1/status",
+        "xtask: ask it: {} status --socket {}",
+        binary.display(),
         socket.display()
     );
     Ok(vec![

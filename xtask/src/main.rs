@@ -9,6 +9,7 @@ mod bench;
 mod build_ebpf;
 mod fuzz;
 mod project;
+mod python;
 mod run;
 mod test;
 mod tool;

@@ -70,7 +70,7 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
         command.args(agent::keeping("run")?);
     }
     if !own("--socket") {
-        command.args(agent::serving("run")?);
+        command.args(agent::serving(&binary, "run")?);
     }
     let signals = Signals::new([SIGINT, SIGTERM])?;
     let mut child = command

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build_ebpf, fuzz, project,
+    build_ebpf, fuzz, project, python,
     tool::{self, Tool},
     vm,
 };
@@ -95,6 +95,11 @@ fn tests(required: bool) -> Result<Vec<Skip>> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast", "--", "--show-output"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Where it cannot be installed, its test says that it was skipped.
+    match python::schemathesis() {
+        Ok(program) => drop(command.env(python::VARIABLE, program)),
+        Err(error) => eprintln!("xtask: no Schemathesis: {error:#}"),
+    }
     if io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }

@@ -34,7 +34,7 @@ const LIMIT_MAX: u16 = 1000;
 pub struct Paging {
     /// Which end of time comes first; the newest if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub order: Option<From>,
+    pub order: Option<PageOrder>,
     /// How many events at most; 100 if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
@@ -47,7 +47,7 @@ pub struct Paging {
 /// Which end of time comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum From {
+pub enum PageOrder {
     /// The newest.
     #[default]
     Newest,
@@ -117,8 +117,8 @@ async fn page(
         return Err(refused(format!("limit: {limit} is not 1 to {LIMIT_MAX}")));
     }
     let order = match paging.order.unwrap_or_default() {
-        From::Newest => Order::NewestFirst,
-        From::Oldest => Order::OldestFirst,
+        PageOrder::Newest => Order::NewestFirst,
+        PageOrder::Oldest => Order::OldestFirst,
     };
     let after = paging
         .after

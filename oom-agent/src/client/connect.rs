@@ -5,6 +5,7 @@
 
 use std::{
     fmt, fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -90,6 +91,12 @@ impl fmt::Display for Url {
 }
 
 impl Url {
+    /// Nothing leaves this machine.
+    fn is_local(&self) -> bool {
+        let address = self.host().parse::<IpAddr>();
+        address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+
     /// Of the name or address alone, without the brackets of IPv6.
     fn host(&self) -> &str {
         let bare = self.host.strip_prefix('[');
@@ -116,6 +123,9 @@ impl Tcp {
             source: io::Error::new(io::ErrorKind::InvalidInput, text),
         };
         let token = token_file.map(|path| {
+            if !url.tls && !url.is_local() {
+                return Err(refused(path, "a token is told over https only"));
+            }
             let text = fs::read_to_string(path).map_err(|source| ClientError::Config {
                 path: path.to_owned(),
                 source,
@@ -132,10 +142,7 @@ impl Tcp {
                 let name = name.map_err(|_| refused(path, "the host is no name for TLS"))?;
                 Some((Arc::new(trusting(path)?), name))
             }
-            (true, None) => {
-                let path = Path::new("https");
-                return Err(refused(path, "say with --ca-file whom to trust"));
-            }
+            (true, None) => return Err(ClientError::Untrusted(url)),
         };
         Ok(Self {
             url,

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use super::Url;
 use crate::store::{NoCursor, QueryError};
 
 /// Why there is no answer.
@@ -40,6 +41,9 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
+    /// Anybody could say that he is the agent.
+    #[error("{0}: say with --ca-file whose certificates are trusted")]
+    Untrusted(Url),
     /// TLS cannot be set up.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),

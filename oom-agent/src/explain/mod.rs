@@ -227,3 +227,42 @@ fn sentence(text: &str) -> String {
         .map(|first| first.to_uppercase().collect::<String>());
     format!("{}{}.", first.unwrap_or_default(), chars.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Cgroup, MemorySample, MemoryTrend};
+
+    #[test]
+    fn what_was_recorded_before_is_told_if_it_was() {
+        let mut event = OomInstance::for_tests(Vec::new());
+        let story = |event: &OomInstance| {
+            let mut story = String::new();
+            explain(event, TextStyle::default(), &mut story);
+            story
+        };
+        assert!(!story(&event).contains("before"));
+        event.memory_history = [(-4, 100), (-2, 400), (0, 800)]
+            .map(|(t_s, usage)| MemorySample::of(t_s * 1_000_000_000, usage << 20))
+            .into();
+        event.memory_trend = Some(MemoryTrend {
+            cgroup: Cgroup {
+                path: Some("/a".into()),
+                id: None,
+                version: None,
+            },
+            peak_bytes: 800 << 20,
+            growth_bytes_per_s: Some(175 << 20),
+            growth_over_ns: Some(4_000_000_000),
+            since_80_percent_ns: None,
+        });
+        let expected = "
+What its memory did before
+    ▂▅█ 100.0 MiB 4.0 s before the kill, 800.0 MiB at most
+    grew by 175.0 MiB/s over the last 4.0 s
+    recorded of /a
+";
+        let story = story(&event);
+        assert!(story.contains(expected), "{story}");
+    }
+}

@@ -21,7 +21,7 @@ use std::{
     io, mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -63,6 +63,19 @@ struct Shared {
     /// Events that were offered, and those of them that found the intake full.
     offered: AtomicU64,
     lost: AtomicU64,
+    /// Subscribers that listen for others, and those others.
+    relays: AtomicUsize,
+    listeners: AtomicUsize,
+}
+
+/// One who listens by a relay counts as one who watches.
+#[derive(Debug)]
+pub struct Listening(Watchers);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.0.listeners.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What waits for the thread.
@@ -96,13 +109,24 @@ impl Watchers {
     fn subscribe_with(&self, filter: Filter, room: usize) -> Subscription {
         let slot = Arc::new(Slot::new(filter, room));
         lock(&self.0.slots).push(slot.clone());
+        // The thread dismisses those that it knew when it ended.
+        if lock(&self.0.waiting).closed {
+            slot.close();
+        }
         Subscription::new(slot, self.clone())
     }
 
-    /// How many watch.
+    /// How many watch, by a relay or for themselves.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        lock(&self.0.slots).len()
+        let slots = lock(&self.0.slots).len();
+        let relays = self.0.relays.load(Ordering::Relaxed);
+        slots.saturating_sub(relays) + self.0.listeners.load(Ordering::Relaxed)
+    }
+
+    fn listen(&self) -> Listening {
+        self.0.listeners.fetch_add(1, Ordering::Relaxed);
+        Listening(self.clone())
     }
 
     /// Events that no subscriber got, for the thread was too far behind.

@@ -13,14 +13,14 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
-use super::{Follow, Item, Line, Next, Polled, Subscription, Told, Watchers, lock};
+use super::{Follow, Item, Line, Listening, Next, Polled, Subscription, Told, Watchers, lock};
 use crate::{
     error::chain,
     store::{Filter, Gap, Reader},
@@ -56,7 +56,10 @@ pub enum Message {
 
 /// The relay. A handle: its clones are the same.
 #[derive(Clone, Debug)]
-pub struct Relay(Arc<Mutex<Standing>>);
+pub struct Relay {
+    standing: Arc<Mutex<Standing>>,
+    watchers: Watchers,
+}
 
 /// Where a listener begins.
 #[derive(Debug)]
@@ -67,6 +70,7 @@ pub struct Joined {
     pub ahead: Vec<(u64, Arc<Line>)>,
     /// What comes. It ends when the agent stops, or the store was begun anew.
     pub messages: Receiver<Message>,
+    _listening: Listening,
 }
 
 #[derive(Debug)]
@@ -88,16 +92,22 @@ pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
 impl Relay {
     /// Starts the thread; reads the store first. It ends when the watchers' thread has.
     pub fn start(watchers: &Watchers, store: Option<PathBuf>) -> io::Result<Self> {
-        let relay = Self(Arc::new(Mutex::new(Standing {
+        let standing = Standing {
             place: None,
             ahead: VecDeque::new(),
             told: 0,
             sender: Some(broadcast::channel(ROOM).0),
-        })));
+        };
+        let relay = Self {
+            standing: Arc::new(Mutex::new(standing)),
+            watchers: watchers.clone(),
+        };
         let subscription = watchers.subscribe(Filter::default());
         let mut source = Some(relay.open(store.as_deref(), subscription));
         let of_thread = relay.clone();
-        thread::Builder::new().name("relay".into()).spawn(move || {
+        let relays = &watchers.0.relays;
+        relays.fetch_add(1, Ordering::Relaxed);
+        let started = thread::Builder::new().name("relay".into()).spawn(move || {
             while let Some(opened) = source {
                 let left = match opened {
                     Ok(followed) => of_thread.follow(followed, store.as_deref()),
@@ -108,19 +118,30 @@ impl Relay {
                 };
                 source = left.map(|left| of_thread.open(store.as_deref(), left));
             }
-            lock(&of_thread.0).sender = None;
-        })?;
+            of_thread.standing().sender = None;
+            let relays = &of_thread.watchers.0.relays;
+            relays.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = started {
+            relays.fetch_sub(1, Ordering::Relaxed);
+            return Err(error);
+        }
         Ok(relay)
     }
 
-    /// Begins to listen.
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        lock(&self.standing)
+    }
+
+    /// Begins to listen; `None` if nothing will come any more.
     #[must_use]
     pub fn join(&self) -> Option<Joined> {
-        let standing = lock(&self.0);
+        let standing = self.standing();
         Some(Joined {
             place: standing.place,
             ahead: standing.ahead.iter().cloned().collect(),
             messages: standing.sender.as_ref()?.subscribe(),
+            _listening: self.watchers.listen(),
         })
     }
 
@@ -143,7 +164,7 @@ impl Relay {
         };
         let identity = identity(path);
         let follow = Follow::from_place(subscription, last, Instant::now());
-        lock(&self.0).place = Some(last);
+        self.standing().place = Some(last);
         Ok(Followed {
             follow,
             reader,
@@ -210,7 +231,7 @@ impl Relay {
 
     /// Hands out what is of one moment; `settled` is where the follower stands after it.
     fn publish(&self, told: impl IntoIterator<Item = Told>, settled: Option<(i64, usize)>) {
-        let mut standing = lock(&self.0);
+        let mut standing = self.standing();
         let standing = &mut *standing;
         let Some(sender) = &standing.sender else {
             return;
@@ -248,14 +269,14 @@ impl Relay {
     }
 
     fn send_gap(&self) {
-        if let Some(sender) = &lock(&self.0).sender {
+        if let Some(sender) = &self.standing().sender {
             drop(sender.send(Message::Gap(None)));
         }
     }
 
     /// All who listen are dismissed: numbers of the old store mean nothing in the new one.
     fn begin_anew(&self) {
-        let mut standing = lock(&self.0);
+        let mut standing = self.standing();
         standing.place = None;
         standing.ahead.clear();
         standing.sender = Some(broadcast::channel(ROOM).0);

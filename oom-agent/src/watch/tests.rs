@@ -137,6 +137,8 @@ fn one_who_waits_is_woken() {
     drop(intake);
     thread.join().unwrap();
     assert!(waiting.next(None).is_none());
+    // One who comes too late does not wait, either.
+    assert!(watchers.subscribe(Filter::default()).next(None).is_none());
 }
 
 /// Detection, a store that lags behind it, and one follower, a step at a time.

@@ -1,9 +1,13 @@
 //! The client: pages, failures, and following without losing or repeating anything.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use oom_agent::{
-    client::{Client, ClientError, Follow, News, Server as At, Whom},
+    client::{Client, ClientError, Follow, News, Server as At, Tcp, Url, Whom},
     event::Kind,
     question::{Kinds, Question},
     store::{Order, Store},
@@ -11,7 +15,7 @@ use oom_agent::{
 
 use crate::{
     kept::{self, BOOT},
-    server::{Answer, Server, Then, answer, deserted, stream},
+    server::{Answer, Server, Then, TlsServer, answer, deserted, stream},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -105,6 +109,46 @@ fn the_question_is_in_the_query() {
         line,
         "GET /v1/events?order=oldest&limit=7&after=1.1.1&kind=OomKill%2COomInstance&cgroup=%2Fa+b%26c HTTP/1.1"
     );
+}
+
+#[test]
+fn an_agent_on_the_network_is_trusted_by_its_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "s3cret\n").unwrap();
+    let empty = answer("200 OK", r#"{"events":[],"next":null}"#);
+    let server = TlsServer::start(dir.path(), empty.clone());
+    let url: Url = server.url.parse().unwrap();
+    let to = |token: Option<&Path>| Tcp::new(url.clone(), token, Some(&server.ca)).unwrap();
+    let mut client = Client::open(Whom::Server(At::Tcp(to(Some(&token))))).unwrap();
+    let page = client.page(&Question::default(), Order::NewestFirst, None, 1);
+    assert_eq!(page.unwrap().events.len(), 0);
+    let asked = server.asked.recv().unwrap();
+    assert!(
+        asked.contains("authorization: Bearer s3cret\r\n"),
+        "{asked}"
+    );
+
+    // Somebody else with the same name.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = TlsServer::start(elsewhere.path(), empty);
+    let to = Tcp::new(other.url.parse().unwrap(), None, Some(&server.ca)).unwrap();
+    let refused = Client::open(Whom::Server(At::Tcp(to))).unwrap_err();
+    assert!(matches!(refused, ClientError::Connect { .. }), "{refused}");
+}
+
+#[test]
+fn a_token_is_not_told_over_a_connection_that_anybody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "s3cret").unwrap();
+    let to = |url: &str| Tcp::new(url.parse().unwrap(), Some(&token), None);
+    for local in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+        assert!(to(local).is_ok(), "{local}");
+    }
+    let refused = to("http://node:1").unwrap_err();
+    assert!(matches!(refused, ClientError::Config { .. }), "{refused}");
+    assert!(!format!("{:?}", to("http://localhost:1")).contains("s3cret"));
 }
 
 #[test]

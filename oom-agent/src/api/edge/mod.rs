@@ -124,7 +124,7 @@ impl Bound {
     /// Binds all that is asked for, and reads what is secret.
     pub fn open(options: &Options) -> Result<Self, ApiError> {
         let protected = options.insecure || options.token.is_some() && options.tls.is_some();
-        let exposed = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+        let exposed = |address: &&SocketAddr| !is_loopback(**address);
         if !protected && let Some(&address) = options.listen.iter().find(exposed) {
             return Err(ApiError::Exposed { address });
         }
@@ -151,6 +151,11 @@ impl Bound {
         let addresses = self.tcp.iter().map(std::net::TcpListener::local_addr);
         addresses.filter_map(Result::ok)
     }
+}
+
+/// Whether no other machine reaches it.
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 /// The running server.
@@ -237,7 +242,7 @@ async fn serve_all(
     let tls = tls.map(Arc::new);
     let token = token.map(Arc::new);
     for listener in tcp {
-        let named = token.is_none() && listener.local_addr()?.ip().is_loopback();
+        let named = token.is_none() && is_loopback(listener.local_addr()?);
         let router = guard::guarded(router.clone(), Guard::new(token.clone(), named));
         let router = rate::within(router, Rate::default());
         let door = Door::new(router, limits, tls.clone());

@@ -19,7 +19,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
@@ -32,6 +32,9 @@ const BUFFER: usize = 16 * 1024;
 
 /// Fields of a request's head.
 const FIELDS: usize = 64;
+
+/// That there is no room for more is said so often at most.
+const SAID_AGAIN: Duration = Duration::from_mins(1);
 
 /// Whose request it is, over TCP.
 #[derive(Clone, Copy, Debug)]
@@ -126,8 +129,15 @@ impl Connections {
         let graceful = self.graceful.clone();
         let room = Arc::new(Semaphore::new(door.limits.connections));
         self.accepting.spawn(async move {
+            let mut said: Option<Instant> = None;
             // It is never closed.
             while let Ok(place) = room.clone().acquire_owned().await {
+                let lately = said.is_some_and(|said| said.elapsed() < SAID_AGAIN);
+                if room.available_permits() == 0 && !lately {
+                    let most = door.limits.connections;
+                    tracing::warn!("{most} are connected to the API; others wait for a place");
+                    said = Some(Instant::now());
+                }
                 let (io, address) = listener.accept().await;
                 let served = door.clone().serve(io, address.peer(), graceful.watcher());
                 tokio::spawn(async move {

@@ -298,6 +298,7 @@ fn others_are_let_in_with_a_token_and_tls_alone() {
     options.insecure = true;
     options.listen.remove(0);
     assert_eq!(Bound::open(&options).unwrap().addresses().count(), 1);
+    assert!(is_loopback("[::ffff:127.0.0.1]:1".parse().unwrap()));
 }
 
 #[test]

@@ -190,7 +190,7 @@ async fn play(acts: &[Act]) {
 fn every_event_comes_once() {
     let config = ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(24)
+        ..ProptestConfig::with_cases(12)
     };
     proptest!(config, |(acts in acts())| runtime().block_on(play(&acts)));
 }

@@ -115,7 +115,10 @@ fn watch(mut follow: Follow, printer: &mut Printer) -> Result<ExitCode, Failure>
                 );
             }
             Some(News::Gone(why)) => {
-                eprintln!("oom-agent: {}: waiting for it", crate::error::chain(&why));
+                eprintln!(
+                    "oom-agent: the agent has gone, and is waited for: {}",
+                    crate::error::chain(&why)
+                );
             }
             Some(News::Back) => eprintln!("oom-agent: the agent is back"),
             None => {}

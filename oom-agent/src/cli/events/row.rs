@@ -110,7 +110,11 @@ fn text(tone: Tone, text: Option<String>) -> Cell {
 /// `hog[17498]`.
 pub(in crate::cli) fn process(victim: &Victim) -> String {
     let comm = victim.comm.to_string();
-    let named = (!comm.is_empty()).then(|| name(&comm)).unwrap_or_default();
+    let named = if comm.is_empty() {
+        "".into()
+    } else {
+        name(&comm)
+    };
     format!("{named}[{}]", victim.pid.unwrap_or(victim.tid))
 }
 

@@ -37,7 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   oom-agent top                               whoever is killed most, of all that is kept
   oom-agent top --by namespace --since 7d     of the last week, by namespace
-  oom-agent top --by scope                    how often a limit was hit, how often the whole machine ran out
+  oom-agent top --by scope                    whether limits were hit, or the machine ran out
   oom-agent top --by hour --since 1d          when
 
 Kills are counted, not reports. Nothing found is no error.";
