@@ -99,6 +99,14 @@ impl Stream {
         Ok(all)
     }
 
+    /// Waits until the agent ends it.
+    pub fn wait_for_end(&mut self) -> Result<()> {
+        for line in &mut self.lines {
+            line.context("no end")?;
+        }
+        Ok(())
+    }
+
     /// Waits until everything up to this number has been told.
     pub fn wait_for_id(&mut self, at_least: i64) -> Result<i64> {
         let end = Instant::now() + DEADLINE;
