@@ -60,16 +60,16 @@ impl Socket {
             lines: BufReader::new(stream).lines(),
             id: None,
         };
-        let status = lines.next()?;
+        let status = lines.line()?;
         ensure!(status.get(9..12) == Some("200"), "{path}: {status}");
-        while !lines.next()?.is_empty() {}
+        while !lines.line()?.is_empty() {}
         Ok(lines)
     }
 }
 
 impl Stream {
     /// The next line, without its end.
-    pub fn next(&mut self) -> Result<String> {
+    pub fn line(&mut self) -> Result<String> {
         let line = self.lines.next().context("the stream has ended")??;
         if let Some(id) = line.strip_prefix("id: ") {
             self.id = Some(id.parse()?);
@@ -88,7 +88,7 @@ impl Stream {
         let mut all = Vec::new();
         while all.len() < many {
             ensure!(Instant::now() < end, "no more than {all:#?}");
-            let line = self.next()?;
+            let line = self.line()?;
             let text = line.strip_prefix(prefix).unwrap_or_default();
             if text.starts_with('{') {
                 let value = serde_json::from_str(text);
@@ -115,7 +115,7 @@ impl Stream {
                 return Ok(id);
             }
             ensure!(Instant::now() < end, "no id {at_least}, but {:?}", self.id);
-            self.next()?;
+            self.line()?;
         }
     }
 }

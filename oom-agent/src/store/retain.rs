@@ -2,7 +2,8 @@
 //!
 //! Removes the events that were stored first, each kind by itself: by age on the store's own clock
 //! ([`super::age`]), by number and by bytes. In small steps, each a transaction of its own: a kill that is
-//! to be stored waits for one of them at most.
+//! to be stored waits for one of them at most. What a successor would take for untold if it were gone stays:
+//! the events behind the snapshot from which it would replay, those of about the last minute.
 
 use std::time::Duration;
 
@@ -75,8 +76,9 @@ impl Store {
     ) -> Result<Retained, StoreError> {
         let age = i64::try_from(retention.age.as_nanos()).unwrap_or(i64::MAX);
         let oldest_ns = self.clock.at(&self.boot_id, now).saturating_sub(age);
+        let through = self.replayed_from()?;
         for usage in self.usage()? {
-            let removed = self.remove(usage, retention, oldest_ns, now)?;
+            let removed = self.remove(usage, retention, (oldest_ns, through), now)?;
             if removed > 0 {
                 // Another step looks whether that was all.
                 return Ok(Retained {
@@ -90,6 +92,14 @@ impl Store {
             self.note_clock(now)?;
         }
         Ok(Retained { removed: 0, more })
+    }
+
+    /// The last event that no successor makes again.
+    fn replayed_from(&self) -> Result<i64, StoreError> {
+        let oldest = "SELECT min(event_seq) FROM snapshot WHERE boot_id = ?";
+        let mut oldest = self.db.prepare_cached(oldest)?;
+        let from: Option<i64> = oldest.query_row([&self.boot_id], |row| row.get(0))?;
+        Ok(from.unwrap_or(i64::MAX))
     }
 
     fn usage(&self) -> Result<Vec<Usage>, StoreError> {
@@ -112,7 +122,7 @@ impl Store {
         &mut self,
         mut usage: Usage,
         retention: &Retention,
-        oldest_ns: i64,
+        (oldest_ns, last): (i64, i64),
         now: &Now,
     ) -> Result<u64, StoreError> {
         let most_events = i64::try_from(retention.events).unwrap_or(i64::MAX);
@@ -130,7 +140,7 @@ impl Store {
         let mut gone = Vec::new();
         for (seq, bytes, stored_ns) in oldest {
             let over = usage.events > most_events || usage.bytes > most_bytes;
-            if !over && stored_ns >= oldest_ns {
+            if seq > last || !over && stored_ns >= oldest_ns {
                 break;
             }
             usage.events -= 1;

@@ -132,3 +132,19 @@ fn space_is_given_back() {
     let size = std::fs::metadata(&path).unwrap().len();
     assert_eq!(size, u64::from(after) * 4096);
 }
+
+#[test]
+fn what_a_successor_would_tell_again_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = opened(&directory.path().join("events.db"));
+    let before = (0..4).map(|n| told(kill(n)));
+    let behind = (10..14).map(|n| told(kill(n)));
+    let all = before.chain([quiet(S)]).chain(behind);
+    store.commit(&batch(all), &at(1, 0)).unwrap();
+    let none = Retention {
+        events: 0,
+        ..FOREVER
+    };
+    assert_eq!(sweep(&mut store, &none, &at(2, 0)), 4);
+    assert_eq!(events(&store), 4);
+}
