@@ -95,7 +95,7 @@ impl ApiServer {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
-        let own = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
+        let own = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -164,7 +164,8 @@ impl ApiServer {
             "current-context": "tests",
             "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "agent"}}],
             "clusters": [{"name": "tests", "cluster": {
-                "server": format!("https://{}", self.address),
+                // By a name, which is to be looked up.
+                "server": format!("https://localhost:{}", self.address.port()),
                 "certificate-authority": authority,
             }}],
             "users": [{"name": "agent", "user": {"token": token}}],
@@ -275,24 +276,23 @@ async fn serve(
             let method = request.method().to_string();
             let fault = shared.lock().faults.pop_front();
             let response = match fault {
-                None => router
-                    .oneshot(request)
-                    .await
-                    .unwrap_or_else(|it| match it {}),
-                Some(fault) => {
-                    let held = fail(fault);
-                    if held.is_none() {
-                        shared.note(method.clone(), 0);
-                    }
-                    match held {
-                        Some(Some(response)) => response,
-                        Some(None) => {
-                            shared.note(method, 0);
-                            same.set_zero_linger()?;
-                            anyhow::bail!("reset");
-                        }
-                        None => std::future::pending().await,
-                    }
+                None => match router.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                },
+                Some(Fault::Said(status, said)) => (code(status), Json(said)).into_response(),
+                Some(Fault::Status(status, retry_after)) => {
+                    let wait = retry_after.map(|seconds| (header::RETRY_AFTER, seconds.into()));
+                    (code(status), HeaderMap::from_iter(wait), "not now").into_response()
+                }
+                Some(Fault::Hangs) => {
+                    shared.note(method, 0);
+                    return std::future::pending().await;
+                }
+                Some(Fault::Reset) => {
+                    shared.note(method, 0);
+                    same.set_zero_linger()?;
+                    anyhow::bail!("reset");
                 }
             };
             shared.note(method, response.status().as_u16());
@@ -301,20 +301,6 @@ async fn serve(
     });
     let served = http1::Builder::new().serve_connection(TokioIo::new(tls), answer);
     served.await.context("serve")
-}
-
-/// The answer; inside nothing for a reset, nothing at all for none.
-fn fail(fault: Fault) -> Option<Option<Response>> {
-    Some(Some(match fault {
-        Fault::Hangs => return None,
-        Fault::Reset => return Some(None),
-        Fault::Said(status, said) => (code(status), Json(said)).into_response(),
-        Fault::Status(status, retry_after) => {
-            let headers = retry_after.map(|seconds| (header::RETRY_AFTER, seconds.into()));
-            let headers = HeaderMap::from_iter(headers);
-            (code(status), headers, "not now").into_response()
-        }
-    }))
 }
 
 impl Shared {

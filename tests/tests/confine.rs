@@ -7,7 +7,11 @@
 use std::{
     collections::BTreeMap,
     env, fs, io,
-    os::unix::process::CommandExt as _,
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket},
+    os::unix::{
+        net::{UnixDatagram, UnixListener, UnixStream},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
@@ -198,6 +202,55 @@ fn a_large_transaction_is_stored() -> Result<()> {
     run_child("the_child_that_stores", dir.path())
 }
 
+/// One that connects to others reaches the network, and nobody on this machine by a local socket.
+#[test]
+fn a_client_has_the_network_alone() -> Result<()> {
+    let Some(_machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    run_child("the_child_that_connects", tempfile::tempdir()?.path())
+}
+
+#[test]
+#[ignore = "started by another test"]
+fn the_child_that_connects() -> Result<()> {
+    let Some(dir) = env::var_os(CHILD).map(PathBuf::from) else {
+        return Ok(());
+    };
+    let (listener, udp) = (
+        TcpListener::bind("127.0.0.1:0")?,
+        UdpSocket::bind("127.0.0.1:0")?,
+    );
+    let local = dir.join("socket");
+    let _local = UnixListener::bind(&local)?;
+    let confinement = Confinement::begin(&Options {
+        without: Vec::new(),
+        oom_score_adj: 0,
+    });
+    let features = [Feature::Client];
+    confinement.threads(&features, &[]);
+    confinement.system_calls(&features);
+
+    let port = listener.local_addr()?.port();
+    let found: Vec<_> = ("localhost", port).to_socket_addrs()?.collect();
+    ensure!(found.iter().any(SocketAddr::is_ipv4), "{found:?}");
+    let stream = TcpStream::connect(listener.local_addr()?)?;
+    stream.set_nodelay(true)?;
+    let own = UdpSocket::bind("127.0.0.1:0")?;
+    own.send_to(b"?", udp.local_addr()?)?;
+    ensure!(udp.recv(&mut [0; 8])? == 1);
+
+    let refused = |what: &str, error: Option<io::Error>| {
+        let errno = error.as_ref().and_then(io::Error::raw_os_error);
+        ensure!(errno == Some(nix::libc::EPERM), "{what}: {error:?}");
+        Ok(())
+    };
+    refused("listening", TcpListener::bind("127.0.0.1:0").err())?;
+    refused("a local stream", UnixStream::connect(&local).err())?;
+    refused("a local datagram", UnixDatagram::unbound().err())?;
+    refused("accepting", listener.accept().err())
+}
+
 /// Runs a test that confines its process.
 fn run_child(name: &str, dir: &Path) -> Result<()> {
     let output = Command::new(env::current_exe()?)
@@ -285,11 +338,8 @@ fn the_child() -> Result<()> {
             .err()
             .map(Into::into),
     )?;
-    refused("a socket", std::net::TcpListener::bind("127.0.0.1:0").err())?;
-    refused(
-        "a unix socket",
-        std::os::unix::net::UnixDatagram::unbound().err(),
-    )?;
+    refused("a socket", TcpListener::bind("127.0.0.1:0").err())?;
+    refused("a unix socket", UnixDatagram::unbound().err())?;
     refused(
         "a signal",
         nix::sys::signal::kill(nix::unistd::getppid(), None)

@@ -11,7 +11,7 @@ use std::{collections::HashMap, fs, path::PathBuf, process::Command};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use gtmpl::{Context, FuncError, Template, Value as Go};
 use k8s_openapi::{
-    NamespaceResourceScope, Resource,
+    Resource,
     api::{
         apps::v1::DaemonSet,
         core::v1::{Namespace, ServiceAccount},
@@ -111,14 +111,6 @@ impl Made {
 
     /// One name does not lead nowhere.
     fn fits_together(&self) -> Result<()> {
-        fn name<T: Resource<Scope = NamespaceResourceScope>>(of: &T) -> Option<&str>
-        where
-            T: k8s_openapi::Metadata<
-                    Ty = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-                >,
-        {
-            of.metadata().name.as_deref()
-        }
         let spec = &self.daemons.spec;
         let pod = spec.template.spec.as_ref().context("pod")?;
         let labels = spec
@@ -133,7 +125,7 @@ impl Made {
             );
         }
         if let Some(account) = self.accounts.first() {
-            ensure!(pod.service_account_name.as_deref() == name(account));
+            ensure!(pod.service_account_name == account.metadata.name);
             ensure!(account.metadata.namespace == self.daemons.metadata.namespace);
         }
         for binding in &self.bindings {
@@ -222,7 +214,7 @@ fn default(args: &[Go]) -> Result<Go, FuncError> {
         Go::Nil | Go::NoValue => false,
         _ => true,
     });
-    Ok(value.map_or_else(|| one(args).cloned(), |value| Ok(value.clone()))?)
+    value.map_or_else(|| one(args).cloned(), |value| Ok(value.clone()))
 }
 
 /// The chart's objects, for values that differ from its own in this.

@@ -3,12 +3,15 @@
 //! Reads options before confinement; emits running deliveries. Refuses to deliver without a store: it is the
 //! queue.
 
-use std::time::Duration;
+use std::{io, path::PathBuf, time::Duration};
 
-use super::{Options, RunError, durable::Keeping};
+use super::{Options, RunError, durable::Keeping, system};
+use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
 #[cfg(feature = "kubernetes")]
-use crate::kubernetes::{self, Credentials};
-use crate::{correlate::Host, deliver::Delivery, status::Board};
+use crate::{
+    deliver::Sink,
+    kubernetes::{self, Credentials},
+};
 
 /// At the end, all of them together may take this long.
 const LAST: Duration = Duration::from_secs(2);
@@ -21,12 +24,12 @@ pub struct SinkOptions {
     pub kubernetes: Option<kubernetes::Options>,
 }
 
+/// Starts one delivery from this store.
+type Start = Box<dyn FnOnce(PathBuf, Deliveries) -> io::Result<Delivery>>;
+
 /// Sinks that are ready to start.
 #[derive(Default)]
-pub(super) struct Sinks {
-    #[cfg(feature = "kubernetes")]
-    kubernetes: Option<kubernetes::Events>,
-}
+pub(super) struct Sinks(Vec<Start>);
 
 /// Deliveries that run.
 #[derive(Debug, Default)]
@@ -50,17 +53,22 @@ impl Sinks {
         if options.sinks.is_used() && options.store.path.is_none() {
             return Err(RunError::NoQueue);
         }
+        let mut sinks = Self::default();
         #[cfg(feature = "kubernetes")]
         if let Some(kubernetes) = &options.sinks.kubernetes {
             let credentials = Credentials::read(kubernetes.kubeconfig.as_deref())?;
             let node = host.node.as_deref().unwrap_or_default();
-            let events = kubernetes::Events::new(credentials, node);
-            return Ok(Self {
-                kubernetes: Some(events),
-            });
+            sinks.add(kubernetes::Events::new(credentials, node));
         }
-        let _ = host;
-        Ok(Self::default())
+        #[cfg(not(feature = "kubernetes"))]
+        let _ = (host, &mut sinks);
+        Ok(sinks)
+    }
+
+    #[cfg(feature = "kubernetes")]
+    fn add(&mut self, sink: impl Sink) {
+        let start = |store, deliveries| Delivery::start(sink, store, deliveries);
+        self.0.push(Box::new(start));
     }
 
     /// Starts them. Detection must not run yet: what it tells is for them.
@@ -73,16 +81,11 @@ impl Sinks {
         let (Some(store), Some(keeping)) = (&options.store.path, keeping) else {
             return Ok(delivering);
         };
-        let deliveries = || (store.to_owned(), keeping.storing.deliveries());
-        #[cfg(feature = "kubernetes")]
-        if let Some(events) = self.kubernetes {
-            let (store, deliveries) = deliveries();
-            let delivery = Delivery::start(events, store, deliveries);
-            let delivery = delivery.map_err(super::system("cannot start a thread"))?;
+        for start in self.0 {
+            let delivery = start(store.clone(), keeping.storing.deliveries());
+            let delivery = delivery.map_err(system("cannot start a thread"))?;
             delivering.0.push(delivery);
         }
-        #[cfg(not(feature = "kubernetes"))]
-        let _ = (deliveries, &mut delivering);
         Ok(delivering)
     }
 }
