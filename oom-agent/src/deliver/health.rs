@@ -97,19 +97,16 @@ impl Health {
         let took_some = outcome.trouble.is_none() && outcome.delivered > 0;
         let trouble = outcome.trouble.as_ref().map(|Trouble { why, .. }| why);
         status.retries += outcome.failed + u64::from(trouble.is_some());
-        match trouble.or(outcome.denied.as_ref()) {
-            Some(why) => {
-                state.fail(why);
-                state.turn(took_some);
-            }
-            None => {
-                state.go_on();
-                // What had failed is delivered or refused: the other end has answered.
-                let nothing_waits = outcome.done >= outcome.read;
-                if took_some || nothing_waits && state.status.up.is_some() {
-                    state.turn(true);
-                }
-            }
+        if let Some(why) = trouble.or(outcome.denied.as_ref()) {
+            state.fail(why);
+            state.turn(took_some);
+            return;
+        }
+        state.go_on();
+        // What had failed is delivered or refused: the other end has answered.
+        let nothing_waits = outcome.done >= outcome.read;
+        if took_some || nothing_waits && state.status.up.is_some() {
+            state.turn(true);
         }
     }
 
