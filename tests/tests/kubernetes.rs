@@ -206,6 +206,18 @@ fn a_busy_server_is_asked_again_when_it_says() -> Result<()> {
 }
 
 #[test]
+fn what_one_pod_is_denied_holds_up_no_other() -> Result<()> {
+    let policy =
+        json!({"kind": "Status", "code": 403, "message": "denied the request: on Sundays"});
+    let (status, _) = failing([Fault::Said(403, policy)], &[403])?;
+    ensure!(
+        status.last_error.as_deref() == Some("403 Forbidden: denied the request: on Sundays"),
+        "{status:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_server_that_hangs_or_breaks_off_is_asked_again() -> Result<()> {
     let (status, _) = failing([Fault::Reset, Fault::Hangs], &[0, 0])?;
     ensure!(

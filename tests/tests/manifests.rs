@@ -329,13 +329,19 @@ fn every_value_of_the_chart_has_its_place() -> Result<()> {
         "{args:?}"
     );
     ensure!(args.contains(&"--keep-days=7".to_owned()), "{args:?}");
+    // Of both families: in a cluster of IPv6 alone the probe comes by that.
+    ensure!(args.contains(&"--listen=[::]:9095".to_owned()), "{args:?}");
     let daemons = json!(made.daemons);
     let pod = &daemons["spec"]["template"];
     ensure!(pod["metadata"]["annotations"]["example.com/a"] == "yes: \"b\"");
     ensure!(pod["metadata"]["labels"]["team"] == "storage");
     let pod = &pod["spec"];
     ensure!(pod["containers"][0]["image"] == "registry.example/oom-agent:1.2");
-    ensure!(pod["containers"][0]["livenessProbe"]["httpGet"]["scheme"] == "HTTPS");
+    let container = &pod["containers"][0];
+    ensure!(container["livenessProbe"]["httpGet"]["scheme"] == "HTTPS");
+    ensure!(container["livenessProbe"]["timeoutSeconds"] == 5);
+    let readiness = json!(["/oom-agent", "status", "--ready"]);
+    ensure!(container["readinessProbe"]["exec"]["command"] == readiness);
     ensure!(pod["imagePullSecrets"] == json!([{"name": "pull"}]));
     ensure!(pod["nodeSelector"] == json!({"kubernetes.io/os": "linux"}));
 
@@ -357,6 +363,7 @@ fn values_that_make_no_sense_are_refused() -> Result<()> {
         json!({"listen": {"enabled": true}}),
         json!({"listen": {"enabled": true, "tlsSecret": "tls"}}),
         json!({"listen": {"port": 0}}),
+        json!({"listen": {"address": "everywhere"}}),
         json!({"maxUnavailable": "many"}),
         json!({"storePath": "relative"}),
     ] {

@@ -28,15 +28,21 @@ Examples:
   oom-agent status
   oom-agent status -o json | jq .losses
   oom-agent status > /dev/null || echo 'look at it'
+  oom-agent status --ready   # as a readiness probe
 
 Exit codes:
   0  every kill is told
   1  there is no answer
-  7  it is not ready, detection does not answer, or the kernel has counted kills that no source showed";
+  7  it is not ready, detection does not answer, or (not with --ready) the kernel has counted kills that no
+     source showed";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct StatusArgs {
+    /// Have the exit code tell only whether it is ready and detecting now, as /readyz does. A kill that was
+    /// missed once stays missed until the machine is booted again, and is no reason to call it not ready.
+    #[arg(long)]
+    ready: bool,
     #[command(flatten, next_help_heading = "Output")]
     output: StoryArgs,
     #[command(flatten)]
@@ -58,15 +64,20 @@ fn run(args: StatusArgs) -> Result<ExitCode, Failure> {
         lines(&status, now).render(args.output.style(), &mut text);
         put(&text)?;
     }
-    Ok(if wrong(&status).is_empty() {
+    let wrong = if args.ready {
+        not_ready(&status)
+    } else {
+        wrong(&status)
+    };
+    Ok(if wrong.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(EXIT_UNHEALTHY)
     })
 }
 
-/// Why not every kill may be told; empty if all is well.
-fn wrong(status: &Status) -> Vec<String> {
+/// Why it does not detect now; empty if it does.
+fn not_ready(status: &Status) -> Vec<String> {
     let mut wrong = Vec::new();
     if !status.ready {
         wrong.push("it is starting or ending".to_owned());
@@ -74,6 +85,12 @@ fn wrong(status: &Status) -> Vec<String> {
     if !status.detecting {
         wrong.push("detection does not answer".to_owned());
     }
+    wrong
+}
+
+/// Why not every kill may be told; empty if all is well.
+fn wrong(status: &Status) -> Vec<String> {
+    let mut wrong = not_ready(status);
     if let Some(kills) = status.audit.unexplained.filter(|&kills| kills > 0) {
         let kills = count(kills.unsigned_abs(), "kill", "kills");
         wrong.push(format!(

@@ -101,6 +101,10 @@ fn what_is_wrong_comes_first() {
         "{told}"
     );
     assert_eq!(wrong(&unwell).len(), 2);
+    // A probe does not ask for what was missed once.
+    assert_eq!(not_ready(&unwell), ["it is starting or ending"]);
+    unwell.ready = true;
+    assert_eq!((wrong(&unwell).len(), not_ready(&unwell).len()), (1, 0));
     // Counted by somebody else before: nothing is missing.
     unwell = status();
     unwell.audit.unexplained = Some(-3);

@@ -12,7 +12,14 @@ use crate::{clock::Now, event::Timestamp};
 
 /// A handle on how one delivery goes. Its clones are the same.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<Mutex<SinkStatus>>);
+pub struct Health(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    status: SinkStatus,
+    /// The last try failed, at the other end or before it.
+    is_failing: bool,
+}
 
 /// How one delivery goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +30,7 @@ pub struct SinkStatus {
     pub up: Option<bool>,
     /// Since when that is so.
     pub since: Timestamp,
-    /// What the trouble is; while `up`, what it was the last time.
+    /// What the trouble is, or was the last time: at the other end, or with the store.
     pub last_error: Option<String>,
     /// What was delivered since the agent's start, in the sink's own units.
     pub delivered: u64,
@@ -41,7 +48,7 @@ pub struct SinkStatus {
 
 impl Health {
     pub(super) fn new(sink: &str, through: i64) -> Self {
-        Self(Arc::new(Mutex::new(SinkStatus {
+        let status = SinkStatus {
             sink: sink.to_owned(),
             up: None,
             since: now(),
@@ -52,68 +59,87 @@ impl Health {
             retries: 0,
             through,
             behind: 0,
+        };
+        Self(Arc::new(Mutex::new(State {
+            status,
+            is_failing: false,
         })))
     }
 
     /// How it goes now.
     #[must_use]
     pub fn status(&self) -> SinkStatus {
-        self.lock().clone()
+        self.lock().status.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, SinkStatus> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Events that are gone.
     pub(super) fn lose(&self, events: i64) {
-        self.lock().lost += u64::try_from(events).unwrap_or(0);
+        self.lock().status.lost += u64::try_from(events).unwrap_or(0);
     }
 
     /// Where it stands.
     pub(super) fn place(&self, through: i64, last: i64) {
-        let mut status = self.lock();
+        let status = &mut self.lock().status;
         status.through = through;
         status.behind = u64::try_from(last.saturating_sub(through)).unwrap_or(0);
     }
 
     /// What came of a batch.
     pub(super) fn count(&self, outcome: &Outcome) {
-        let mut status = self.lock();
+        let mut state = self.lock();
+        let status = &mut state.status;
         status.delivered += outcome.delivered;
         status.refused += outcome.refused.iter().map(|it| it.count).sum::<u64>();
-        if let Some(Trouble { why, .. }) = &outcome.trouble {
-            status.fail(why);
-        } else if outcome.delivered > 0 {
-            status.turn(true);
+        let took_some = outcome.trouble.is_none() && outcome.delivered > 0;
+        let trouble = outcome.trouble.as_ref().map(|Trouble { why, .. }| why);
+        status.retries += outcome.failed + u64::from(trouble.is_some());
+        if let Some(why) = trouble.or(outcome.denied.as_ref()) {
+            state.fail(why);
+            state.turn(took_some);
+            return;
+        }
+        state.go_on();
+        // What had failed is delivered or refused: the other end has answered.
+        let nothing_waits = outcome.done >= outcome.read;
+        if took_some || nothing_waits && state.status.up.is_some() {
+            state.turn(true);
         }
     }
 
-    /// The store cannot be read.
-    pub(super) fn fail(&self, why: &str) {
-        self.lock().fail(why);
+    /// The store cannot be read, for which the other end can do nothing.
+    pub(super) fn stumble(&self, why: &str) {
+        let mut state = self.lock();
+        state.status.retries += 1;
+        state.fail(why);
     }
 }
 
-impl SinkStatus {
+impl State {
     fn fail(&mut self, why: &str) {
-        self.retries += 1;
-        if self.up != Some(false) || self.last_error.as_deref() != Some(why) {
-            tracing::warn!("{}: {why}; tried again, nothing is lost", self.sink);
-            self.last_error = Some(why.to_owned());
+        let status = &mut self.status;
+        if !self.is_failing || status.last_error.as_deref() != Some(why) {
+            tracing::warn!("{}: {why}; tried again, nothing is lost", status.sink);
+            status.last_error = Some(why.to_owned());
         }
-        self.turn(false);
+        self.is_failing = true;
+    }
+
+    fn go_on(&mut self) {
+        if self.is_failing {
+            tracing::info!("{}: goes on", self.status.sink);
+        }
+        self.is_failing = false;
     }
 
     fn turn(&mut self, up: bool) {
-        if self.up == Some(up) {
-            return;
+        if self.status.up != Some(up) {
+            self.status.up = Some(up);
+            self.status.since = now();
         }
-        if up && self.up.is_some() {
-            tracing::info!("{}: delivered again", self.sink);
-        }
-        self.up = Some(up);
-        self.since = now();
     }
 }
 

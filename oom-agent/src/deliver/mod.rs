@@ -67,9 +67,14 @@ pub struct Outcome {
     pub delivered: u64,
     /// What never will be.
     pub refused: Vec<Refused>,
-    /// Why not everything that was due.
+    /// Why not everything that was due: all is left alone for a while.
     pub trouble: Option<Trouble>,
-    /// Something is held back, and due after this long.
+    /// Tries that failed for a part of it, and not with `trouble`.
+    pub failed: u64,
+    /// Why such a part was not taken, if the reason may be all's. It is tried again when `again` is over; the
+    /// rest goes on.
+    pub denied: Option<String>,
+    /// Something is held back, or tried again, and due after this long.
     pub again: Option<Duration>,
     /// To be kept with `done`.
     pub state: String,

@@ -297,3 +297,71 @@ fn a_store_that_was_begun_anew_is_news() {
     assert_eq!(told.with(|it| it.ids.clone()), ["a", "b"]);
     assert_eq!(told.with(|it| it.resumed.len()), 2);
 }
+
+#[test]
+fn a_store_that_cannot_be_opened_at_first_holds_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&dir);
+    let told = Told::default();
+    // As on a disk that is read-only until later.
+    let (commits, receiver) = watch::channel(0);
+    let deliveries = agent.storing.deliveries().told_by(receiver);
+    let late = dir.path().join("late.db");
+    let delivery = Delivery::start(Scripted(told.clone()), late.clone(), deliveries).unwrap();
+    agent.tell("history", true);
+    agent.tell("a", false);
+    agent.stored("a");
+    std::os::unix::fs::symlink(&agent.path, &late).unwrap();
+    commits.send_replace(0);
+    told.wait("a", |it| it.ids.len() == 1);
+    agent.end(delivery);
+    assert_eq!(told.with(|it| it.ids.clone()), ["a"]);
+}
+
+#[test]
+fn the_other_end_is_up_again_when_nothing_waits_any_more() {
+    let health = Health::new("scripted", 0);
+    let up = || health.status().up;
+    health.stumble("no store");
+    assert_eq!((up(), health.status().retries), (None, 1));
+    health.count(&Outcome::default());
+    assert_eq!(up(), None, "there was nothing to tell");
+    let denied = Outcome {
+        read: 3,
+        done: 1,
+        denied: Some("quota".to_owned()),
+        ..Outcome::default()
+    };
+    health.count(&denied);
+    assert_eq!(up(), Some(false));
+    health.stumble("no store");
+    let waits = Outcome {
+        denied: None,
+        ..denied.clone()
+    };
+    health.count(&waits);
+    assert_eq!(up(), Some(false), "it still waits");
+    let others = Outcome {
+        delivered: 1,
+        ..denied
+    };
+    health.count(&others);
+    assert_eq!(up(), Some(true), "it took another");
+    let away = Outcome {
+        trouble: Some(Trouble {
+            why: "away".to_owned(),
+            retry_after: None,
+        }),
+        ..waits
+    };
+    health.count(&away);
+    assert_eq!(up(), Some(false));
+    health.count(&Outcome {
+        read: 3,
+        done: 3,
+        ..Outcome::default()
+    });
+    assert_eq!(up(), Some(true), "it has refused the rest");
+    health.stumble("no store");
+    assert_eq!(up(), Some(true), "the store is not the other end");
+}

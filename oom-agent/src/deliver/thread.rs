@@ -46,7 +46,8 @@ pub struct Delivery {
 
 impl Delivery {
     /// Starts the thread. The first time, it begins with what is stored from now on; afterwards where it was.
-    /// To be called before detection starts.
+    /// Where the store cannot be read yet, all that it holds once it can is taken for news. To be called before
+    /// detection starts.
     pub fn start<S: Sink>(sink: S, store: PathBuf, deliveries: Deliveries) -> io::Result<Self> {
         let name = sink.name();
         let health = Health::new(name, 0);
@@ -62,12 +63,14 @@ impl Delivery {
             deliveries,
             health: health.clone(),
             at: None,
+            is_late: false,
             kept: None,
             gap: 0,
             backoff: Backoff::default(),
         };
         if let Err(error) = courier.begin() {
             tracing::warn!("{name}: {}; tried again", chain(&error));
+            courier.is_late = true;
         }
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -120,6 +123,9 @@ struct Courier<S> {
     health: Health,
     /// Where it is; none as long as the store could not be read.
     at: Option<Place>,
+    /// The store could not be read when it was started: what was there then, and what came since, cannot be
+    /// told apart.
+    is_late: bool,
     /// What the store has been told of it.
     kept: Option<(i64, String)>,
     /// Losses up to this have been counted.
@@ -177,7 +183,7 @@ impl<S: Sink> Courier<S> {
         match self.deliver(last).await {
             Ok(wait) => wait,
             Err(error) => {
-                self.health.fail(&chain(&error));
+                self.health.stumble(&chain(&error));
                 self.backoff.pause(None)
             }
         }
@@ -228,22 +234,23 @@ impl<S: Sink> Courier<S> {
         }
     }
 
-    /// Where it was; the first time, the end of the store.
+    /// Where it was; the first time, the end of the store, or its beginning if it may hold news.
     fn begin(&mut self) -> Result<Place, QueryError> {
         let reader = Reader::open(&self.store)?;
         let last = reader.last_seq()?;
+        let news = if self.is_late { 0 } else { last };
         let (done, state) = match reader.delivered(self.sink.name())? {
             Some((done, state)) if done <= last => (done, state),
             Some((done, _)) => {
                 tracing::warn!(
-                    "{}: no event {done} in this store, whose last is {last}: begun there",
+                    "{}: no event {done} in this store, whose last is {last}: begun behind {news}",
                     self.sink.name()
                 );
-                (last, String::new())
+                (news, String::new())
             }
             None => {
-                tracing::info!("{}: begun with what comes from now on", self.sink.name());
-                (last, String::new())
+                tracing::info!("{}: begun behind event {news}", self.sink.name());
+                (news, String::new())
             }
         };
         self.sink.resume(&state);

@@ -40,7 +40,9 @@ pub(super) enum Answer {
     Gone,
     /// It never will be.
     Refused(String),
-    /// Not now.
+    /// It was not taken, for a reason that others may not have, and that may pass.
+    Denied(String),
+    /// Nothing is taken now.
     Again(Trouble),
 }
 
@@ -125,7 +127,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// What an answer means. What is not clearly for ever is tried again.
+/// What an answer means. What is not clearly for ever is tried again. Policies, quotas and webhooks deny one
+/// event and take the next; who is unknown, comes too often, or finds nobody there, is denied whatever he tells.
 fn answer(
     method: &Method,
     status: StatusCode,
@@ -155,11 +158,17 @@ fn answer(
             if causes.any(|it| it.reason == "NamespaceTerminating") {
                 return Answer::Refused(why);
             }
-            again(why, retry_after)
+            Answer::Denied(why)
         }
         StatusCode::BAD_REQUEST
         | StatusCode::UNPROCESSABLE_ENTITY
         | StatusCode::PAYLOAD_TOO_LARGE => Answer::Refused(why),
+        StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            again(why, retry_after)
+        }
+        // What a webhook breaks is an internal error.
+        StatusCode::INTERNAL_SERVER_ERROR => Answer::Denied(why),
+        status if status.is_client_error() => Answer::Denied(why),
         _ => again(why, retry_after),
     }
 }
@@ -201,14 +210,13 @@ mod tests {
         }
         for (method, status, body) in [
             (post, 401, none),
-            (post, 403, none),
             (post, 404, none),
             (post, 404, &json!("page not found")),
             (patch, 404, none),
-            (patch, 409, none),
             (post, 301, none),
+            (post, 408, none),
             (post, 429, none),
-            (post, 500, none),
+            (post, 502, none),
             (post, 503, none),
         ] {
             let answer = of(method, status, body);
@@ -217,15 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_says_is_passed_on() {
-        let said = json!({"message": "system:serviceaccount:x cannot create", "code": 403});
-        let Answer::Again(trouble) = of(&Method::POST, 403, &said) else {
-            panic!("not again");
-        };
-        assert_eq!(
-            trouble.why,
-            "403 Forbidden: system:serviceaccount:x cannot create"
-        );
+    fn what_the_server_says_of_one_event_is_passed_on() {
+        let said = json!({"message": "exceeded quota", "code": 403});
+        let denied = Answer::Denied("403 Forbidden: exceeded quota".to_owned());
+        assert_eq!(of(&Method::POST, 403, &said), denied);
+        for (method, status) in [
+            (Method::PATCH, 409),
+            (Method::POST, 405),
+            (Method::POST, 500),
+        ] {
+            let answer = of(&method, status, &json!({}));
+            assert!(matches!(answer, Answer::Denied(_)), "{status}: {answer:?}");
+        }
     }
 
     #[test]

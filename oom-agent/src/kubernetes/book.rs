@@ -18,6 +18,13 @@ const WINDOW_NS: i64 = 600 * 1_000_000_000;
 const HOLD: Duration = Duration::from_secs(10);
 const HOLD_AT_MOST: Duration = Duration::from_secs(160);
 
+/// Between two tries of what the other end denied: at first, and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_AT_MOST: Duration = Duration::from_mins(5);
+
+/// What is denied for so long while others are taken is refused.
+const PATIENCE: Duration = Duration::from_mins(10);
+
 /// Series at a time.
 const MOST: usize = 512;
 
@@ -25,8 +32,9 @@ const MOST: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     series: Vec<Series>,
-    /// The latest kill that was handed over.
-    latest_ns: Option<i64>,
+    /// Time of the kill that was handed over last. Not the highest: a clock that was ahead once would end all
+    /// series from then on.
+    last_ns: Option<i64>,
 }
 
 /// Kills of one object, told by one event.
@@ -46,6 +54,26 @@ pub(super) struct Series {
     due: Instant,
     hold: Duration,
     tries: u32,
+    denied: Option<Denied>,
+}
+
+/// The other end did not take this one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Denied {
+    times: u32,
+    /// Since when it took another.
+    alone: Option<Instant>,
+}
+
+/// What becomes of what was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It is tried again. The other end has taken nothing since: it may be its trouble.
+    Again,
+    /// It is tried again, though it alone is denied.
+    AgainAlone,
+    /// It was tried long enough: so many kills are refused.
+    Refused(u64),
 }
 
 /// So many kills, the last at this time and in this report.
@@ -85,7 +113,7 @@ impl Book {
 
     /// Takes what report `seq` tells.
     pub(super) fn take(&mut self, post: Post, seq: i64, now: Instant) -> Taken {
-        self.latest_ns = self.latest_ns.max(Some(post.time_ns));
+        self.last_ns = Some(post.time_ns);
         let of_object = self.series.iter_mut();
         let before = of_object.filter(|it| it.first.object == post.object && it.first_seq <= seq);
         if let Some(series) = before.max_by_key(|it| it.first_seq) {
@@ -115,15 +143,21 @@ impl Book {
             due: now,
             hold: HOLD,
             tries: 0,
+            denied: None,
         });
         Taken::Yes
     }
 
-    /// What is next: what failed least, then what came first. With `at_once`, nothing is held back.
+    /// What is next: what failed least, then what came first. With `at_once`, nothing is held back but what
+    /// was denied; where there is no room, that must not wait either.
     pub(super) fn due(&self, now: Instant, at_once: bool) -> Due {
         let untold = self.series.iter().enumerate();
         let untold = untold.filter_map(|(at, it)| it.untold.map(|seq| (at, it, seq)));
-        let is_due = |it: &Series| at_once || it.due <= now;
+        let is_full = self.is_full();
+        let is_due = |it: &Series| match it.denied {
+            None => at_once || it.due <= now,
+            Some(denied) => it.due <= now || is_full && denied.alone.is_some(),
+        };
         let next = untold.clone().filter(|(_, it, _)| is_due(it));
         if let Some((at, ..)) = next.min_by_key(|(_, it, seq)| (it.tries, *seq)) {
             return Due::Now(at);
@@ -136,14 +170,29 @@ impl Book {
         &self.series[at]
     }
 
-    /// Everything of it has been told; how many kills that were.
+    /// Everything of it has been told; how many kills that were. What was denied before is due now: the other
+    /// end is well, and it is this one or it was the trouble that is over.
     pub(super) fn told(&mut self, at: usize, now: Instant) -> u64 {
+        let told = self.over(at, now);
+        for series in &mut self.series {
+            if let Some(Denied { alone, .. }) = &mut series.denied
+                && alone.is_none()
+            {
+                *alone = Some(now);
+                series.due = now;
+            }
+        }
+        told
+    }
+
+    fn over(&mut self, at: usize, now: Instant) -> u64 {
         let series = &mut self.series[at];
         let before = series.told.count;
         series.told = series.all;
         series.there = true;
         series.untold = None;
         series.tries = 0;
+        series.denied = None;
         series.due = now + series.hold;
         series.hold = (series.hold * 2).min(HOLD_AT_MOST);
         u64::from(series.all.count.saturating_sub(before))
@@ -169,10 +218,30 @@ impl Book {
         self.series[at].tries = self.series[at].tries.saturating_add(1);
     }
 
+    /// The other end did not take this one, and may take others: it waits for itself.
+    pub(super) fn denied(&mut self, at: usize, why: &str, now: Instant) -> Then {
+        let patience = if self.is_full() {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        };
+        let series = &mut self.series[at];
+        let denied = series.denied.get_or_insert_default();
+        let pause = PAUSE.saturating_mul(1 << denied.times.min(16));
+        denied.times = denied.times.saturating_add(1);
+        series.tries = series.tries.saturating_add(1);
+        series.due = now + pause.min(PAUSE_AT_MOST);
+        match denied.alone {
+            None => Then::Again,
+            Some(since) if now - since < patience => Then::AgainAlone,
+            Some(_) => Then::Refused(self.refused(at, why, now)),
+        }
+    }
+
     /// The other end will never take it: its kills that were to be told.
     pub(super) fn refused(&mut self, at: usize, why: &str, now: Instant) -> u64 {
         self.series[at].refused = Some(why.to_owned());
-        self.told(at, now)
+        self.over(at, now)
     }
 
     /// Up to where all is told of what was handed over up to `read`; forgets what is of no use any more.
@@ -180,9 +249,9 @@ impl Book {
         let untold = self.series.iter().filter_map(|it| it.untold).min();
         let done = untold.map_or(read, |seq| (seq - 1).min(read));
         // By the times of kills, not by the clock: what is read late makes the same series.
-        let (full, latest_ns) = (self.is_full(), self.latest_ns);
+        let (full, last_ns) = (self.is_full(), self.last_ns);
         self.series.retain(|it| {
-            let passed = latest_ns.map_or(0, |latest| latest.abs_diff(it.first.time_ns));
+            let passed = last_ns.map_or(0, |last| last.abs_diff(it.first.time_ns));
             let is_open = passed < WINDOW_NS.unsigned_abs();
             it.untold.is_some() || it.all.through > done || is_open && !full
         });
@@ -227,11 +296,12 @@ impl Book {
             due: now,
             hold: HOLD,
             tries: 0,
+            denied: None,
         });
         Ok(Self {
             series: series.collect(),
             // What has been told may be of later than what is handed over now.
-            latest_ns: None,
+            last_ns: None,
         })
     }
 }

@@ -169,6 +169,97 @@ fn a_full_book_says_so_and_makes_room() {
     assert!(!book.is_full());
 }
 
+#[test]
+fn what_is_denied_waits_alone_and_is_refused_in_the_end() {
+    let mut book = Book::default();
+    let mut now = Instant::now();
+    book.take(post(0, 0, 0), 1, now);
+    assert_eq!(book.denied(0, "quota", now), Then::Again);
+    assert_eq!(book.due(now, false), Due::In(PAUSE));
+    assert_eq!(book.due(now, true), Due::In(PAUSE), "nor at the end");
+    // Another is not held up by it, and shows that the server is well.
+    book.take(post(1, 0, 1), 2, now);
+    assert_eq!(book.due(now, false), Due::Now(1));
+    book.told(1, now);
+    let (alone, mut tries) = (now, 0);
+    let refused = loop {
+        assert!(tries < 100);
+        match book.due(now, false) {
+            Due::Now(0) => match book.denied(0, "quota", now) {
+                Then::AgainAlone => tries += 1,
+                then => break then,
+            },
+            Due::In(wait) => now += wait,
+            due => panic!("{due:?}"),
+        }
+    };
+    assert_eq!((refused, book.settle(2)), (Then::Refused(1), 2));
+    let patience = now - alone;
+    assert!(
+        (PATIENCE..PATIENCE + PAUSE_AT_MOST).contains(&patience),
+        "{patience:?}"
+    );
+    assert!(tries < 12, "{tries}");
+}
+
+#[test]
+fn what_is_denied_with_everything_else_is_never_refused() {
+    let mut book = Book::default();
+    let mut now = Instant::now();
+    for pod in 0..2 {
+        book.take(post(pod, 0, 0), i64::from(pod) + 1, now);
+    }
+    for _ in 0..100 {
+        now += PAUSE_AT_MOST;
+        assert_eq!(book.denied(0, "no right", now), Then::Again);
+        assert_eq!(book.denied(1, "no right", now), Then::Again);
+    }
+    assert!(matches!(book.due(now, false), Due::In(_)));
+    now += PAUSE_AT_MOST;
+    book.told(0, now);
+    // The right has been given: nothing waits longer.
+    assert_eq!(book.due(now, false), Due::Now(1));
+    assert_eq!(book.denied(1, "not yet everywhere", now), Then::AgainAlone);
+}
+
+#[test]
+fn what_is_denied_makes_way_when_there_is_no_room() {
+    let mut book = Book::default();
+    let now = Instant::now();
+    book.take(post(0, 0, 0), 1, now);
+    book.denied(0, "quota", now);
+    for seq in 2..=i64::try_from(MOST).unwrap() {
+        let mut post = post(1, 0, seq);
+        post.object = Object::Node {
+            name: seq.to_string(),
+        };
+        book.take(post, seq, now);
+        let at = book.series.len() - 1;
+        book.told(at, now);
+        assert_eq!(book.settle(seq), 0);
+    }
+    assert!(book.is_full());
+    assert_eq!(book.due(now, false), Due::Now(0));
+    assert_eq!(book.denied(0, "quota", now), Then::Refused(1));
+    assert_eq!(book.settle(1000), 1000);
+    assert!(!book.is_full());
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_end_all_series() {
+    let (mut book, mut server) = (Book::default(), Server::default());
+    let now = Instant::now();
+    book.take(post(0, 86_400 * SECOND_NS, 0), 1, now);
+    server.serve(&mut book, now, true);
+    book.settle(1);
+    for n in 1..5 {
+        book.take(post(1, n * SECOND_NS, n), n + 1, now);
+        server.serve(&mut book, now, true);
+        book.settle(n + 1);
+    }
+    assert_eq!(server.events["pod-1.1"], 4);
+}
+
 proptest! {
     /// Whatever is cut off, wherever: every kill is told once.
     #[test]

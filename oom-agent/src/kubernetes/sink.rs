@@ -1,7 +1,7 @@
 //! The sink: reports into the book, what is due out of it.
 //!
-//! Takes batches of [`crate::deliver`]; makes requests, as many as the bucket allows, and stops at the first
-//! that fails: the next try begins with the others.
+//! Takes batches of [`crate::deliver`]; makes requests, as many as the bucket allows, and stops when the server
+//! takes nothing: the next try begins with the others. What it denies alone waits alone.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     Credentials,
     api::{Answer, Api},
-    book::{Book, Due, Taken},
+    book::{Book, Due, Taken, Then},
     bucket::Bucket,
     post,
 };
@@ -108,6 +108,15 @@ impl Events {
                     let id = self.book.series(at).first.name.clone();
                     let count = self.book.refused(at, &why, now);
                     outcome.refused.push(Refused { id, count, why });
+                }
+                Answer::Denied(why) => {
+                    let id = self.book.series(at).first.name.clone();
+                    outcome.failed += 1;
+                    match self.book.denied(at, &why, now) {
+                        Then::Again => outcome.denied = Some(why),
+                        Then::AgainAlone => tracing::debug!("kubernetes: {id}: {why}; tried again"),
+                        Then::Refused(count) => outcome.refused.push(Refused { id, count, why }),
+                    }
                 }
                 Answer::Again(trouble) => {
                     self.book.failed(at);
