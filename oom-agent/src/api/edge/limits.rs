@@ -36,7 +36,8 @@ pub(super) const FILES: u64 = 4096;
 /// All limits of one server that tests make shorter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections to one address or socket; more wait in the kernel's queue.
+    /// Connections to one address or socket; for more of them those leave that have asked nothing, or they
+    /// wait in the kernel's queue.
     pub(super) connections: usize,
     /// Requests that are worked on.
     pub(super) requests: usize,
@@ -58,6 +59,11 @@ impl Limits {
             ..self
         }
     }
+
+    /// Connections of one peer over TCP: ten would be needed to take all places.
+    pub(super) fn of_one_peer(self) -> usize {
+        (self.connections / 10).max(1)
+    }
 }
 
 impl Default for Limits {
@@ -65,7 +71,7 @@ impl Default for Limits {
         Self {
             connections: 640,
             requests: 64,
-            head: Duration::from_secs(10),
+            head: Duration::from_secs(5),
             answer: Duration::from_secs(10),
             unread: Duration::from_secs(30),
         }

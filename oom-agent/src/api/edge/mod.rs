@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  unix ─────────┐
-//!                ├─▶ serve (connections, slow readers) ─▶ limits ──────────┬─▶ router
-//!  tcp ─ secret ─┘         tls                            guard, rate (TCP)┘
+//!                ├─▶ serve (seats, slow readers) ─▶ limits ────────────────┬─▶ router
+//!  tcp ─ secret ─┘         tls                     guard, rate (TCP) ──────┘
 //! ```
 //! Reads [`Options`]; emits listening sockets ([`Bound`]) and a server ([`Server`]). Refuses a socket that
 //! somebody else answers on, and addresses that others reach without a token and TLS.
@@ -14,6 +14,7 @@ mod guard;
 mod limits;
 mod patient;
 mod rate;
+mod seats;
 mod secret;
 mod serve;
 mod tcp;

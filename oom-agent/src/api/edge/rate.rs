@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::serve::Peer;
+use super::seats::Peer;
 use crate::api::Problem;
 
 /// A request of a peer costs this much time, on the average: 50 in a second. A failed guess of a token costs
@@ -32,16 +31,16 @@ const MANY: usize = 1024;
 
 /// What each peer owes: the generic cell rate algorithm (ITU-T I.371).
 #[derive(Debug, Default)]
-pub(super) struct Rate(Mutex<HashMap<IpAddr, Instant>>);
+pub(super) struct Rate(Mutex<HashMap<Peer, Instant>>);
 
 impl Rate {
     /// Books a request; or how long to wait for the next.
-    fn book(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
+    fn book(&self, peer: Peer, now: Instant) -> Result<(), Duration> {
         let mut paid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if paid.len() >= MANY {
             paid.retain(|_, paid| *paid > now);
         }
-        let paid = paid.entry(household(peer)).or_insert(now);
+        let paid = paid.entry(peer).or_insert(now);
         let after = (*paid).max(now) + EACH;
         let owed = after.saturating_duration_since(now);
         if let Some(wait) = owed.checked_sub(BURST).filter(|wait| !wait.is_zero()) {
@@ -52,17 +51,6 @@ impl Rate {
     }
 }
 
-/// Who has one address of IPv6 has 2^64.
-fn household(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) >> 64 << 64;
-            Ipv6Addr::from(network).into()
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 /// Not more often than that.
 pub(super) fn within(router: Router, rate: Rate) -> Router {
     router.layer(from_fn_with_state(Arc::new(rate), limited))
@@ -70,7 +58,7 @@ pub(super) fn within(router: Router, rate: Rate) -> Router {
 
 async fn limited(State(rate): State<Arc<Rate>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
-    let booked = peer.map(|Peer(address)| rate.book(address, Instant::now()));
+    let booked = peer.map(|peer| rate.book(peer, Instant::now()));
     match booked {
         Some(Err(wait)) => {
             Problem::too_many("more than 50 requests in a second", wait).into_response()
@@ -81,32 +69,26 @@ async fn limited(State(rate): State<Arc<Rate>>, request: Request, next: Next) ->
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+
+    fn peer(address: [u8; 4]) -> Peer {
+        Peer::of(IpAddr::from(address))
+    }
 
     #[test]
     fn a_burst_is_taken_and_then_the_average() {
         let (rate, now) = (Rate::default(), Instant::now());
-        let peer = IpAddr::from([192, 0, 2, 1]);
-        let taken = (0..300).filter(|_| rate.book(peer, now).is_ok()).count();
+        let one = peer([192, 0, 2, 1]);
+        let taken = (0..300).filter(|_| rate.book(one, now).is_ok()).count();
         assert_eq!(taken, 200);
-        assert_eq!(rate.book(peer, now), Err(EACH));
+        assert_eq!(rate.book(one, now), Err(EACH));
         // Another one is not held up.
-        assert_eq!(rate.book(IpAddr::from([192, 0, 2, 2]), now), Ok(()));
+        assert_eq!(rate.book(peer([192, 0, 2, 2]), now), Ok(()));
         let later = now + Duration::from_secs(1);
-        let taken = (0..300).filter(|_| rate.book(peer, later).is_ok()).count();
+        let taken = (0..300).filter(|_| rate.book(one, later).is_ok()).count();
         assert_eq!(taken, 50);
-    }
-
-    #[test]
-    fn a_network_of_one_owner_is_one_peer() {
-        let (rate, now) = (Rate::default(), Instant::now());
-        let peer = |host: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]);
-        let taken = (0..300)
-            .filter(|&n| rate.book(peer(n), now).is_ok())
-            .count();
-        assert_eq!(taken, 200);
-        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x201]);
-        assert_eq!(household(mapped), IpAddr::from([192, 0, 2, 1]));
     }
 
     #[test]
@@ -115,7 +97,7 @@ mod tests {
         for n in 0..=u16::MAX {
             let [high, low] = n.to_be_bytes();
             let later = now + Duration::from_millis(n.into());
-            assert_eq!(rate.book(IpAddr::from([10, 0, high, low]), later), Ok(()));
+            assert_eq!(rate.book(peer([10, 0, high, low]), later), Ok(()));
         }
         assert!(rate.0.lock().unwrap().len() <= MANY);
     }

@@ -1,13 +1,9 @@
 //! Connections, from their first byte to the last.
 //!
 //! Reads what listeners accept; emits answers of the router, over HTTP/1.1. Refuses heads that are too large
-//! or too slow, and peers that do not read.
+//! or too slow, peers that do not read, and those that have more than their share of the places.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, serve::Listener};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -19,12 +15,17 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use super::{limits::Limits, patient::Patient, tls::Tls};
+use super::{
+    limits::Limits,
+    patient::Patient,
+    seats::{From, Peer, Seat, Seats},
+    tls::Tls,
+};
 use crate::error::chain;
 
 /// Bytes of a request's head, and of what waits to be written to one peer.
@@ -36,26 +37,8 @@ const FIELDS: usize = 64;
 /// That there is no room for more is said so often at most.
 const SAID_AGAIN: Duration = Duration::from_mins(1);
 
-/// Whose request it is, over TCP.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
-
-/// Where somebody connects from, as far as that is known.
-pub(super) trait From {
-    fn peer(&self) -> Option<Peer>;
-}
-
-impl From for SocketAddr {
-    fn peer(&self) -> Option<Peer> {
-        Some(Peer(self.ip()))
-    }
-}
-
-impl From for tokio::net::unix::SocketAddr {
-    fn peer(&self) -> Option<Peer> {
-        None
-    }
-}
+/// Whoever has sent something is heard within this time, before somebody has to leave.
+const HEARD: Duration = Duration::from_millis(1);
 
 /// What is behind a listener.
 #[derive(Clone, Debug)]
@@ -75,27 +58,28 @@ impl Door {
     }
 
     /// Serves one connection until one side has had enough.
-    async fn serve<T>(self, io: T, peer: Option<Peer>, watcher: Watcher)
+    async fn serve<T>(self, io: T, peer: Option<Peer>, seat: &Seat, watcher: Watcher)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let io = Patient::new(io, self.limits.unread);
         let Some(tls) = &self.tls else {
-            return self.speak(io, peer, watcher).await;
+            return self.speak(io, peer, seat, watcher).await;
         };
         let accepted = TlsAcceptor::from(tls.get()).accept(io);
         match timeout(self.limits.head, accepted).await {
-            Ok(Ok(io)) => self.speak(io, peer, watcher).await,
+            Ok(Ok(io)) => self.speak(io, peer, seat, watcher).await,
             Ok(Err(error)) => tracing::debug!("no TLS: {error}"),
             Err(_) => tracing::debug!("no TLS: it took too long"),
         }
     }
 
-    async fn speak<T>(&self, io: T, peer: Option<Peer>, watcher: Watcher)
+    async fn speak<T>(&self, io: T, peer: Option<Peer>, seat: &Seat, watcher: Watcher)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = service_fn(|mut request: Request<Incoming>| {
+            seat.asked();
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
@@ -128,20 +112,43 @@ impl Connections {
     {
         let graceful = self.graceful.clone();
         let room = Arc::new(Semaphore::new(door.limits.connections));
+        let seats = Seats::default();
         self.accepting.spawn(async move {
             let mut said: Option<Instant> = None;
-            // It is never closed.
-            while let Ok(place) = room.clone().acquire_owned().await {
-                let lately = said.is_some_and(|said| said.elapsed() < SAID_AGAIN);
-                if room.available_permits() == 0 && !lately {
-                    let most = door.limits.connections;
-                    tracing::warn!("{most} are connected to the API; others wait for a place");
-                    said = Some(Instant::now());
-                }
+            loop {
                 let (io, address) = listener.accept().await;
-                let served = door.clone().serve(io, address.peer(), graceful.watcher());
+                let peer = address.peer();
+                let most = door.limits.of_one_peer();
+                let is_full = room.available_permits() == 0;
+                let has_share = seats.has_share(peer, most);
+                if is_full || has_share {
+                    sleep(HEARD).await;
+                }
+                if is_full && !has_share {
+                    if said.is_none_or(|said| said.elapsed() >= SAID_AGAIN) {
+                        let most = door.limits.connections;
+                        tracing::warn!(
+                            "{most} are connected to the API: who says nothing has to leave, and others wait"
+                        );
+                        said = Some(Instant::now());
+                    }
+                    seats.make_room();
+                }
+                let Some(seat) = seats.take(peer, most) else {
+                    tracing::debug!("{peer:?} has its share of the API's connections");
+                    continue;
+                };
+                let Ok(place) = room.clone().acquire_owned().await else {
+                    // It is never closed.
+                    return;
+                };
+                let door = door.clone();
+                let watcher = graceful.watcher();
                 tokio::spawn(async move {
-                    served.await;
+                    tokio::select! {
+                        () = door.serve(io, peer, &seat, watcher) => {}
+                        () = seat.must_leave() => tracing::debug!("{peer:?} was silent, and had to leave"),
+                    }
                     drop(place);
                 });
             }

@@ -231,6 +231,11 @@ fn more_connections_wait_for_their_turn() {
     };
     let served = serve(limits, |_, _| {});
     let first = [served.connect(), served.connect()];
+    for mut first in &first {
+        first
+            .write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+    }
     let third = served.connect();
     third.set_read_timeout(Some(SHORT)).unwrap();
     (&third)
@@ -243,6 +248,31 @@ fn more_connections_wait_for_their_turn() {
     let mut answer = [0; 12];
     (&third).read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+/// Seven hundred connections cost nobody but those who made them.
+#[test]
+fn who_says_nothing_takes_nobody_s_place() {
+    let limits = Limits {
+        head: DEADLINE * 2,
+        ..Limits::default()
+    };
+    let served = serve(limits, |_, options| {
+        options.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    });
+    let over_tcp: Vec<_> = (0..700).map(|_| served.connect_tcp()).collect();
+    let probe = "GET /livez HTTP/1.1\r\nHost: localhost";
+    assert!(ask(served.connect_tcp(), probe).ends_with("ok\n"));
+    // The first ones have left; the others may stay.
+    let (gone, there) = over_tcp.split_at(700 - limits.of_one_peer());
+    assert!(gone.iter().all(|it| all(it).is_empty()));
+    for mut it in there.iter().skip(1) {
+        it.write_all(format!("{PLAIN}\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(it.read(&mut [0]).unwrap(), 1);
+    }
+    let over_unix: Vec<_> = (0..700).map(|_| served.connect()).collect();
+    assert!(ask(served.connect(), probe).ends_with("ok\n"));
+    drop(over_unix);
 }
 
 #[test]

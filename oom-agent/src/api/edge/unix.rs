@@ -2,19 +2,27 @@
 //!
 //! Reads what is at the path; emits a listening socket of mode 0660. A socket that nobody answers on is
 //! left from an agent that was killed, and is replaced. Refuses one that somebody answers on, and whatever
-//! is no socket.
+//! is no socket; to wait for anybody.
+//!
+//! Who has the socket holds the lock of the file beside it (`PATH.lock`), which nobody else can open.
 
 use std::{
-    fmt, fs, io,
+    ffi::OsString,
+    fmt,
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
     os::unix::{
-        fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+        fs::{
+            DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+            PermissionsExt as _,
+        },
         net::UnixListener,
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::FlockOperation,
+    fs::OFlags,
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
@@ -32,6 +40,9 @@ pub enum SocketError {
     /// Somebody has it.
     #[error("somebody answers there already: another agent?")]
     Answered,
+    /// Somebody has it, or is about to.
+    #[error("somebody holds {0}: another agent?")]
+    Held(String),
     /// It is not ours to remove.
     #[error("there is something that is not a socket")]
     NotASocket,
@@ -65,6 +76,8 @@ pub(super) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// Given back behind the file.
+    _lock: File,
 }
 
 /// Makes the socket. Its directory is made, too, if it is not there.
@@ -82,10 +95,8 @@ pub(super) fn listen(
         dir => dir.unwrap_or(Path::new("/")),
     };
     make(dir).map_err(system("cannot make its directory"))?;
-    // Two agents that start at once take turns: what one has made the other finds, listening.
-    let turn = fs::File::open(dir).map_err(system("cannot open its directory"))?;
-    rustix::fs::flock(&turn, FlockOperation::LockExclusive)
-        .map_err(system("cannot lock its directory"))?;
+    // Before what is there is looked at: of two agents that start at once one has it.
+    let lock = lock(path)?;
     make_room(path, &address)?;
     let socket = socket()?;
     rustix::net::bind(&socket, &address).map_err(system("bind"))?;
@@ -95,6 +106,7 @@ pub(super) fn listen(
         path: path.to_owned(),
         device: about.dev(),
         inode: about.ino(),
+        _lock: lock,
     };
     if let Some(group) = group {
         std::os::unix::fs::lchown(path, None, Some(group))
@@ -110,6 +122,27 @@ fn socket() -> Result<rustix::fd::OwnedFd, SocketError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(system("socket"))
+}
+
+/// Takes the lock, at once or not at all. Its file stays: removed, it could be locked twice.
+fn lock(path: &Path) -> Result<File, SocketError> {
+    let mut beside = OsString::from(path);
+    beside.push(".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(&beside)
+        .map_err(system("cannot open its lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(SocketError::Held(Path::new(&beside).display().to_string()))
+        }
+        Err(TryLockError::Error(error)) => Err(system("cannot lock it")(error)),
+    }
 }
 
 /// A directory that all may pass, whatever the umask; one that is there stays as it is.
@@ -180,7 +213,7 @@ impl Drop for SocketFile {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
+    use std::{os::unix::net::UnixStream, sync::mpsc, time::Duration};
 
     use super::*;
 
@@ -213,7 +246,7 @@ mod tests {
     fn what_somebody_answers_on_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("api.sock");
-        let _first = listen(&path, None).unwrap();
+        let _first = UnixListener::bind(&path).unwrap();
         let error = listen(&path, None).unwrap_err();
         assert!(matches!(error, SocketError::Answered), "{error}");
         UnixStream::connect(&path).unwrap();
@@ -221,6 +254,44 @@ mod tests {
         let _datagrams = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
         let error = listen(&path, None).unwrap_err();
         assert!(matches!(error, SocketError::Answered), "{error}");
+    }
+
+    #[test]
+    fn one_agent_has_it_until_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let first = listen(&path, None).unwrap();
+        let error = listen(&path, None).unwrap_err();
+        assert!(matches!(error, SocketError::Held(_)), "{error}");
+        UnixStream::connect(&path).unwrap();
+        let lock = dir.path().join("api.sock.lock");
+        assert_eq!(mode(&lock), 0o600);
+        drop(first);
+        let _second = listen(&path, None).unwrap();
+    }
+
+    #[test]
+    fn nobody_else_can_keep_it_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        // Whoever may read a directory can lock it.
+        let other = File::open(dir.path()).unwrap();
+        other.lock().unwrap();
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || done.send(listen(&path, None).is_ok()));
+        let made = ended.recv_timeout(Duration::from_secs(20));
+        assert_eq!(made, Ok(true));
+    }
+
+    #[test]
+    fn a_lock_that_leads_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let elsewhere = dir.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, dir.path().join("api.sock.lock")).unwrap();
+        let error = listen(&path, None).unwrap_err();
+        assert!(matches!(error, SocketError::System { .. }), "{error}");
+        assert!(!elsewhere.exists() && !path.exists());
     }
 
     #[test]
@@ -245,7 +316,7 @@ mod tests {
         let path = dir.path().join("api.sock");
         let first = listen(&path, None).unwrap();
         fs::remove_file(&path).unwrap();
-        let _second = listen(&path, None).unwrap();
+        let _second = UnixListener::bind(&path).unwrap();
         drop(first);
         UnixStream::connect(&path).unwrap();
     }
