@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, broadcast::error::RecvError},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -25,8 +25,12 @@ use crate::{
     watch::{Joined, Line, Message, Relay},
 };
 
-/// One who has nothing to hear hears that nothing happened, so often.
-pub(super) const ALIVE: Duration = Duration::from_secs(15);
+/// One to whom nothing has been written for so long hears where it stands, or that nothing happened.
+const ALIVE: Duration = if cfg!(test) {
+    Duration::from_millis(600)
+} else {
+    Duration::from_secs(15)
+};
 
 /// Events that are read from the store at a time.
 const AT_A_TIME: usize = 32;
@@ -40,7 +44,7 @@ pub(super) enum Said {
     Place(i64),
     /// Events are missing: the last of them, and no more than so many; `None` where nobody knows.
     Gap(Option<(i64, i64)>),
-    /// Nothing has happened for a while.
+    /// Nothing that is meant has happened for a while.
     Nothing,
 }
 
@@ -62,6 +66,8 @@ pub(super) struct Listener {
     /// Told live, and not yet behind the place.
     told: VecDeque<(u64, Arc<Line>)>,
     ready: VecDeque<Said>,
+    /// Something is to be written by then, whatever happens to others.
+    alive: Instant,
     _place_among_all: OwnedSemaphorePermit,
 }
 
@@ -85,6 +91,7 @@ impl Listener {
             gap: after.unwrap_or(i64::MAX),
             told: VecDeque::new(),
             ready: VecDeque::new(),
+            alive: Instant::now() + ALIVE,
             joined,
             _place_among_all: permit,
         };
@@ -102,7 +109,12 @@ impl Listener {
         Ok(listener)
     }
 
-    /// What comes next; `None` at the end.
+    /// Something has been written.
+    pub(super) fn written(&mut self) {
+        self.alive = Instant::now() + ALIVE;
+    }
+
+    /// What comes next; `None` at the end. Says something at least every 15 s after what was [`Self::written`].
     pub(super) async fn next(&mut self) -> Option<Said> {
         loop {
             if let Some(said) = self.ready.pop_front() {
@@ -111,19 +123,23 @@ impl Listener {
                 }
                 return Some(said);
             }
+            if Instant::now() >= self.alive {
+                if self.place == self.said {
+                    return Some(Said::Nothing);
+                }
+                self.ready.extend(self.place.map(Said::Place));
+                continue;
+            }
             if self.until.is_some() {
                 let tail = self.read(self.place?, Patience::All).await;
                 self.take(tail.ok()?);
                 continue;
             }
-            match timeout(ALIVE, self.joined.messages.recv()).await {
+            match timeout_at(self.alive, self.joined.messages.recv()).await {
                 Ok(Ok(message)) => self.hear(message),
                 Ok(Err(RecvError::Lagged(_))) => self.rejoin(),
                 Ok(Err(RecvError::Closed)) => return None,
-                Err(_) if self.place != self.said => {
-                    self.ready.extend(self.place.map(Said::Place));
-                }
-                Err(_) => return Some(Said::Nothing),
+                Err(_) => {}
             }
         }
     }

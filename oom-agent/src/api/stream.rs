@@ -93,6 +93,9 @@ pub(super) fn body(
     let told = stream::unfold(state, |(mut listener, mut waiting, frames)| async move {
         loop {
             if let Some(frame) = waiting.pop_front() {
+                if let Some(listener) = &mut listener {
+                    listener.written();
+                }
                 return Some((Ok::<_, Infallible>(frame), (listener, waiting, frames)));
             }
             let said = listener.as_mut()?.next().await;
