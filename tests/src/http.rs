@@ -24,7 +24,16 @@ pub struct Socket(pub PathBuf);
 pub struct Stream {
     lines: Lines<BufReader<UnixStream>>,
     /// The last that was told.
-    id: Option<i64>,
+    id: Option<Place>,
+}
+
+/// A place in a stream.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// As it was told, to come back to.
+    pub id: String,
+    /// The number of its event in the store.
+    pub seq: i64,
 }
 
 impl Socket {
@@ -53,26 +62,30 @@ impl Socket {
     }
 
     /// An answer that does not end; it has begun when this returns.
-    pub fn stream(&self, path: &str, last_event_id: Option<i64>) -> Result<Stream> {
+    pub fn stream(&self, path: &str, last_event_id: Option<&str>) -> Result<Stream> {
         let id = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n"));
         let stream = self.send(path, &id.unwrap_or_default())?;
         let mut lines = Stream {
             lines: BufReader::new(stream).lines(),
             id: None,
         };
-        let status = lines.line()?;
+        let status = lines.next_line()?;
         ensure!(status.get(9..12) == Some("200"), "{path}: {status}");
-        while !lines.line()?.is_empty() {}
+        while !lines.next_line()?.is_empty() {}
         Ok(lines)
     }
 }
 
 impl Stream {
     /// The next line, without its end.
-    pub fn line(&mut self) -> Result<String> {
+    pub fn next_line(&mut self) -> Result<String> {
         let line = self.lines.next().context("the stream has ended")??;
         if let Some(id) = line.strip_prefix("id: ") {
-            self.id = Some(id.parse()?);
+            let (_, seq) = id.split_once('.').context("an id without a store")?;
+            self.id = Some(Place {
+                seq: seq.parse()?,
+                id: id.to_owned(),
+            });
         }
         Ok(line)
     }
@@ -88,7 +101,7 @@ impl Stream {
         let mut all = Vec::new();
         while all.len() < many {
             ensure!(Instant::now() < end, "no more than {all:#?}");
-            let line = self.line()?;
+            let line = self.next_line()?;
             let text = line.strip_prefix(prefix).unwrap_or_default();
             if text.starts_with('{') {
                 let value = serde_json::from_str(text);
@@ -108,14 +121,14 @@ impl Stream {
     }
 
     /// Waits until everything up to this number has been told.
-    pub fn wait_for_id(&mut self, at_least: i64) -> Result<i64> {
+    pub fn wait_for_id(&mut self, at_least: i64) -> Result<Place> {
         let end = Instant::now() + DEADLINE;
         loop {
-            if let Some(id) = self.id.filter(|id| *id >= at_least) {
-                return Ok(id);
+            if let Some(place) = self.id.as_ref().filter(|place| place.seq >= at_least) {
+                return Ok(place.clone());
             }
             ensure!(Instant::now() < end, "no id {at_least}, but {:?}", self.id);
-            self.line()?;
+            self.next_line()?;
         }
     }
 }

@@ -87,10 +87,10 @@ fn one_kill_is_told_alike_by_all() -> Result<()> {
     let is_ours = |event: &Value| ids.contains(&event["id"]);
     let told = events.wait_for("data: ", 2, is_ours)?;
     ensure!(told == [kill.clone(), report.clone()], "{told:#?}");
-    events.wait_for_id(begin + 2)?;
+    events.wait_for_id(begin.seq + 2)?;
     let mut again = socket.stream(
         "/v1/events/stream?backfill=false&kind=OomKill,OomInstance",
-        Some(begin),
+        Some(&begin.id),
     )?;
     let told = again.wait_for("data: ", 2, is_ours)?;
     ensure!(told == [kill.clone(), report.clone()], "{told:#?}");

@@ -18,6 +18,7 @@ mod events;
 mod listener;
 mod node;
 mod openapi;
+mod place;
 mod problem;
 mod query;
 mod readers;

@@ -2,7 +2,7 @@
 //!
 //! Reads the query, and where the client was; emits `event: KIND` with the event as `data`, and an `id`
 //! wherever everything up to it has been told, alone if need be: so a client that comes back with
-//! `Last-Event-ID` misses nothing. Events that came at once, before they were stored, come without an id, and those of
+//! `Last-Event-ID` misses nothing: also after the store was begun anew, which the id tells. Events that came at once, before they were stored, come without an id, and those of
 //! the last milliseconds may then come again: their own ids are the same. `event: gap` stands where events were removed before they were told. Without a store there
 //! are no ids.
 //!
@@ -26,6 +26,7 @@ use super::{
     Problem, Shared,
     events::question,
     listener::{Listener, Said},
+    place::Place,
     query::{Query, refused},
     route::Route,
 };
@@ -35,10 +36,10 @@ use crate::{question::Question, watch::Line};
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Begin {
-    /// Behind this number, as the `id` of a stream was; 0: with everything that there is. If nothing is said, with
-    /// what happens from now on. The header `Last-Event-ID` goes before it.
-    #[schemars(range(min = 0))]
-    after_seq: Option<i64>,
+    /// Behind this place, as the `id` of a stream was, or its number alone; 0: with everything that there is. A place
+    /// that the store does not have is one of an earlier store: the stream begins with a gap, and everything. If
+    /// nothing is said, with what happens from now on. The header `Last-Event-ID` goes before it.
+    after_seq: Option<Place>,
 }
 
 pub(super) fn routes() -> Vec<Route> {
@@ -64,9 +65,6 @@ async fn events(
     let begin: Begin = query.take(&["after_seq"]).read()?;
     let filter = question(&query)?.filter();
     let after = last_event_id(&headers)?.or(begin.after_seq);
-    if let Some(after) = after.filter(|after| *after < 0) {
-        return Err(refused(format!("after_seq: {after} is below 0")));
-    }
     let listener = Listener::begin(shared.streams(), shared.readers(), filter, after).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -75,13 +73,13 @@ async fn events(
     Ok((headers, body(listener, frames)).into_response())
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Place>, Problem> {
     let Some(id) = headers.get("last-event-id").filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
-    let number = id.to_str().ok().and_then(|id| id.parse().ok());
-    let number = number.ok_or_else(|| refused("Last-Event-ID: not an id of this stream"))?;
-    Ok(Some(number))
+    let place = id.to_str().unwrap_or_default().parse();
+    let place = place.map_err(|error| refused(format!("Last-Event-ID: {error}")))?;
+    Ok(Some(place))
 }
 
 /// What a listener is told, as the client asks for it; at the end one more line says so.
@@ -93,6 +91,9 @@ pub(super) fn body(
     let told = stream::unfold(state, |(mut listener, mut waiting, frames)| async move {
         loop {
             if let Some(frame) = waiting.pop_front() {
+                if let Some(listener) = &mut listener {
+                    listener.written();
+                }
                 return Some((Ok::<_, Infallible>(frame), (listener, waiting, frames)));
             }
             let said = listener.as_mut()?.next().await;
@@ -109,12 +110,12 @@ pub(super) fn body(
 pub(super) type Frames = VecDeque<Bytes>;
 
 fn frames(said: Option<Said>) -> Frames {
-    let id = |seq: i64| Bytes::from(format!("id: {seq}\n"));
+    let id = |place: Place| Bytes::from(format!("id: {place}\n"));
     let alone = |text: &'static str| Frames::from([Bytes::from_static(text.as_bytes())]);
     match said {
-        Some(Said::Event(seq, line)) => {
+        Some(Said::Event(place, line)) => {
             let frame = line.rendered(frame);
-            seq.map(id).into_iter().chain([frame]).collect()
+            place.map(id).into_iter().chain([frame]).collect()
         }
         Some(Said::Place(place)) => [Bytes::from(format!("id: {place}\n\n"))].into(),
         Some(Said::Gap(gap)) => {

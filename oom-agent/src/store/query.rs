@@ -9,7 +9,7 @@ use std::{path::Path, time::Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction};
 
 use super::{
-    Cursor, Filter, StoreError, index,
+    Cursor, Filter, Generation, StoreError, index,
     lists::{Lists, Range},
     open::{BUSY, beside, spill_nothing},
     schema,
@@ -264,6 +264,12 @@ impl Reader {
     /// The number of the event that was stored last, 0 if none was.
     pub fn last_seq(&self) -> Result<i64, QueryError> {
         last_seq(&self.db)
+    }
+
+    /// Which store this is: numbers of events are of it.
+    pub fn generation(&self) -> Result<Generation, QueryError> {
+        let mut row = self.db.prepare_cached("SELECT number FROM generation")?;
+        Ok(row.query_row([], |row| row.get(0))?)
     }
 
     /// How far a sink of this name has delivered, and what it left for itself; `None` if it never has.

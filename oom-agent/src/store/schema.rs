@@ -16,6 +16,7 @@ const APPLICATION: i64 = 0x4f4f_4d61;
 const STEPS: &[&[&str]] = &[
     &[include_str!("schema.sql"), index::TABLES],
     &[include_str!("sink.sql")],
+    &[include_str!("generation.sql")],
 ];
 
 /// The version that this agent writes.

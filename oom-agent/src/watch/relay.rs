@@ -23,7 +23,7 @@ use tokio::sync::broadcast::{self, Receiver, Sender};
 use super::{Follow, Item, Line, Listening, Next, Polled, Subscription, Told, Watchers, lock};
 use crate::{
     error::chain,
-    store::{Filter, Gap, Reader},
+    store::{Filter, Gap, Generation, Reader},
 };
 
 /// Messages that a listener may lag behind; in tests it often does.
@@ -50,6 +50,8 @@ pub enum Message {
         /// The number among live events.
         live: u64,
     },
+    /// There is a store from now on, and this one it is.
+    Store(Generation),
     /// Here some are missing; how many is not known without a store.
     Gap(Option<Gap>),
 }
@@ -66,6 +68,8 @@ pub struct Relay {
 pub struct Joined {
     /// Everything stored up to this was told before; `None` without a store.
     pub place: Option<i64>,
+    /// Which store that is of.
+    pub generation: Option<Generation>,
     /// What was told live and is not yet stored up to there, with its numbers.
     pub ahead: Vec<(u64, Arc<Line>)>,
     /// What comes. It ends when the agent stops, or the store was begun anew.
@@ -76,6 +80,7 @@ pub struct Joined {
 #[derive(Debug)]
 struct Standing {
     place: Option<i64>,
+    generation: Option<Generation>,
     ahead: VecDeque<(u64, Arc<Line>)>,
     /// Live events told so far.
     told: u64,
@@ -94,6 +99,7 @@ impl Relay {
     pub fn start(watchers: &Watchers, store: Option<PathBuf>) -> io::Result<Self> {
         let standing = Standing {
             place: None,
+            generation: None,
             ahead: VecDeque::new(),
             told: 0,
             sender: Some(broadcast::channel(ROOM).0),
@@ -140,6 +146,7 @@ impl Relay {
         let sender = standing.sender.as_ref();
         Joined {
             place: standing.place,
+            generation: standing.generation,
             ahead: standing.ahead.iter().cloned().collect(),
             messages: sender.map_or_else(|| broadcast::channel(1).1, Sender::subscribe),
             _listening: self.watchers.listen(),
@@ -155,8 +162,9 @@ impl Relay {
         let Some(path) = path else {
             return Err(subscription);
         };
-        let opened = Reader::open(path).and_then(|reader| Ok((reader.last_seq()?, reader)));
-        let (last, reader) = match opened {
+        let opened = Reader::open(path)
+            .and_then(|reader| Ok((reader.generation()?, reader.last_seq()?, reader)));
+        let (generation, last, reader) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::debug!("the relay goes without the store: {}", chain(&error));
@@ -165,7 +173,13 @@ impl Relay {
         };
         let identity = identity(path);
         let follow = Follow::from_place(subscription, last, Instant::now());
-        self.standing().place = Some(last);
+        let mut standing = self.standing();
+        standing.place = Some(last);
+        standing.generation = Some(generation);
+        if let Some(sender) = &standing.sender {
+            drop(sender.send(Message::Store(generation)));
+        }
+        drop(standing);
         Ok(Followed {
             follow,
             reader,
@@ -279,6 +293,7 @@ impl Relay {
     fn begin_anew(&self) {
         let mut standing = self.standing();
         standing.place = None;
+        standing.generation = None;
         standing.ahead.clear();
         standing.sender = Some(broadcast::channel(ROOM).0);
     }

@@ -3,8 +3,9 @@
 //! Reads an event; emits what cAdvisor would have said of it. A report of a kill becomes an `oom`, whose
 //! `container_name` is the *victim's* cgroup, and for each kill an `oomKill`, whose `container_name` is the cgroup
 //! whose *limit* was hit: `/` where the machine, or some of its nodes, ran out, which the kubelet takes for an OOM of
-//! the system. Refuses to make that of a kill by a limit that nobody named: it is then said of the victim's own
-//! cgroup. A report without a kill is nothing to cAdvisor.
+//! the system. Refuses to make that of any other kill: one by a limit that nobody named is said of the victim's own
+//! cgroup, and one of no known cgroup, or of the root, is no `oomKill`. What is of no known cgroup is no `oom`, and a
+//! report without a kill is nothing to cAdvisor.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// The root.
-const ROOT: &str = "/";
+pub(super) const ROOT: &str = "/";
 
 /// An event of cAdvisor (its `info/v1.Event`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -119,24 +120,40 @@ pub(super) fn events(event: &Event) -> Vec<CadvisorEvent> {
     match event {
         Event::OomKill(_) => Vec::new(),
         Event::OomInstance(report) => of_report(report),
-        Event::ContainerCreation(created) => vec![CadvisorEvent {
-            container_name: path(Some(&created.cgroup)).unwrap_or(ROOT).to_owned(),
-            timestamp: GoTime(created.time),
-            event_type: CadvisorType::ContainerCreation,
-            event_data: EventData::default(),
-        }],
-        Event::ContainerDeletion(deleted) => vec![CadvisorEvent {
-            container_name: path(Some(&deleted.cgroup)).unwrap_or(ROOT).to_owned(),
-            timestamp: GoTime(deleted.time),
-            event_type: CadvisorType::ContainerDeletion,
-            event_data: EventData {
-                container_deletion: Some(ContainerDeletionData {
-                    exit_code: deleted.exit_code,
-                }),
-                ..EventData::default()
-            },
-        }],
+        Event::ContainerCreation(created) => {
+            let time = GoTime(created.time);
+            let of = of(Some(&created.cgroup), time, CadvisorType::ContainerCreation);
+            of.into_iter().collect()
+        }
+        Event::ContainerDeletion(deleted) => {
+            let time = GoTime(deleted.time);
+            let of = of(Some(&deleted.cgroup), time, CadvisorType::ContainerDeletion);
+            let with_code = |event| CadvisorEvent {
+                event_data: EventData {
+                    container_deletion: Some(ContainerDeletionData {
+                        exit_code: deleted.exit_code,
+                    }),
+                    ..EventData::default()
+                },
+                ..event
+            };
+            of.into_iter().map(with_code).collect()
+        }
     }
+}
+
+/// An event that says no more; none of a cgroup that is not known.
+fn of(
+    cgroup: Option<&Cgroup>,
+    timestamp: GoTime,
+    event_type: CadvisorType,
+) -> Option<CadvisorEvent> {
+    Some(CadvisorEvent {
+        container_name: path(cgroup)?.to_owned(),
+        timestamp,
+        event_type,
+        event_data: EventData::default(),
+    })
 }
 
 fn of_report(report: &OomInstance) -> Vec<CadvisorEvent> {
@@ -145,39 +162,42 @@ fn of_report(report: &OomInstance) -> Vec<CadvisorEvent> {
     let Some(chosen) = chosen.or(report.kills.first()) else {
         return Vec::new();
     };
-    let oom = CadvisorEvent {
-        container_name: path(chosen.cgroup.as_ref()).unwrap_or(ROOT).to_owned(),
-        timestamp: time(chosen, report),
-        event_type: CadvisorType::Oom,
-        event_data: EventData::default(),
-    };
-    let kills = report.kills.iter().map(|kill| CadvisorEvent {
-        container_name: limit(report, kill).to_owned(),
-        timestamp: time(kill, report),
-        event_type: CadvisorType::OomKill,
-        event_data: EventData {
-            oom: Some(OomKillData {
-                pid: kill.victim.pid.unwrap_or(kill.victim.tid),
-                process_name: kill.victim.comm.to_string(),
-                constraint: report.constraint.map_or("", constraint).to_owned(),
-            }),
-            ..EventData::default()
-        },
+    let oom = of(
+        chosen.cgroup.as_ref(),
+        time(chosen, report),
+        CadvisorType::Oom,
+    );
+    let kills = report.kills.iter().filter_map(|kill| {
+        Some(CadvisorEvent {
+            container_name: limit(report, kill)?.to_owned(),
+            timestamp: time(kill, report),
+            event_type: CadvisorType::OomKill,
+            event_data: EventData {
+                oom: Some(OomKillData {
+                    pid: kill.victim.pid.unwrap_or(kill.victim.tid),
+                    process_name: kill.victim.comm.to_string(),
+                    constraint: report.constraint.map_or("", constraint).to_owned(),
+                }),
+                ..EventData::default()
+            },
+        })
     });
-    [oom].into_iter().chain(kills).collect()
+    oom.into_iter().chain(kills).collect()
 }
 
-/// The cgroup whose limit was hit.
-fn limit<'a>(report: &'a OomInstance, kill: &'a OomKill) -> &'a str {
-    let limit = report.limit.as_ref();
-    let own = || path(kill.cgroup.as_ref());
-    match report.scope {
-        Some(Scope::System | Scope::Cpuset | Scope::Mempolicy | Scope::Sysrq) => ROOT,
-        Some(Scope::Memcg) | None => limit
-            .and_then(|limit| path(Some(&limit.cgroup)))
-            .or_else(own)
-            .unwrap_or(ROOT),
+/// Where there is no limit: the machine, or some of its nodes, ran out. All kills of these are said of the root, and
+/// no others are.
+pub(super) const OF_ROOT: [Scope; 4] =
+    [Scope::System, Scope::Cpuset, Scope::Mempolicy, Scope::Sysrq];
+
+/// The cgroup whose limit was hit, or may have been. The root has none.
+fn limit<'a>(report: &'a OomInstance, kill: &'a OomKill) -> Option<&'a str> {
+    if report.scope.is_some_and(|scope| OF_ROOT.contains(&scope)) {
+        return Some(ROOT);
     }
+    let limit = report.limit.as_ref().map(|limit| &limit.cgroup);
+    let mut known = [limit, kill.cgroup.as_ref()].into_iter();
+    known.find_map(|cgroup| path(cgroup).filter(|path| *path != ROOT))
 }
 
 fn path(cgroup: Option<&Cgroup>) -> Option<&str> {
@@ -315,6 +335,31 @@ mod tests {
             let last = told.lines().last().unwrap();
             assert!(last.starts_with(r#"{"container_name":"/c","#), "{last}");
             assert!(last.ends_with(r#""constraint":""}}}"#), "{last}");
+        }
+    }
+
+    #[test]
+    fn of_the_root_is_what_the_machine_did_and_nothing_else() {
+        let scopes = [
+            (None, false),
+            (Some(Scope::Memcg), false),
+            (Some(Scope::System), true),
+            (Some(Scope::Cpuset), true),
+            (Some(Scope::Mempolicy), true),
+            (Some(Scope::Sysrq), true),
+        ];
+        let paths = [None, Some("/")];
+        for (scope, is_of_root) in scopes {
+            for (limit, own) in paths.into_iter().flat_map(|a| paths.map(|b| (a, b))) {
+                let told = report(scope, None, limit, vec![kill(Some(7), 7, "a", own)]);
+                let many = |what: &str| told.matches(&format!("\"{what}\"")).count();
+                assert_eq!(many("oomKill"), usize::from(is_of_root), "{told}");
+                assert_eq!(
+                    many("oom"),
+                    usize::from(own.is_some()) + many("oomKill"),
+                    "{told}"
+                );
+            }
         }
     }
 

@@ -10,6 +10,8 @@
 mod convert;
 mod params;
 
+use std::collections::HashSet;
+
 use axum::{
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::header,
@@ -118,19 +120,24 @@ async fn answer(
 /// The newest that are meant, the oldest of them first.
 fn past(reader: &Reader, request: &Request) -> Result<Vec<CadvisorEvent>, QueryError> {
     let mut found = Vec::new();
-    let filter = request.filter();
-    let mut after = None;
-    while found.len() < request.at_most && request.wants_any() {
-        let page = reader.page(&filter, Order::NewestFirst, after, AT_A_TIME)?;
-        for stored in page.events {
-            found.extend(meant(request, &stored.into()));
-            if found.len() >= request.at_most {
+    let mut seen = HashSet::new();
+    for filter in request.searches() {
+        let before = found.len();
+        let mut after = None;
+        while found.len() - before < request.at_most {
+            let page = reader.page(&filter, Order::NewestFirst, after, AT_A_TIME)?;
+            for stored in page.events {
+                if found.len() - before >= request.at_most {
+                    break;
+                }
+                if seen.insert(stored.seq) {
+                    found.extend(meant(request, &stored.into()));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
                 break;
             }
-        }
-        after = page.next;
-        if after.is_none() {
-            break;
         }
     }
     found.sort_by_key(|event| event.timestamp);
@@ -154,7 +161,7 @@ fn frames(request: &Request, said: Option<Said>) -> Frames {
             lines.collect()
         }
         Some(Said::Nothing) => alive(),
-        // There is no word for either.
+        // There is no word for either; if nothing has been written for a while, `Nothing` comes next.
         Some(Said::Place(_) | Said::Gap(_)) | None => Frames::new(),
     }
 }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::convert::{CadvisorEvent, CadvisorType};
+use super::convert::{CadvisorEvent, CadvisorType, OF_ROOT, ROOT};
 use crate::{
     api::{Problem, query::refused},
     event::Kind,
@@ -165,12 +165,38 @@ impl Request {
         })
     }
 
-    /// Whether any type is wanted.
-    pub(super) fn wants_any(&self) -> bool {
-        !self.types.is_empty()
+    /// What the store is asked, each on its own: together all that may hold an event that is meant, and little more,
+    /// as each costs what it finds. Nothing if no type is wanted.
+    pub(super) fn searches(&self) -> Vec<Filter> {
+        let all = self.filter();
+        if self.types.is_empty() {
+            return Vec::new();
+        }
+        if self.container != ROOT || self.below {
+            return vec![all];
+        }
+        // What is said of the root alone: what the machine did, and what happened in the root itself.
+        let mut searches = Vec::new();
+        if self.types.contains(&CadvisorType::OomKill) {
+            searches.extend(OF_ROOT.map(|scope| Filter {
+                kinds: vec![Kind::OomInstance],
+                scope: Some(scope),
+                ..all.clone()
+            }));
+        }
+        if self.types.iter().any(|of| *of != CadvisorType::OomKill) {
+            searches.push(Filter {
+                cgroup: Some(CgroupFilter {
+                    path: ROOT.into(),
+                    subtree: false,
+                }),
+                ..all
+            });
+        }
+        searches
     }
 
-    /// What the store and live listeners are asked: all that may hold an event that is meant, and more.
+    /// What live listeners are asked: all that may hold an event that is meant, and more.
     pub(super) fn filter(&self) -> Filter {
         let ns = |time: Timestamp| {
             let ns = time.as_unix_ns();
@@ -182,8 +208,8 @@ impl Request {
             since: self.start.map(|start| ns(start).saturating_sub(OPEN_NS)),
             until: self.end.map(ns),
             kinds,
-            // What has no cgroup is said of the root.
-            cgroup: (self.container != "/").then(|| CgroupFilter {
+            // What the machine did is said of the root, whose cgroup is none of the event's.
+            cgroup: (self.container != ROOT).then(|| CgroupFilter {
                 path: self.container.clone(),
                 subtree: self.below,
             }),
@@ -253,7 +279,7 @@ mod tests {
             (request.at_most, request.stream, request.below),
             (10, false, false)
         );
-        assert!(!request.wants_any());
+        assert!(request.searches().is_empty());
     }
 
     #[test]

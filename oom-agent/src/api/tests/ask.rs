@@ -154,6 +154,13 @@ fn a_store_that_was_begun_anew_is_opened_anew() {
 fn cadvisors_newest_come_oldest_first_and_the_filter_before_the_limit() {
     let mut node = node(30);
     node.happen(gone(31, "odd"));
+    // One in the root itself, which is found by that and by what ran out.
+    let mut kill = of_kill(0, "in-root");
+    kill.cgroup = Some(cgroup("/"));
+    let mut in_root = OomInstance::for_tests(vec![kill]);
+    in_root.id = "oom-in-root".into();
+    in_root.scope = Some(Scope::Cpuset);
+    node.happen(Event::OomInstance(Box::new(in_root)));
     node.commit(usize::MAX);
     runtime().block_on(async {
         let names = |events: &Value| {
@@ -180,9 +187,14 @@ fn cadvisors_newest_come_oldest_first_and_the_filter_before_the_limit() {
         for (query, wanted) in [
             ("/c?subcontainers=true&all_events=1&max_events=-1", 31),
             ("/c?all_events=1", 0),
-            ("/?subcontainers=true&all_events=1&max_events=-1", 61),
-            ("/?all_events=1&max_events=-1", 30),
+            ("/?subcontainers=true&all_events=1&max_events=-1", 63),
+            ("/?all_events=1&max_events=-1", 32),
+            ("/?all_events=1&max_events=1", 1),
             ("/?max_events=-1", 0),
+            ("/?oom_events=1&max_events=-1", 1),
+            ("/?deletion_events=1&max_events=-1", 0),
+            ("/?oom_kill_events=1&max_events=-1", 31),
+            ("/?oom_kill_events=1&subcontainers=1&max_events=-1", 31),
             ("/c/odd?deletion_events=1", 1),
             (
                 "/c/odd?oom_events=1&start_time=1970-01-01T00:00:05Z&end_time=1970-01-01T00:00:09Z",

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokio::time::timeout;
 
 use super::*;
+use crate::api::place::Place;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,7 +22,8 @@ const GLANCE: Duration = Duration::from_millis(3);
 struct Client {
     body: Option<BodyDataStream>,
     text: String,
-    last: Option<i64>,
+    /// As it was written.
+    last: Option<String>,
     /// How often each event came.
     seen: BTreeMap<String, usize>,
     /// Those that came live, and may be stored behind the last id.
@@ -36,7 +38,7 @@ impl Client {
         Self {
             body: None,
             text: String::new(),
-            last: Some(after),
+            last: Some(after.to_string()),
             seen: BTreeMap::new(),
             unsure: BTreeSet::new(),
             again: BTreeSet::new(),
@@ -45,7 +47,9 @@ impl Client {
     }
 
     async fn connect(&mut self, node: &Node) {
-        let response = node.ask("/v1/events/stream?comm=a", self.last).await;
+        let response = node
+            .ask("/v1/events/stream?comm=a", self.last.as_deref())
+            .await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(
             response.headers()[header::CONTENT_TYPE],
@@ -92,14 +96,15 @@ impl Client {
             self.unsure.insert(id);
         }
         if let Some(id) = field("id") {
-            let id: i64 = id.parse().unwrap();
-            assert!(
-                self.last.is_none_or(|last| last <= id),
-                "{id} after {:?}",
-                self.last
-            );
-            self.last = Some(id);
-            self.unsure.retain(|event| number(event) > id);
+            let place: Place = id.parse().unwrap();
+            assert!(place.generation.is_some(), "{id}");
+            let before: Option<Place> = self.last.as_ref().map(|last| last.parse().unwrap());
+            let is_of_it = |before: &Place| before.generation == place.generation;
+            if let Some(before) = before.filter(is_of_it) {
+                assert!(before.seq <= place.seq, "{id} after {before}");
+            }
+            self.last = Some(id.to_owned());
+            self.unsure.retain(|event| number(event) > place.seq);
         }
     }
 }
@@ -223,7 +228,8 @@ fn one_who_begins_now_is_told_where_to_come_again() {
         client.last = None;
         client.connect(&node).await;
         assert!(client.read(PATIENCE).await);
-        assert_eq!((client.last, client.seen.len()), (Some(1), 0));
+        let place: Place = client.last.as_ref().unwrap().parse().unwrap();
+        assert_eq!((place.seq, client.seen.len()), (1, 0));
         client.break_off();
         node.happen(kill(2, "a"));
         node.commit(1);
@@ -243,21 +249,24 @@ fn without_a_store_there_is_what_is_live() {
         client.last = None;
         client.connect(&node).await;
         node.happen(kill(1, "a"));
-        assert!(client.read(PATIENCE).await);
-        assert_eq!((client.last, client.seen.len()), (None, 1));
+        while client.seen.is_empty() {
+            assert!(client.read(PATIENCE).await);
+        }
+        assert_eq!((&client.last, client.seen.len()), (&None, 1));
         node.end();
-        assert!(client.read(PATIENCE).await);
-        assert!(!client.read(PATIENCE).await);
+        while client.read(PATIENCE).await {}
+        assert_eq!((&client.last, client.seen.len()), (&None, 1));
     });
 }
 
 #[test]
-fn places_that_the_store_has_not_are_refused() {
+fn what_is_no_place_is_refused() {
     runtime().block_on(async {
         let node = Node::new();
         for (uri, id) in [
-            ("/v1/events/stream?after_seq=9", None),
-            ("/v1/events/stream", Some(9)),
+            ("/v1/events/stream", Some("x")),
+            ("/v1/events/stream", Some("-1")),
+            ("/v1/events/stream?after_seq=1.1", None),
             ("/v1/events/stream?after_seq=-1", None),
             ("/v1/events/stream?limit=1", None),
         ] {
@@ -279,12 +288,13 @@ fn cadvisors_stream_is_one_object_after_the_other() {
         node.happen(report(1, "a"));
         node.happen(gone(2, "a"));
         let mut text = String::new();
-        for _ in 0..2 {
+        while text.lines().filter(|line| !line.is_empty()).count() < 2 {
             let chunk = timeout(PATIENCE, body.next()).await.unwrap().unwrap();
             text += std::str::from_utf8(&chunk.unwrap()).unwrap();
         }
+        // An empty line says that nothing has happened.
         assert_eq!(
-            text,
+            text.trim_start(),
             r#"{"container_name":"/c/a","timestamp":"1970-01-01T00:00:01Z","event_type":"oom","event_data":{}}
 {"container_name":"/c/a","timestamp":"1970-01-01T00:00:02Z","event_type":"containerDeletion","event_data":{"container_deletion":{"exit_code":-1}}}
 "#
@@ -308,5 +318,90 @@ fn so_many_streams_and_no_more() {
         open.pop();
         let response = node.ask("/v1/events/stream", None).await;
         assert_eq!(response.status(), StatusCode::OK);
+    });
+}
+
+/// Others' events come faster than keep-alives.
+async fn hears_among_others(node: &mut Node, uri: &str, is_heard: impl Fn(&str, i64) -> bool) {
+    let response = node.ask(uri, None).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body().into_data_stream();
+    let mut text = String::new();
+    for n in 1..60 {
+        node.happen(kill(n, "other"));
+        node.commit(1);
+        let chunk = timeout(Duration::from_millis(100), body.next()).await;
+        if let Ok(chunk) = chunk {
+            text += std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap();
+        }
+        if is_heard(&text, n.into()) {
+            return;
+        }
+    }
+    panic!("{uri} says no more than {text:?}");
+}
+
+#[test]
+fn one_who_is_told_nothing_hears_where_it_stands_whatever_happens_to_others() {
+    runtime().block_on(async {
+        let place = |text: &str, last: i64| (2..=last).any(|n| text.contains(&format!(".{n}\n\n")));
+        hears_among_others(&mut Node::new(), "/v1/events/stream?comm=nobody", place).await;
+        let uri = "/api/v1.3/events/c/nobody?stream=true&all_events=true";
+        hears_among_others(&mut Node::new(), uri, |text, _| text == "\n").await;
+    });
+}
+
+/// Follows until it has seen so many.
+async fn see(client: &mut Client, events: usize) {
+    while client.seen.len() < events {
+        assert!(client.read(PATIENCE).await, "{:?}", client.seen);
+    }
+}
+
+#[test]
+fn one_who_comes_from_the_store_before_is_told_all_that_there_is_and_of_the_gap() {
+    runtime().block_on(async {
+        let mut before = Node::new();
+        for n in 0..3 {
+            before.happen(kill(n, "a"));
+        }
+        before.commit(usize::MAX);
+        // The store after it has fewer events; and, later, more.
+        for after in [1, 9] {
+            let mut client = Client::new(0);
+            client.connect(&before).await;
+            see(&mut client, 3).await;
+            assert_eq!(client.gaps, 0);
+            client.break_off();
+            client.seen.clear();
+            let mut node = Node::new();
+            for n in 0..after {
+                node.happen(kill(10 + n, "a"));
+            }
+            node.commit(usize::MAX);
+            client.connect(&node).await;
+            see(&mut client, usize::try_from(after).unwrap()).await;
+            assert_eq!(client.gaps, 1);
+            // From here on it knows its place.
+            client.break_off();
+            node.happen(kill(90, "a"));
+            node.commit(usize::MAX);
+            client.connect(&node).await;
+            see(&mut client, usize::try_from(after).unwrap() + 1).await;
+            assert_eq!(client.gaps, 1);
+        }
+    });
+}
+
+#[test]
+fn a_number_that_the_store_has_not_is_one_of_the_store_before() {
+    runtime().block_on(async {
+        let mut node = Node::new();
+        node.happen(kill(1, "a"));
+        node.commit(1);
+        let mut client = Client::new(9);
+        client.connect(&node).await;
+        see(&mut client, 1).await;
+        assert_eq!(client.gaps, 1);
     });
 }

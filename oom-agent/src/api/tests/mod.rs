@@ -112,7 +112,7 @@ impl Node {
         self.watch.take().unwrap().join().unwrap();
     }
 
-    async fn ask(&self, uri: &str, last_event_id: Option<i64>) -> Response {
+    async fn ask(&self, uri: &str, last_event_id: Option<&str>) -> Response {
         let mut request = Request::get(uri);
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
