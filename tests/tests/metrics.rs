@@ -33,6 +33,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Labels of a target as service discovery finds it in Kubernetes: those of the agent's own pod.
+const AS_FOUND: &str = "{pod: oom-agent-x, namespace: monitoring, container: agent}";
+
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -160,13 +163,15 @@ impl Prometheus {
         let dir = tempfile::tempdir()?;
         let config = dir.path().join("prometheus.yml");
         let rules = packaging("prometheus/rules.yml");
+        let job = fs::read_to_string(packaging("prometheus/scrape.yml"))?;
+        let (before, _) = job.split_once("    - targets:").context("targets")?;
         fs::write(
             &config,
             format!(
                 "global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}\n\
                  rule_files: ['{}']\n\
                  scrape_configs:\n\
-                 - job_name: oom-agent\n  static_configs: [{{targets: ['{target}']}}]\n",
+                 {before}    - targets: ['{target}']\n      labels: {AS_FOUND}\n",
                 rules.display()
             ),
         )?;

@@ -153,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    fn peer(host: u8) -> Option<Peer> {
-        Some(Peer::of([192, 0, 2, host].into()))
+    fn peer(host: u8) -> Peer {
+        Peer::of([192, 0, 2, host].into())
     }
 
     /// It has been told to leave.
@@ -172,15 +172,15 @@ mod tests {
     #[test]
     fn who_is_silent_leaves_for_the_next_of_the_same_peer() {
         let seats = Seats::default();
-        let [first, second] = [0, 1].map(|_| seats.take(peer(1), 2).unwrap());
-        let other = seats.take(peer(2), 2).unwrap();
+        let [first, second] = [0, 1].map(|_| seats.take(Some(peer(1)), 2).unwrap());
+        let other = seats.take(Some(peer(2)), 2).unwrap();
         first.asked();
-        let third = seats.take(peer(1), 2).unwrap();
+        let third = seats.take(Some(peer(1)), 2).unwrap();
         assert!(!leaves(&first) && leaves(&second) && !leaves(&other));
         third.asked();
-        assert!(seats.take(peer(1), 2).is_none());
+        assert!(seats.take(Some(peer(1)), 2).is_none());
         drop(third);
-        assert!(seats.take(peer(1), 2).is_some());
+        assert!(seats.take(Some(peer(1)), 2).is_some());
         // Over the Unix socket nobody has a share.
         let own: Vec<_> = (0..9).map(|_| seats.take(None, 2).unwrap()).collect();
         assert!(!own.iter().any(leaves));
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_first_silent_one_makes_room() {
         let seats = Seats::default();
-        let all = [1, 2, 3].map(|host| seats.take(peer(host), 2).unwrap());
+        let all = [1, 2, 3].map(|host| seats.take(Some(peer(host)), 2).unwrap());
         all[0].asked();
         seats.make_room();
         assert_eq!(all.each_ref().map(leaves), [false, true, false]);
