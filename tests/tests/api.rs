@@ -80,7 +80,7 @@ fn one_kill_is_told_alike_by_all() -> Result<()> {
     let (pid, path) = (truth.victim.pid.to_string(), &truth.container.place.path);
 
     // Text.
-    for_people.wait_for_text(&[&pid, &truth.victim.comm, path])?;
+    for_people.wait_for_text(&[&pid, truth.victim.comm, path])?;
 
     // Server-sent events, at once; and again, and only these, for one who comes back to where it began.
     let ids = [kill["id"].clone(), report["id"].clone()];

@@ -61,7 +61,6 @@ fn served(store: &Path) -> Result<Shared> {
             node: None,
         },
         host_root: "/".into(),
-        metrics: metrics::start(&metrics::Options::default(), None)?.0,
     }))
 }
 
