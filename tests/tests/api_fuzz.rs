@@ -1,5 +1,5 @@
 //! Every endpoint of the API, asked by its own schema: no error of the server, no hang, and each answer is as
-//! the OpenAPI document says.
+//! the `OpenAPI` document says.
 //!
 //! Schemathesis asks (`OOM_TESTS_SCHEMATHESIS`, set by `cargo xtask test`, or on the path). The routes are
 //! served over TCP without the limits of the edge, for a store with some events; streams end at once, as
@@ -60,7 +60,6 @@ fn served(store: &Path) -> Result<Shared> {
             node: None,
         },
         host_root: "/".into(),
-        metrics: metrics::start(&metrics::Options::default(), None)?.0,
     }))
 }
 
