@@ -51,6 +51,7 @@ fn served(store: &Path) -> Result<Shared> {
     );
     board.set_ready(true);
     Ok(Shared::new(Parts {
+        metrics: metrics::start(&metrics::Options::default(), None)?.0,
         board,
         store: Some(store.to_owned()),
         watchers,
