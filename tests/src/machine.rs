@@ -67,6 +67,22 @@ pub fn only_in_a_guest() -> Result<()> {
     Ok(())
 }
 
+/// Whether a program can be run; says so if not, for the test is skipped then.
+pub fn has_program(program: &str) -> Result<bool> {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        skip(&format!("needs {program}"))?;
+    }
+    Ok(there)
+}
+
+/// A file of `packaging/`.
+#[must_use]
+pub fn packaging(file: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    root.join(file)
+}
+
 /// Says that the running test is skipped; an error where CI demands that nothing is.
 pub fn skip(reason: &str) -> Result<()> {
     if env::var_os("OOM_TESTS_REQUIRE_PRIVILEGED").is_some_and(|value| value == "1") {

@@ -11,7 +11,6 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -39,23 +38,10 @@ const AS_FOUND: &str = "{pod: oom-agent-x, namespace: monitoring, container: age
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
 
-fn packaging(file: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
-    root.join(file)
-}
-
-fn is_there(program: &str) -> Result<bool> {
-    let there = Command::new(program).arg("--version").output().is_ok();
-    if !there {
-        machine::skip(&format!("needs {program}"))?;
-    }
-    Ok(there)
-}
-
 fn promtool(args: &[&str], stdin: &str) -> Result<()> {
     let mut child = Command::new("promtool")
         .args(args)
-        .current_dir(packaging("prometheus"))
+        .current_dir(machine::packaging("prometheus"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -72,7 +58,7 @@ fn promtool(args: &[&str], stdin: &str) -> Result<()> {
 
 #[test]
 fn alerts_fire_when_they_should() -> Result<()> {
-    if !is_there("promtool")? {
+    if !machine::has_program("promtool")? {
         return Ok(());
     }
     promtool(&["check", "rules", "rules.yml"], "")?;
@@ -102,7 +88,7 @@ fn the_dashboard_is_well_formed() -> Result<()> {
 }
 
 fn dashboard() -> Result<Value> {
-    let text = fs::read_to_string(packaging("grafana/oom-agent.json"))?;
+    let text = fs::read_to_string(machine::packaging("grafana/oom-agent.json"))?;
     Ok(serde_json::from_str(&text)?)
 }
 
@@ -162,8 +148,8 @@ impl Prometheus {
     fn start(target: SocketAddr) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let config = dir.path().join("prometheus.yml");
-        let rules = packaging("prometheus/rules.yml");
-        let job = fs::read_to_string(packaging("prometheus/scrape.yml"))?;
+        let rules = machine::packaging("prometheus/rules.yml");
+        let job = fs::read_to_string(machine::packaging("prometheus/scrape.yml"))?;
         let (before, _) = job.split_once("    - targets:").context("targets")?;
         fs::write(
             &config,
@@ -270,7 +256,7 @@ fn prometheus_finds_the_kill_of_a_container_that_is_gone() -> Result<()> {
     let Some(machine) = Machine::alone()? else {
         return Ok(());
     };
-    if !is_there("prometheus")? || !is_there("promtool")? {
+    if !machine::has_program("prometheus")? || !machine::has_program("promtool")? {
         return Ok(());
     }
     let (kept, root) = (Kept::without_pins()?, tempfile::tempdir()?);

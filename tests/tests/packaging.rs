@@ -8,7 +8,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
 };
 
@@ -29,19 +29,6 @@ const EXPOSURE: f32 = 2.2;
 
 const IMAGE: &str = "localhost/oom-test/agent:1";
 
-fn packaging(file: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
-    root.join(file)
-}
-
-fn is_there(program: &str) -> Result<bool> {
-    let there = Command::new(program).arg("--version").output().is_ok();
-    if !there {
-        machine::skip(&format!("needs {program}"))?;
-    }
-    Ok(there)
-}
-
 /// What a command printed; an error if it failed.
 fn printed(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
@@ -53,7 +40,7 @@ fn printed(command: &mut Command) -> Result<String> {
 /// The unit, for a program that is there.
 fn unit(dir: &TempDir) -> Result<PathBuf> {
     let agent = machine::agent_binary()?.to_str().context("path")?;
-    let text = fs::read_to_string(packaging("oom-agent.service"))?;
+    let text = fs::read_to_string(machine::packaging("oom-agent.service"))?;
     ensure!(text.contains("/usr/local/bin/oom-agent "));
     let path = dir.path().join("oom-agent.service");
     fs::write(&path, text.replace("/usr/local/bin/oom-agent", agent))?;
@@ -62,7 +49,7 @@ fn unit(dir: &TempDir) -> Result<PathBuf> {
 
 #[test]
 fn systemd_takes_the_unit() -> Result<()> {
-    if !is_there("systemd-analyze")? {
+    if !machine::has_program("systemd-analyze")? {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
@@ -102,7 +89,7 @@ fn a_container_of_the_agent_alone_tells_kills() -> Result<()> {
     let Some(machine) = Machine::alone()? else {
         return Ok(());
     };
-    if !is_there("podman")? || !is_there("runc")? {
+    if !machine::has_program("podman")? || !machine::has_program("runc")? {
         return Ok(());
     }
     let agent = match payload::agent()? {
@@ -121,7 +108,11 @@ fn a_container_of_the_agent_alone_tells_kills() -> Result<()> {
         IMAGE,
         "--file",
     ]);
-    printed(build.arg(packaging("Containerfile")).arg(dir.path()))?;
+    printed(
+        build
+            .arg(machine::packaging("Containerfile"))
+            .arg(dir.path()),
+    )?;
     let _image = Image;
 
     // As in the Containerfile, and with the test's socket. Limits that any process may set.
