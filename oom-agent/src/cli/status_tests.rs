@@ -1,3 +1,5 @@
+//! How a status reads, and what makes it unhealthy.
+
 use super::*;
 use crate::{confine::Guard, sink::text::TextStyle};
 

@@ -1,3 +1,5 @@
+//! What a row says, and what it leaves out.
+
 use super::*;
 use crate::{
     attribute::attribute,
