@@ -135,7 +135,7 @@ fn a_socket_is_taken_over_from_the_dead_alone() -> Result<()> {
     let first = launch.start()?;
     let second = launch.finish()?;
     ensure!(second.status.code() == Some(1), "{second:?}");
-    second.says(&["cannot listen on", "api.sock", "somebody answers"])?;
+    second.says(&["cannot listen on", "api.sock", "another agent"])?;
     ensure!(json(&socket, "/v1/status")?["pid"] == first.pid());
     first.stop(Signal::KILL)?;
     ensure!(socket.exists());
