@@ -4,7 +4,7 @@
 //! it does not know.
 
 use axum::{
-    extract::{Path, RawQuery, State, rejection::PathRejection},
+    extract::{FromRef, Path, RawQuery, State, rejection::PathRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem, Shared,
+    Problem, Records,
     query::{Query, refused},
     readers::Patience,
     route::Route,
@@ -72,7 +72,11 @@ struct Which {
     kind: Option<Kinds>,
 }
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes<S>() -> Vec<Route<S>>
+where
+    S: Clone + Send + Sync + 'static,
+    Records: FromRef<S>,
+{
     vec![
         Route::new(
             "/v1/events",
@@ -106,7 +110,7 @@ pub(super) fn question(query: &Query) -> Result<Question, Problem> {
 }
 
 async fn page(
-    State(shared): State<Shared>,
+    State(records): State<Records>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let mut query = Query::of(query.as_deref())?;
@@ -125,7 +129,7 @@ async fn page(
         .map(|after| after.parse::<Cursor>())
         .transpose();
     let after = after.map_err(|error| refused(format!("after: {error}")))?;
-    let page = shared.readers().ask(Patience::Some, move |reader| {
+    let page = records.readers.ask(Patience::Some, move |reader| {
         reader.page(&filter, order, after, limit.into())
     });
     Ok(json(spliced(&page.await?)))
@@ -149,7 +153,7 @@ fn spliced(page: &Page) -> String {
 }
 
 async fn by_id(
-    State(shared): State<Shared>,
+    State(records): State<Records>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -159,16 +163,16 @@ async fn by_id(
         Some(&[kind]) => Some(kind),
         Some(_) => return Err(refused("kind: one of them, or none")),
     };
-    one(&shared, kind, path(id)?).await
+    one(&records, kind, path(id)?).await
 }
 
 async fn instance(
-    State(shared): State<Shared>,
+    State(records): State<Records>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     Query::of(query.as_deref())?.none()?;
-    one(&shared, Some(Kind::OomInstance), path(id)?).await
+    one(&records, Some(Kind::OomInstance), path(id)?).await
 }
 
 /// The part of the path that is the client's choice.
@@ -177,10 +181,10 @@ pub(super) fn path(part: Result<Path<String>, PathRejection>) -> Result<String, 
         .map_err(|error| refused(error.body_text()))
 }
 
-async fn one(shared: &Shared, kind: Option<Kind>, id: String) -> Result<Response, Problem> {
+async fn one(records: &Records, kind: Option<Kind>, id: String) -> Result<Response, Problem> {
     let detail = format!("no event has the id {id:?}, or it is no longer kept");
-    let found = shared
-        .readers()
+    let found = records
+        .readers
         .ask(Patience::Some, move |reader| reader.get(kind, &id));
     let found: Option<Stored> = found.await?;
     let found = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))?;

@@ -1,11 +1,12 @@
 //! The API over HTTP: ask, watch, be told how the agent is.
 //!
 //! ```text
-//!  socket ─▶ edge (limits, who may) ─▶ router ─┬─ events, instances ─▶ the store
-//!                                              ├─ stream ────────────▶ watch::Relay, and the store
+//!  socket ─▶ edge (limits, who may) ─▶ router ─┬─ events, instances ─▶ the store ────────────────┐ Records
+//!                                              ├─ stream ────────────▶ watch::Relay, and the store ┘
 //!                                              ├─ cadvisor ──────────▶ both, in cAdvisor's words
 //!                                              └─ node ──────────────▶ status::Board, the machine
 //! ```
+//! Routes of [`Records`] ask nothing but a store and those who watch it: whoever has these can serve them.
 //! Reads requests; emits what the store, the live subscribers and the board know. Refuses to hold up
 //! detection: it has a thread and a runtime of its own, and reads the store through readers of its own.
 //!
@@ -29,7 +30,7 @@ mod streams;
 
 use std::{path::PathBuf, sync::Arc};
 
-use axum::Router;
+use axum::{Router, extract::FromRef};
 use tokio::sync::Semaphore;
 
 pub use self::{
@@ -49,11 +50,34 @@ pub const SOCKET: &str = "/run/oom-agent/api.sock";
 #[derive(Clone, Debug)]
 pub struct Shared(Arc<Served>);
 
+/// What is known of the past, and who is told what comes. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Records {
+    readers: Readers,
+    streams: Streams,
+}
+
+impl Records {
+    /// Of a store, and of those who watch live what goes into it.
+    #[must_use]
+    pub fn new(watchers: Watchers, store: Option<PathBuf>) -> Self {
+        Self {
+            readers: Readers::new(store.clone()),
+            streams: Streams::new(watchers, store),
+        }
+    }
+}
+
+impl FromRef<Shared> for Records {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.0.records.clone()
+    }
+}
+
 #[derive(Debug)]
 struct Served {
     parts: Parts,
-    readers: Readers,
-    streams: Streams,
+    records: Records,
     /// One scrape at a time.
     scraping: Arc<Semaphore>,
 }
@@ -79,12 +103,10 @@ impl Shared {
     /// From the parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let readers = Readers::new(parts.store.clone());
-        let streams = Streams::new(parts.watchers.clone(), parts.store.clone());
+        let records = Records::new(parts.watchers.clone(), parts.store.clone());
         Self(Arc::new(Served {
             parts,
-            readers,
-            streams,
+            records,
             scraping: Arc::new(Semaphore::new(1)),
         }))
     }
@@ -94,18 +116,10 @@ impl Shared {
     pub fn board(&self) -> &Board {
         &self.0.parts.board
     }
-
-    fn readers(&self) -> &Readers {
-        &self.0.readers
-    }
-
-    fn streams(&self) -> &Streams {
-        &self.0.streams
-    }
 }
 
 /// All that is served.
-fn routes() -> Vec<Route> {
+fn routes() -> Vec<Route<Shared>> {
     [
         events::routes(),
         stream::routes(),
@@ -121,13 +135,14 @@ fn routes() -> Vec<Route> {
 
 /// All that is served, without the limits of the edge.
 pub fn router(shared: Shared) -> Router {
-    let router = routes()
-        .into_iter()
-        .fold(Router::new(), |router, route| route.add_to(router));
-    router
-        .fallback(problem::not_found)
+    router_of(routes(), shared)
+}
+
+fn router_of<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>, state: S) -> Router {
+    let all = (routes.into_iter()).fold(Router::new(), |router, route| route.add_to(router));
+    all.fallback(problem::not_found)
         .method_not_allowed_fallback(problem::not_allowed)
-        .with_state(shared)
+        .with_state(state)
 }
 
 #[cfg(test)]

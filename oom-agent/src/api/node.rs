@@ -11,7 +11,7 @@ use crate::{
     status::Status,
 };
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Shared>> {
     vec![
         Route::new("/", get(index), "What there is, in words."),
         Route::new("/livez", get(livez), "Whether detection turns.").also(503),

@@ -10,7 +10,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Problem,
+    Problem, Shared,
     events::json as answer,
     route::{Answer, Form, Route},
 };
@@ -18,7 +18,7 @@ use super::{
 /// Made when it is first asked for.
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Shared>> {
     let handler = || async { answer(TEXT.clone()) };
     vec![
         Route::new("/v1/openapi.json", get(handler), "This document.")
@@ -58,7 +58,11 @@ pub fn document() -> Value {
     })
 }
 
-fn operation(route: &Route, schemas: &mut SchemaGenerator, problem: &Value) -> (String, Value) {
+fn operation<S>(
+    route: &Route<S>,
+    schemas: &mut SchemaGenerator,
+    problem: &Value,
+) -> (String, Value) {
     let (path, mut parameters) = of_path(route.path);
     for form in &route.parameters {
         parameters.extend(of_query(*form, schemas));

@@ -6,13 +6,11 @@
 use axum::{Router, routing::MethodRouter};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::Shared;
-
 /// Makes a schema.
 pub(super) type Form = fn(&mut SchemaGenerator) -> Schema;
 
-/// A route of GET.
-pub(super) struct Route {
+/// A route of GET, whose handler takes this state.
+pub(super) struct Route<S> {
     /// As axum has it: `{name}` is one part of the path, `{*name}` all that follow.
     pub(super) path: &'static str,
     pub(super) summary: &'static str,
@@ -25,7 +23,7 @@ pub(super) struct Route {
     pub(super) failures: &'static [u16],
     /// A status with another answer than a problem, in plain text.
     pub(super) also: Option<u16>,
-    handler: MethodRouter<Shared>,
+    handler: MethodRouter<S>,
 }
 
 /// What a good answer is.
@@ -37,13 +35,9 @@ pub(super) enum Answer {
     Of(&'static str),
 }
 
-impl Route {
+impl<S: Clone + Send + Sync + 'static> Route<S> {
     /// Answers in plain text.
-    pub(super) fn new(
-        path: &'static str,
-        handler: MethodRouter<Shared>,
-        summary: &'static str,
-    ) -> Self {
+    pub(super) fn new(path: &'static str, handler: MethodRouter<S>, summary: &'static str) -> Self {
         Self {
             path,
             summary,
@@ -93,7 +87,7 @@ impl Route {
     }
 
     /// Adds it.
-    pub(super) fn add_to(self, router: Router<Shared>) -> Router<Shared> {
+    pub(super) fn add_to(self, router: Router<S>) -> Router<S> {
         router.route(self.path, self.handler)
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use super::{Problem, Shared, route::Route};
 use crate::metrics::Format;
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Shared>> {
     vec![
         Route::new("/metrics", get(scrape), "What is counted, for Prometheus.")
             .answers_in(Format::OpenMetrics.content_type())

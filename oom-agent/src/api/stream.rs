@@ -12,7 +12,7 @@ use std::{collections::VecDeque, convert::Infallible};
 
 use axum::{
     body::Body,
-    extract::{RawQuery, State},
+    extract::{FromRef, RawQuery, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Problem, Shared,
+    Problem, Records,
     events::question,
     listener::{Listener, Said},
     place::Place,
@@ -42,7 +42,11 @@ struct Begin {
     after_seq: Option<Place>,
 }
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes<S>() -> Vec<Route<S>>
+where
+    S: Clone + Send + Sync + 'static,
+    Records: FromRef<S>,
+{
     vec![
         Route::new(
             "/v1/events/stream",
@@ -57,7 +61,7 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 async fn events(
-    State(shared): State<Shared>,
+    State(records): State<Records>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -65,7 +69,7 @@ async fn events(
     let begin: Begin = query.take(&["after_seq"]).read()?;
     let filter = question(&query)?.filter();
     let after = last_event_id(&headers)?.or(begin.after_seq);
-    let listener = Listener::begin(shared.streams(), shared.readers(), filter, after).await?;
+    let listener = Listener::begin(&records.streams, &records.readers, filter, after).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),

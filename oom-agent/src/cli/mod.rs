@@ -22,6 +22,7 @@ mod run;
 mod serve;
 mod short_id;
 mod show;
+mod sinks;
 mod status;
 mod table;
 mod top;

@@ -10,17 +10,13 @@ use clap::Args;
 
 use super::{
     EXIT_HELD, EXIT_NO_BPF, EXIT_NO_SOURCE, fail, metrics::MetricsArgs, say_at_the_end,
-    serve::ServeArgs,
+    serve::ServeArgs, sinks::SinkArgs,
 };
-#[cfg(feature = "kubernetes")]
-use crate::kubernetes;
 use crate::{
     attribute::ContainerEvents,
     confine::{self, Guard},
     correlate::Timing,
-    daemon::{
-        self, CgroupWatch, HelperOptions, Options, RunError, SinkOptions, Sources, StoreOptions,
-    },
+    daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources, StoreOptions},
     sink::stdout::Format,
     source::bpf::{decision::WantedHook, pins::PIN_PATH},
     store::Retention,
@@ -81,15 +77,6 @@ pub(super) struct RunArgs {
     /// and never told as an alert.
     #[arg(long, value_enum, default_value = "boot")]
     backfill: Backfill,
-    /// Post kills as events of Kubernetes: on the pod that a process died in, and on the node that ran out of
-    /// memory. The name of the node must be that of Kubernetes (--node).
-    #[cfg(feature = "kubernetes")]
-    #[arg(long)]
-    kubernetes: bool,
-    /// Where the API server is and as whom to speak to it, instead of the service account of the agent's pod.
-    #[cfg(feature = "kubernetes")]
-    #[arg(long, value_name = "PATH", requires = "kubernetes")]
-    kubeconfig: Option<PathBuf>,
     /// Name of this node in the events, instead of the host's name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: Option<String>,
@@ -126,6 +113,8 @@ pub(super) struct RunArgs {
     accept_forged_kmsg: bool,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    sinks: SinkArgs,
 }
 
 impl RunArgs {
@@ -174,12 +163,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
                 bytes: args.keep_mib << 20,
             },
         },
-        sinks: SinkOptions {
-            #[cfg(feature = "kubernetes")]
-            kubernetes: args.kubernetes.then_some(kubernetes::Options {
-                kubeconfig: args.kubeconfig,
-            }),
-        },
+        sinks: args.sinks.into(),
         api: args.serve.into(),
         metrics: args.metrics.into(),
         node: args.node,

@@ -3,7 +3,13 @@
 //! Reads options before confinement; emits running deliveries. Refuses to deliver without a store: it is the
 //! queue.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use super::{Options, RunError, durable::Keeping, system};
 use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
@@ -24,16 +30,36 @@ pub struct SinkOptions {
     pub kubernetes: Option<kubernetes::Options>,
 }
 
+/// Why there is nothing that this sink could do.
+fn refused<E>(sink: &'static str) -> impl FnOnce(E) -> RunError
+where
+    E: Error + Send + Sync + 'static,
+{
+    move |why| RunError::Sink {
+        sink,
+        why: why.into(),
+    }
+}
+
 /// Starts one delivery from this store.
 type Start = Box<dyn FnOnce(PathBuf, Deliveries) -> io::Result<Delivery>>;
 
+/// The board, for sinks that tell how the agent is; empty until all that it tells of has been started.
+pub(super) type BoardLater = Arc<OnceLock<Board>>;
+
 /// Sinks that are ready to start.
 #[derive(Default)]
-pub(super) struct Sinks(Vec<Start>);
+pub(super) struct Sinks {
+    ready: Vec<Start>,
+    board: BoardLater,
+}
 
 /// Deliveries that run.
 #[derive(Debug, Default)]
-pub(super) struct Delivering(Vec<Delivery>);
+pub(super) struct Delivering {
+    running: Vec<Delivery>,
+    board: BoardLater,
+}
 
 impl SinkOptions {
     /// Whether there are any.
@@ -56,7 +82,8 @@ impl Sinks {
         let mut sinks = Self::default();
         #[cfg(feature = "kubernetes")]
         if let Some(kubernetes) = &options.sinks.kubernetes {
-            let credentials = Credentials::read(kubernetes.kubeconfig.as_deref())?;
+            let credentials = Credentials::read(kubernetes.kubeconfig.as_deref());
+            let credentials = credentials.map_err(refused("kubernetes"))?;
             let node = host.node.as_deref().unwrap_or_default();
             sinks.add(kubernetes::Events::new(credentials, node));
         }
@@ -68,7 +95,7 @@ impl Sinks {
     #[cfg(feature = "kubernetes")]
     fn add(&mut self, sink: impl Sink) {
         let start = |store, deliveries| Delivery::start(sink, store, deliveries);
-        self.0.push(Box::new(start));
+        self.ready.push(Box::new(start));
     }
 
     /// Starts them. Detection must not run yet: what it tells is for them.
@@ -77,31 +104,34 @@ impl Sinks {
         options: &Options,
         keeping: Option<&Keeping>,
     ) -> Result<Delivering, RunError> {
-        let mut delivering = Delivering::default();
+        let mut delivering = Delivering {
+            board: self.board,
+            ..Delivering::default()
+        };
         let (Some(store), Some(keeping)) = (&options.store.path, keeping) else {
             return Ok(delivering);
         };
-        for start in self.0 {
+        for start in self.ready {
             let delivery = start(store.clone(), keeping.storing.deliveries());
             let delivery = delivery.map_err(system("cannot start a thread"))?;
-            delivering.0.push(delivery);
+            delivering.running.push(delivery);
         }
         Ok(delivering)
     }
 }
 
 impl Delivering {
-    /// Has the board tell how each goes.
+    /// Has the board tell how each goes, and each what the board tells.
     pub(super) fn show(&self, board: &Board) {
-        for delivery in &self.0 {
+        for delivery in &self.running {
             board.add_sink(delivery.health());
         }
+        // Called once: there is nothing in it.
+        let _ = self.board.set(board.clone());
     }
 
     /// Ends them. The store must still run.
     pub(super) fn stop(self) {
-        for delivery in self.0 {
-            delivery.stop(LAST);
-        }
+        Delivery::stop_all(self.running, LAST);
     }
 }

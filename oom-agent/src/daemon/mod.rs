@@ -35,8 +35,6 @@ use self::{
     serving::{Serving, Watching},
 };
 
-#[cfg(feature = "kubernetes")]
-use crate::kubernetes::CredentialsError;
 use crate::{
     api::{self, ApiError},
     attribute::{ContainerEvents, Desk},
@@ -138,10 +136,15 @@ pub enum RunError {
     /// The API cannot be served where it was asked for.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// Nobody can be told at the API server.
-    #[cfg(feature = "kubernetes")]
-    #[error("no events of Kubernetes")]
-    Kubernetes(#[from] CredentialsError),
+    /// Nobody can be told there.
+    #[error("{sink}: nothing can be delivered")]
+    Sink {
+        /// Name of the sink.
+        sink: &'static str,
+        /// Why.
+        #[source]
+        why: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// What is to be delivered is kept nowhere.
     #[error("what is delivered is read from the store: it takes --store")]
     NoQueue,

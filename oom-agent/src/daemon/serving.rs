@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, thread::JoinHandle, time::Duration};
 
 use super::{Options, RunError, system};
 use crate::{
-    api::{Bound, Parts, Server, Shared},
+    api::{self, Bound, Parts, Server, Shared},
     clock::Now,
     correlate::Host,
     error::chain,
@@ -80,8 +80,8 @@ impl Watching {
             host,
             host_root: options.helpers.host_root.clone(),
         });
-        let server =
-            Server::start(self.bound, shared).map_err(system("cannot start the API's thread"))?;
+        let server = Server::start(self.bound, api::router(shared))
+            .map_err(system("cannot start the API's thread"))?;
         Ok(Serving {
             server,
             thread: self.thread,

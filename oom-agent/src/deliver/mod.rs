@@ -80,6 +80,19 @@ pub struct Outcome {
     pub state: String,
 }
 
+impl Outcome {
+    /// All of it was taken, so many delivered.
+    #[must_use]
+    pub fn all(batch: &Batch<'_>, delivered: u64) -> Self {
+        Self {
+            read: batch.through,
+            done: batch.through,
+            delivered,
+            ..Self::default()
+        }
+    }
+}
+
 /// Something that the other end will never take, or that cannot be told to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {

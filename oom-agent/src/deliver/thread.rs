@@ -103,11 +103,25 @@ impl Delivery {
     /// Delivers what can be delivered at once, and ends, after `at_most` in any case: the rest waits in the
     /// store for the next start. The store must still run.
     pub fn stop(self, at_most: Duration) {
-        drop(self.stop);
-        if self.ended.recv_timeout(at_most) == Err(mpsc::RecvTimeoutError::Timeout) {
-            tracing::debug!("{} is left behind", self.health.status().sink);
-        } else if self.thread.join().is_err() {
-            tracing::error!("a thread that delivers had panicked");
+        Self::stop_all(vec![self], at_most);
+    }
+
+    /// The same for several at once.
+    pub fn stop_all(all: Vec<Self>, at_most: Duration) {
+        let until = std::time::Instant::now() + at_most;
+        let ending: Vec<_> = (all.into_iter())
+            .map(|it| {
+                drop(it.stop);
+                (it.health, it.ended, it.thread)
+            })
+            .collect();
+        for (health, ended, thread) in ending {
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            if ended.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::debug!("{} is left behind", health.status().sink);
+            } else if thread.join().is_err() {
+                tracing::error!("a thread that delivers had panicked");
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ mod params;
 use std::collections::HashSet;
 
 use axum::{
-    extract::{Path, RawQuery, State, rejection::PathRejection},
+    extract::{FromRef, Path, RawQuery, State, rejection::PathRejection},
     http::header,
     response::{IntoResponse, Response},
     routing::get,
@@ -26,7 +26,7 @@ use self::{
     params::{Parameters, Request},
 };
 use super::{
-    Problem, Shared,
+    Problem, Records,
     events::{json, path},
     listener::{Listener, Said},
     query::Query,
@@ -42,7 +42,11 @@ use crate::{
 /// Stored events that are looked at at a time.
 const AT_A_TIME: usize = 128;
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes<S>() -> Vec<Route<S>>
+where
+    S: Clone + Send + Sync + 'static,
+    Records: FromRef<S>,
+{
     let paths = [
         (
             "/api/v1.3/events",
@@ -60,7 +64,7 @@ pub(super) fn routes() -> Vec<Route> {
             "/api/v2.1/events/{*container}",
         ),
     ];
-    let documented = |route: Route| {
+    let documented = |route: Route<S>| {
         route
             .takes::<Parameters>()
             .answers::<Vec<CadvisorEvent>>()
@@ -80,12 +84,12 @@ pub(super) fn routes() -> Vec<Route> {
     routes.map(documented).collect()
 }
 
-async fn of_root(state: State<Shared>, query: RawQuery) -> Result<Response, Problem> {
+async fn of_root(state: State<Records>, query: RawQuery) -> Result<Response, Problem> {
     answer(&state, "", query).await
 }
 
 async fn of_container(
-    state: State<Shared>,
+    state: State<Records>,
     name: Result<Path<String>, PathRejection>,
     query: RawQuery,
 ) -> Result<Response, Problem> {
@@ -93,7 +97,7 @@ async fn of_container(
 }
 
 async fn answer(
-    shared: &Shared,
+    records: &Records,
     name: &str,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -101,13 +105,13 @@ async fn answer(
     let request = Request::new(name, &parameters)?;
     if request.stream {
         let filter = request.filter();
-        let listener = Listener::begin(shared.streams(), shared.readers(), filter, None).await?;
+        let listener = Listener::begin(&records.streams, &records.readers, filter, None).await?;
         let content = [(header::CONTENT_TYPE, "application/x-ndjson")];
         let body = body(listener, move |said| frames(&request, said));
         return Ok((content, body).into_response());
     }
     let past = move |reader: &Reader| past(reader, &request);
-    let past = shared.readers().ask(Patience::Some, past).await?;
+    let past = records.readers.ask(Patience::Some, past).await?;
     let text = serde_json::to_string(&past);
     text.map(json).map_err(|error| {
         Problem::new(

@@ -40,7 +40,6 @@ use tokio::{
 
 use self::{guard::Guard, limits::Limits, rate::Rate, serve::Door, unix::SocketFile};
 pub use self::{secret::SecretError, tls::TlsFiles, unix::SocketError};
-use super::{Shared, router};
 use crate::realtime;
 
 /// Where the API is served, and to whom.
@@ -170,10 +169,10 @@ pub struct Server {
 
 impl Server {
     /// Starts the thread.
-    pub fn start(bound: Bound, shared: Shared) -> io::Result<Self> {
+    pub fn start(bound: Bound, router: Router) -> io::Result<Self> {
         let listeners = bound.tcp.len() + usize::from(bound.unix.is_some());
         let limits = Limits::default().fitting(bound.files, listeners);
-        Self::start_with(bound, router(shared), limits)
+        Self::start_with(bound, router, limits)
     }
 
     /// The same with this router and these limits.
