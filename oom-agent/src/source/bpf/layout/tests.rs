@@ -11,8 +11,8 @@ fn found(kernel: &str) -> Found {
     layout(&Btf::parse(&bytes).unwrap()).unwrap()
 }
 
-/// `[5.10.262, 6.12.107, 6.18.15, 6.18.44]`; the last is built with another configuration.
-const KERNELS: [&str; 4] = ["5.10.262", "6.12.107", "6.18.15", "6.18.44"];
+/// `[5.10.262, 6.12.117, 6.18.15, 6.18.44]`; the last is built with another configuration.
+const KERNELS: [&str; 4] = ["5.10.262", "6.12.117", "6.18.15", "6.18.44"];
 
 type Row = (&'static str, fn(&Layout) -> u32, [u32; 4]);
 
@@ -99,7 +99,7 @@ fn the_tracepoint_is_known_by_its_prototype_not_by_version() {
         ("5.10.223", MarkPrototype::Pid),
         ("5.10.262", MarkPrototype::Task),
         ("6.1.192", MarkPrototype::Task),
-        ("6.12.107", MarkPrototype::Task),
+        ("6.12.117", MarkPrototype::Task),
         ("7.2.13", MarkPrototype::Task),
     ] {
         let found = found(kernel);
@@ -116,7 +116,7 @@ fn resident_sizes_are_found_before_and_after_the_percpu_counters() {
     for (kernel, stride) in [
         ("5.10.262", 8),
         ("6.1.192", 8),
-        ("6.12.107", 40),
+        ("6.12.117", 40),
         ("7.2.13", 40),
     ] {
         assert_eq!(found(kernel).layout.mm_rss_stride, stride, "{kernel}");
