@@ -77,6 +77,13 @@ fn every_field_is_found_on_every_kernel_but_what_btf_does_not_know() {
             found.cgroup_tracepoints.iter().all(Option::is_some),
             "{kernel}"
         );
+        // `exit_mmap` came with 6.1.
+        let old = kernel.starts_with("5.");
+        assert_eq!(
+            found.end_tracepoints.map(|id| id.is_some()),
+            [true, !old, true, true],
+            "{kernel}"
+        );
         for (name, word) in Layout::NAMES.iter().zip(found.layout.words()) {
             // Switches that the caller sets, and what tracefs tells of the classic tracepoint.
             let not_in_btf = [
