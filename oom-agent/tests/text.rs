@@ -74,6 +74,7 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
         evidence: vec![Source::Bpf],
         detection_latency_ns: Some(84_000),
         reaper: None,
+        end: None,
         backfill: false,
     }
 }

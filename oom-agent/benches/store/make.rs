@@ -280,7 +280,7 @@ fn recorded() -> Result<(OomKill, OomInstance)> {
     offline::read(log, &options, &mut |event| match event {
         Event::OomKill(of) => kill = Some(*of),
         Event::OomInstance(of) => report = Some(*of),
-        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+        _ => {}
     })?;
     let mut report = report.context("no report in the log")?;
     report.tasks.truncate(TASKS);

@@ -168,6 +168,7 @@ impl Kill {
             detection_latency_ns: self.latency_ns,
             backfill: false,
             reaper: self.reaper,
+            end: None,
         }
     }
 

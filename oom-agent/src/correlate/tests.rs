@@ -76,6 +76,8 @@ impl Bench {
                     format!("I!{}", outcome.as_deref().unwrap_or("Unknown"))
                 }
                 Event::ContainerCreation(_) | Event::ContainerDeletion(_) => "C".to_owned(),
+                Event::VictimEnd(end) => format!("E{}", end.kill.victim.tid),
+                Event::OomStuck(stuck) => format!("S{}", stuck.kill.victim.tid),
                 Event::OomInstance(instance) => {
                     let tids: Vec<String> = instance
                         .kills
