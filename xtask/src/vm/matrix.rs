@@ -6,9 +6,9 @@
 //! console is in `target/vm-logs`.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -27,7 +27,7 @@ use super::{
     report::{BootReport, Line, Report},
     table,
 };
-use crate::{project, test::Skip};
+use crate::{arch::Arch, project, test::Skip, tool};
 
 /// The name of a line among the pieces that a guest sends.
 pub(super) const LINE: &str = "line";
@@ -201,8 +201,7 @@ pub(super) fn list() -> Result<ExitCode> {
         println!("  {kernel:10} {:38} {best}", setting.words());
     }
     println!("scenarios:");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = tool::cargo()
         .args([
             "run",
             "--quiet",
@@ -212,7 +211,6 @@ pub(super) fn list() -> Result<ExitCode> {
             "matrix",
         ])
         .args(["--", "--list"])
-        .current_dir(project::root())
         .status()?;
     ensure!(status.success(), "matrix --list: {status}");
     Ok(ExitCode::SUCCESS)
@@ -239,7 +237,7 @@ pub(crate) fn play(plan: &Plan) -> Result<Vec<Skip>> {
     }
     let work = tempfile::tempdir()?;
     let initramfs = work.path().join("initramfs");
-    fs::write(&initramfs, programs::archive(&[], &[])?)?;
+    fs::write(&initramfs, programs::archive(Arch::X86, &[], &[])?)?;
 
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());

@@ -23,11 +23,8 @@ use std::{
 use anyhow::{Result, ensure};
 
 pub(crate) use self::matrix::{Plan, play};
-use self::{
-    programs::TARGET,
-    qemu::{Guest, Outcome},
-};
-use crate::project;
+use self::qemu::{Guest, Outcome};
+use crate::{arch::Arch, cross, project};
 
 /// What died before any of our code ran is booted again this often.
 const BOOT_AGAIN: u32 = 2;
@@ -113,10 +110,7 @@ fn lacks() -> Result<Option<String>> {
             "needs QEMU (apt-get install qemu-system-x86)".to_owned(),
         ));
     }
-    if !programs::has_target()? {
-        return Ok(Some(format!("needs `rustup target add {TARGET}`")));
-    }
-    Ok(None)
+    cross::lacks(Arch::X86)
 }
 
 fn cache() -> Result<PathBuf> {
@@ -129,7 +123,10 @@ fn cache() -> Result<PathBuf> {
 fn command(args: &Args) -> Result<()> {
     let cache = cache()?;
     let initramfs = tempfile::NamedTempFile::new()?;
-    fs::write(&initramfs, programs::archive(&args.test, &args.file)?)?;
+    fs::write(
+        &initramfs,
+        programs::archive(Arch::X86, &args.test, &args.file)?,
+    )?;
     let work = tempfile::tempdir()?;
     let (outbox, console) = (work.path().join("outbox"), work.path().join("console"));
     let newest = ["6.12".to_owned()];
