@@ -156,6 +156,7 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
         memory_trend: None,
         limit_state: None,
         top_cgroups: Vec::new(),
+        levels: Vec::new(),
         tasks_source: None,
         tasks: Vec::new(),
         tasks_dropped: 0,

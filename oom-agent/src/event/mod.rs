@@ -268,6 +268,10 @@ pub struct OomInstance {
     pub trigger: Option<Trigger>,
     /// The limit that was hit; null when the scope is not `memcg` or it is not known.
     pub limit: Option<Limit>,
+    /// The cgroups of the first victim, its own first, each against its limit at the kernel's mark. Empty if only the
+    /// log spoke; where the last one is not the root, the tree is deeper than is read.
+    #[serde(default)]
+    pub levels: Vec<CgroupLevel>,
     /// How it ended. Null if the kernel decided, and what would tell the end was lost.
     pub outcome: Option<Outcome>,
     /// Whether the kernel killed a whole cgroup (`memory.oom.group`). Null where no source could tell.
@@ -421,6 +425,22 @@ pub struct Limit {
     pub source: LimitSource,
 }
 
+/// One level of the tree above a victim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CgroupLevel {
+    /// Which cgroup.
+    pub cgroup: Cgroup,
+    /// Which level of the tree that is, by its path. Null if the path is not known.
+    pub level: Option<LimitLevel>,
+    /// Charged to it and all below it. Null, as what follows, where the memory controller is not enabled or nothing
+    /// could be read.
+    pub usage_bytes: Option<u64>,
+    /// Its limit; null also where there is none.
+    pub limit_bytes: Option<u64>,
+    /// How often the limit had been hit.
+    pub failcnt: Option<u64>,
+}
+
 /// How the limit is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -510,6 +530,7 @@ impl OomInstance {
             constraint: None,
             trigger: None,
             limit: None,
+            levels: Vec::new(),
             outcome: Some(Outcome::Killed),
             group_kill: None,
             kills,
