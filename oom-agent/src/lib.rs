@@ -36,6 +36,8 @@ pub mod hub;
 pub mod kubernetes;
 pub mod machine;
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod notify;
 pub mod offline;
 pub mod question;

@@ -176,6 +176,7 @@ impl World {
                 monotonic_ns: 1,
                 boot_id: Some(boot),
                 node: self.kill.node.clone(),
+                cluster: None,
                 cgroup,
                 owner: subject.owner.clone(),
                 late: false,
@@ -187,6 +188,7 @@ impl World {
                 monotonic_ns: 1,
                 boot_id: Some(boot),
                 node: self.kill.node.clone(),
+                cluster: None,
                 cgroup,
                 owner: subject.owner.clone(),
                 created: Some(time),
@@ -275,6 +277,7 @@ fn recorded() -> Result<(OomKill, OomInstance)> {
     let (mut kill, mut report) = (None, None);
     let options = offline::Options {
         node: Some("node-7".into()),
+        cluster: None,
         ..offline::Options::new(Timestamp::from_unix_ns(0))
     };
     offline::read(log, &options, &mut |event| match event {

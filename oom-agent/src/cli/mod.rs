@@ -15,6 +15,8 @@ mod explain;
 mod log;
 mod man;
 mod metrics;
+#[cfg(feature = "nats")]
+mod nats;
 mod output;
 mod owner_cell;
 mod parse;

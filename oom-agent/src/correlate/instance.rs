@@ -120,6 +120,7 @@ impl Instance {
             monotonic_ns: Some(self.monotonic_ns),
             boot_id: host.boot_id.clone(),
             node: host.node.clone(),
+            cluster: host.cluster.clone(),
             kernel: report.and_then(|report| report.kernel.clone()),
             scope: self.scope(mark, kills),
             constraint: self.constraint(),

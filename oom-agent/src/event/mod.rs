@@ -110,6 +110,9 @@ pub struct OomKill {
     pub boot_id: Option<Arc<str>>,
     /// Node name. Null only for a kill from a log that does not tell it.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// Who died.
     pub victim: Victim,
     /// What the victim held.
@@ -258,6 +261,9 @@ pub struct OomInstance {
     pub boot_id: Option<Arc<str>>,
     /// Node name. Null only for a report from a log that does not tell it.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// Release of the kernel, as its report names it (`6.12.9+deb13-cloud-amd64`).
     pub kernel: Option<String>,
     /// What ran out. Null where no source could tell.
@@ -525,6 +531,7 @@ impl OomInstance {
             monotonic_ns: Some(0),
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             kernel: None,
             scope: None,
             constraint: None,
@@ -571,6 +578,7 @@ impl OomKill {
             monotonic_ns: Some(0),
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             victim: Victim::default(),
             memory: Memory::default(),
             cgroup: None,

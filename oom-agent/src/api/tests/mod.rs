@@ -57,6 +57,7 @@ impl Node {
         let (watchers, intake, watch) = Watchers::start().unwrap();
         let facts = Facts {
             node: None,
+            cluster: None,
             boot_id: None,
             started: None,
             tier: "none".into(),
@@ -77,6 +78,7 @@ impl Node {
                 boot_id: None,
                 boot: "boot".into(),
                 node: None,
+                cluster: None,
             },
         });
         Self {
