@@ -20,6 +20,9 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
+    /// Every one.
+    pub(crate) const ALL: [Self; 2] = [Self::X86, Self::Arm];
+
     /// Whether this machine is one.
     pub(crate) fn is_here(self) -> bool {
         self.name() == env::consts::ARCH

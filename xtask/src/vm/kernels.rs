@@ -77,10 +77,16 @@ fn parse(wanted: &str) -> Option<(&str, &'static str, Arch)> {
     (!series.is_empty() && is_version(series)).then_some((series, flavour, arch))
 }
 
-/// The machines that an image is for: arm64's has a magic number (Documentation/arch/arm64/booting.rst).
-fn of_image(image: &Path) -> Result<Arch> {
-    let is_arm = fs::read(image)?.get(56..60) == Some(b"ARM\x64");
-    Ok(if is_arm { Arch::Arm } else { Arch::X86 })
+/// The machines that a kernel is for: its name says so, or the magic number that images for arm64 have
+/// (Documentation/arch/arm64/booting.rst).
+pub(crate) fn arch(wanted: &str) -> Arch {
+    let has_magic = || fs::read(wanted).is_ok_and(|image| image.get(56..60) == Some(b"ARM\x64"));
+    let named = parse(wanted).map(|(_, _, arch)| arch);
+    match named {
+        Some(arch) => arch,
+        None if wanted.ends_with("_arm64.deb") || has_magic() => Arch::Arm,
+        None => Arch::X86,
+    }
 }
 
 /// An image, or a package that holds one.
@@ -95,7 +101,7 @@ fn from_file(path: &Path, cache: &Path) -> Result<Kernel> {
         fs::copy(unpacked(path, work.path())?, &image)?;
     }
     Ok(Kernel {
-        arch: of_image(&image)?,
+        arch: arch(&path.to_string_lossy()),
         image,
         version: name.into_owned(),
     })

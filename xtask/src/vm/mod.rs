@@ -6,6 +6,7 @@
 
 mod initramfs;
 mod kernels;
+mod machine;
 mod matrix;
 mod outbox;
 mod programs;
@@ -33,7 +34,8 @@ const BOOT_AGAIN: u32 = 2;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Debian's newest kernel of a series (5.10, 6.1, 6.12, 7), a version (5.10.223), a package or an
-    /// image file; several may be given. Default: those of the matrix, or 6.12 for a command.
+    /// image file; several may be given. Behind a series or version, -arm64 or -arm64-16k is for those machines.
+    /// Default: those of the matrix, or 6.12 for a command.
     #[arg(long)]
     kernel: Vec<String>,
     /// Only this scenario of the matrix; several may be given.
@@ -103,14 +105,12 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What this machine lacks for booting any kernel.
-fn lacks() -> Result<Option<String>> {
-    if qemu::version().is_err() {
-        return Ok(Some(
-            "needs QEMU (apt-get install qemu-system-x86)".to_owned(),
-        ));
+/// What this machine lacks for booting any kernel for such machines.
+fn lacks(arch: Arch) -> Result<Option<String>> {
+    match qemu::lacks(arch) {
+        None => cross::lacks(arch),
+        lacks => Ok(lacks),
     }
-    cross::lacks(Arch::X86)
 }
 
 fn cache() -> Result<PathBuf> {
@@ -128,7 +128,8 @@ fn command(args: &Args) -> Result<()> {
         programs::archive(Arch::X86, &args.test, &args.file)?,
     )?;
     let work = tempfile::tempdir()?;
-    let (outbox, console) = (work.path().join("outbox"), work.path().join("console"));
+    let file = |name: &str| work.path().join(name);
+    let (initramfs, outbox, console) = (file("initramfs"), file("outbox"), file("console"));
     let newest = ["6.12".to_owned()];
     let kernels = match args.kernel.as_slice() {
         [] => &newest,
@@ -136,10 +137,13 @@ fn command(args: &Args) -> Result<()> {
     };
     let mut failed = Vec::new();
     for kernel in kernels {
+        let resolved = kernels::resolve(kernel, &cache)?;
+        let programs = programs::archive(resolved.arch, &args.test, &args.file)?;
+        fs::write(&initramfs, programs)?;
         let started = Instant::now();
         let guest = Guest {
-            vmlinuz: &kernels::resolve(kernel, &cache)?.image,
-            initramfs: initramfs.path(),
+            kernel: &resolved,
+            initramfs: &initramfs,
             append: &args.append,
             command: &args.command,
             memory: args.memory,
