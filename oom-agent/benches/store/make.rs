@@ -277,7 +277,6 @@ fn recorded() -> Result<(OomKill, OomInstance)> {
     let (mut kill, mut report) = (None, None);
     let options = offline::Options {
         node: Some("node-7".into()),
-        cluster: None,
         ..offline::Options::new(Timestamp::from_unix_ns(0))
     };
     offline::read(log, &options, &mut |event| match event {
