@@ -29,6 +29,8 @@ pub mod error;
 pub mod event;
 pub mod evidence;
 pub mod explain;
+#[cfg(feature = "nats")]
+pub mod fleet;
 pub mod hierarchy;
 pub mod host;
 pub mod hub;

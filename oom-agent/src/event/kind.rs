@@ -120,6 +120,28 @@ impl OwnerKind {
 }
 
 impl Event {
+    /// Name of its node.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => kill.node.as_ref(),
+            Self::OomInstance(instance) => instance.node.as_ref(),
+            Self::ContainerCreation(created) => created.node.as_ref(),
+            Self::ContainerDeletion(deleted) => deleted.node.as_ref(),
+        }
+    }
+
+    /// Name of its cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => kill.cluster.as_ref(),
+            Self::OomInstance(instance) => instance.cluster.as_ref(),
+            Self::ContainerCreation(created) => created.cluster.as_ref(),
+            Self::ContainerDeletion(deleted) => deleted.cluster.as_ref(),
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {

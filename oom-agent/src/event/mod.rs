@@ -11,6 +11,7 @@ mod end;
 mod kind;
 mod memory;
 mod owner;
+mod workload;
 
 use std::{fmt, sync::Arc};
 
@@ -26,6 +27,7 @@ pub use self::{
         MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup, Zone,
     },
     owner::{LimitLevel, Owner, OwnerKind, Pod, Qos, Runtime},
+    workload::workload,
 };
 pub use crate::timestamp::Timestamp;
 use crate::{call_trace::CallTrace, text::Comm};

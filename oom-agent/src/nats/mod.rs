@@ -26,7 +26,7 @@ pub use self::{
     heartbeat::{Heartbeat, SinkLag, SourceState},
     link::{Link, LinkError, Placed, Publication},
     sink::{Events, How},
-    subject::{HEARTBEATS, STREAM, nodes_of, of_event, of_heartbeat, of_node, token},
+    subject::{HEARTBEATS, STREAM, nodes_of, of_event, of_heartbeat, of_node, subjects_of, token},
 };
 
 /// Between two heartbeats, if nothing else is said.

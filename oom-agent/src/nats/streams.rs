@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use async_nats::jetstream::{
     Context,
-    stream::{Compression, Config, DiscardPolicy, RetentionPolicy, StorageType},
+    stream::{Compression, Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
 };
 
 use super::{
@@ -117,6 +117,11 @@ impl fmt::Display for Difference {
         } = self;
         write!(f, "{setting} is {found}, wanted: {wanted}")
     }
+}
+
+/// The stream of this name.
+pub async fn open(context: &Context, name: &str) -> Result<Stream, LinkError> {
+    stream(context, name).await
 }
 
 /// Makes both streams, or compares them; with `update`, changes them. Each by its name.

@@ -46,6 +46,19 @@ pub fn of_node(cluster: &str, node: &str) -> String {
     format!("oom.{}.{}.>", token(cluster), token(node))
 }
 
+/// Subjects of events of these, each of them any if it is not told.
+#[must_use]
+pub fn subjects_of(cluster: Option<&str>, node: Option<&str>, kinds: &[Kind]) -> Vec<String> {
+    let any = |name: Option<&str>| name.map_or_else(|| "*".to_owned(), |name| token(name).into());
+    let above = format!("oom.{}.{}", any(cluster), any(node));
+    match kinds {
+        [] => vec![format!("{above}.*")],
+        kinds => (kinds.iter())
+            .map(|kind| format!("{above}.{}", kind.as_str()))
+            .collect(),
+    }
+}
+
 /// Where a node's heartbeats go.
 #[must_use]
 pub fn of_heartbeat(cluster: &str, node: &str) -> String {
@@ -76,6 +89,11 @@ mod tests {
             "oom.eu_1.n.OomKill"
         );
         assert_eq!(of_node("eu", "n.x"), "oom.eu.n_x.>");
+        assert_eq!(subjects_of(None, None, &[]), ["oom.*.*.*"]);
+        assert_eq!(
+            subjects_of(Some("eu"), Some("n.x"), &[Kind::OomKill]),
+            ["oom.eu.n_x.OomKill"]
+        );
         assert_eq!(of_heartbeat("eu", "n.x"), "oom-nodes.eu.n_x");
     }
 
