@@ -38,6 +38,8 @@ pub mod machine;
 pub mod metrics;
 pub mod notify;
 pub mod offline;
+#[cfg(any(feature = "otlp", feature = "webhook"))]
+pub mod outbound;
 pub mod question;
 pub mod realtime;
 pub mod sink;
@@ -49,3 +51,5 @@ pub mod timestamp;
 pub mod trend;
 pub mod trigger;
 pub mod watch;
+#[cfg(feature = "webhook")]
+pub mod webhook;

@@ -13,10 +13,14 @@ use std::{
 
 use super::{Options, RunError, durable::Keeping, system};
 use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
+#[cfg(any(feature = "kubernetes", feature = "otlp", feature = "webhook"))]
+use crate::deliver::Sink;
 #[cfg(feature = "kubernetes")]
+use crate::kubernetes::{self, Credentials};
+#[cfg(feature = "webhook")]
 use crate::{
-    deliver::Sink,
-    kubernetes::{self, Credentials},
+    deliver::Posts,
+    webhook::{self, Webhook},
 };
 
 /// At the end, all of them together may take this long.
@@ -28,6 +32,9 @@ pub struct SinkOptions {
     /// Events of Kubernetes; `None`: not.
     #[cfg(feature = "kubernetes")]
     pub kubernetes: Option<kubernetes::Options>,
+    /// `CloudEvents` over HTTPS; `None`: not.
+    #[cfg(feature = "webhook")]
+    pub webhook: Option<webhook::Options>,
 }
 
 /// Why there is nothing that this sink could do.
@@ -69,6 +76,10 @@ impl SinkOptions {
         if self.kubernetes.is_some() {
             return true;
         }
+        #[cfg(feature = "webhook")]
+        if self.webhook.is_some() {
+            return true;
+        }
         false
     }
 }
@@ -87,12 +98,18 @@ impl Sinks {
             let node = host.node.as_deref().unwrap_or_default();
             sinks.add(kubernetes::Events::new(credentials, node));
         }
-        #[cfg(not(feature = "kubernetes"))]
+        #[cfg(feature = "webhook")]
+        if let Some(webhook) = &options.sinks.webhook {
+            let node = host.node.as_deref().unwrap_or_default();
+            let webhook = Webhook::new(webhook, node).map_err(refused("webhook"))?;
+            sinks.add(Posts::new(webhook));
+        }
+        #[cfg(not(any(feature = "kubernetes", feature = "otlp", feature = "webhook")))]
         let _ = (host, &mut sinks);
         Ok(sinks)
     }
 
-    #[cfg(feature = "kubernetes")]
+    #[cfg(any(feature = "kubernetes", feature = "otlp", feature = "webhook"))]
     fn add(&mut self, sink: impl Sink) {
         let start = |store, deliveries| Delivery::start(sink, store, deliveries);
         self.ready.push(Box::new(start));

@@ -38,6 +38,12 @@ impl Kind {
             Self::ContainerDeletion => "ContainerDeletion",
         }
     }
+
+    /// Whether it tells of a kill, and not of containers that come and go.
+    #[must_use]
+    pub const fn is_of_kill(self) -> bool {
+        !matches!(self, Self::ContainerCreation | Self::ContainerDeletion)
+    }
 }
 
 impl Scope {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{Committed, Snapshot, age, batch::Batch, error::StoreError, index, journal::Encoder};
+use super::{
+    Committed, Snapshot, age, batch::Batch, dead_letters, error::StoreError, index, journal::Encoder};
 use crate::{
     clock::Now,
     event::{Event, Kind, Scope},
@@ -191,7 +192,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    pub(super) fn positions(&self, batch: &Batch) -> Result<(), StoreError> {
+    pub(super) fn positions(&self, batch: &Batch, at: (i64, i64)) -> Result<(), StoreError> {
         if batch.log_read.is_some() || batch.ring.is_some() || batch.backfilled {
             self.transaction
                 .prepare_cached(
@@ -210,6 +211,9 @@ impl Writing<'_> {
             self.transaction
                 .prepare_cached("INSERT OR REPLACE INTO sink (name, seq, state) VALUES (?, ?, ?)")?
                 .execute(params![delivered.sink, delivered.through, delivered.state])?;
+            for letter in &delivered.dead {
+                dead_letters::insert(self.transaction, &delivered.sink, letter, at)?;
+            }
         }
         for (kind, (events, bytes)) in &self.usage {
             self.transaction

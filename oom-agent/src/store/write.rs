@@ -255,7 +255,7 @@ impl Store {
                 Step::Quiet(snapshot) => writing.quiet(snapshot)?,
             }
         }
-        writing.positions(batch)?;
+        writing.positions(batch, (age::wall_ns(now), stored_ns))?;
         let committed = writing.committed;
         transaction.commit()?;
         self.journal = journal;
