@@ -9,6 +9,8 @@ pub mod agent;
 #[cfg(not(target_env = "musl"))]
 pub mod api_server;
 pub mod bpffs;
+#[cfg(not(target_env = "musl"))]
+pub mod browser;
 pub mod catalogue;
 #[cfg(not(target_env = "musl"))]
 pub mod certificate;
@@ -27,5 +29,7 @@ pub mod relay;
 #[cfg(not(target_env = "musl"))]
 pub mod runtime;
 pub mod scene;
+#[cfg(not(target_env = "musl"))]
+pub mod served;
 pub mod told;
 pub mod watch;
