@@ -15,6 +15,8 @@ pub mod http;
 pub mod kept;
 pub mod klog;
 pub mod machine;
+#[cfg(not(target_env = "musl"))]
+pub mod nats;
 pub mod outbox;
 pub mod power;
 pub mod relay;
