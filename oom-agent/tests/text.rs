@@ -75,6 +75,7 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
         evidence: vec![Source::Bpf],
         detection_latency_ns: Some(84_000),
         reaper: None,
+        end: None,
         backfill: false,
     }
 }
@@ -157,6 +158,7 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
         memory_trend: None,
         limit_state: None,
         top_cgroups: Vec::new(),
+        levels: Vec::new(),
         tasks_source: None,
         tasks: Vec::new(),
         tasks_dropped: 0,

@@ -277,13 +277,12 @@ fn recorded() -> Result<(OomKill, OomInstance)> {
     let (mut kill, mut report) = (None, None);
     let options = offline::Options {
         node: Some("node-7".into()),
-        cluster: None,
         ..offline::Options::new(Timestamp::from_unix_ns(0))
     };
     offline::read(log, &options, &mut |event| match event {
         Event::OomKill(of) => kill = Some(*of),
         Event::OomInstance(of) => report = Some(*of),
-        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+        _ => {}
     })?;
     let mut report = report.context("no report in the log")?;
     report.tasks.truncate(TASKS);

@@ -126,6 +126,7 @@ impl Instance {
             constraint: self.constraint(),
             trigger,
             limit,
+            levels: mark.map_or_else(Vec::new, limit::levels),
             outcome: self.outcome(),
             group_kill: self.group_kill(kills),
             kills: kills.iter().map(|kill| kill.event(host, self)).collect(),

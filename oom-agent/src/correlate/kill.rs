@@ -169,6 +169,7 @@ impl Kill {
             detection_latency_ns: self.latency_ns,
             backfill: false,
             reaper: self.reaper,
+            end: None,
         }
     }
 

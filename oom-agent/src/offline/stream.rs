@@ -254,8 +254,11 @@ impl Stream {
             match &mut event {
                 Event::OomKill(kill) => self.dress_kill(kill),
                 Event::OomInstance(instance) => self.dress(instance),
-                // A log does not tell of containers, only the watch of cgroups does.
-                Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+                // A log tells neither of ends nor of containers: those are watched.
+                Event::VictimEnd(_)
+                | Event::OomStuck(_)
+                | Event::ContainerCreation(_)
+                | Event::ContainerDeletion(_) => {}
             }
             sink.event(event)?;
         }

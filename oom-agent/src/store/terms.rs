@@ -65,6 +65,8 @@ impl<'a> Terms<'a> {
                 let limit = instance.limit.as_ref();
                 terms.cgroup(limit.and_then(|limit| limit.cgroup.path.as_deref()));
             }
+            Event::VictimEnd(end) => terms.kill(&end.kill),
+            Event::OomStuck(stuck) => terms.kill(&stuck.kill),
             Event::ContainerCreation(created) => {
                 terms.cgroup(created.cgroup.path.as_deref());
                 terms.owner(&created.owner);

@@ -57,7 +57,6 @@ impl Node {
         let (watchers, intake, watch) = Watchers::start().unwrap();
         let facts = Facts {
             node: None,
-            cluster: None,
             boot_id: None,
             started: None,
             tier: "none".into(),

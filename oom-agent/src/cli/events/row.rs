@@ -58,6 +58,10 @@ pub(super) fn rows(event: &Event, now: Timestamp) -> Vec<Row> {
             let row = |kill| of_kill(kill, "killed", limit(report), now);
             kills.map(row).collect()
         }
+        Event::VictimEnd(end) => vec![of_end(end.time, (Tone::Plain, "ended"), &end.kill, now)],
+        Event::OomStuck(stuck) => {
+            vec![of_end(stuck.time, (Tone::Alarm, "stuck"), &stuck.kill, now)]
+        }
         Event::ContainerCreation(created) => {
             let owner = owner(Some(&created.owner), Some(&created.cgroup));
             vec![of_container("created", Some(created.time), owner, now)]
@@ -90,6 +94,15 @@ fn of_kill(kill: &OomKill, what: &str, limit: Cell, now: Timestamp) -> Row {
         limit,
         Cell::new(Tone::Faint, short(&kill.id)),
     ]
+}
+
+/// What became of a victim; the time is that of the end.
+fn of_end(at: Timestamp, (tone, what): (Tone, &str), kill: &OomKill, now: Timestamp) -> Row {
+    let mut row = of_kill(kill, what, Cell::none(), now);
+    row[0] = Cell::plain(&time(Some(at)));
+    row[1] = Cell::plain(&age(Some(at), now));
+    row[2] = Cell::new(tone, what);
+    row
 }
 
 fn of_nobody(report: &OomInstance, now: Timestamp) -> Row {

@@ -118,6 +118,14 @@ fn story(
             crate::sink::container::deleted(deleted, style, &mut out);
             None
         }
+        Event::VictimEnd(ended) => {
+            crate::sink::end::ended(ended, style, &mut out);
+            Some(&ended.kill)
+        }
+        Event::OomStuck(stuck) => {
+            crate::sink::end::stuck(stuck, style, &mut out);
+            Some(&stuck.kill)
+        }
     };
     if let Some(kill) = kill {
         history::tell(client, kill, style, &mut out)?;

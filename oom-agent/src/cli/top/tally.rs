@@ -167,6 +167,8 @@ impl Tally {
                     self.kill(kill, Some(report));
                 }
             }
+            // Of kills that are counted already.
+            Event::VictimEnd(_) | Event::OomStuck(_) => {}
             Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
         }
     }
