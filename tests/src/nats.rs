@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use async_nats::jetstream::{Context, consumer::pull::OrderedConfig};
 use oom_agent::nats::{
     Access, Options,
@@ -275,7 +275,7 @@ async fn messages(context: &Context) -> Result<Vec<Message>> {
     while left > 0 {
         let message = timeout(Duration::from_secs(5), messages.next()).await?;
         let message = message.context("no message")??;
-        let info = message.info().map_err(anyhow::Error::from_boxed)?;
+        let info = message.info().map_err(|error| anyhow!(error))?;
         left = info.pending;
         found.push(Message {
             subject: message.subject.to_string(),

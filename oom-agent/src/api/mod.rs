@@ -18,6 +18,8 @@
 mod cadvisor;
 mod edge;
 mod events;
+#[cfg(feature = "nats")]
+mod fleet;
 mod listener;
 mod node;
 mod openapi;
@@ -44,6 +46,8 @@ pub use self::{
     openapi::document,
     problem::Problem,
 };
+#[cfg(feature = "nats")]
+pub use self::fleet::{Fleet, FleetStatus, Nodes, router_of_fleet};
 use self::{readers::Readers, route::Route, streams::Streams};
 use crate::{correlate::Host, metrics::Metrics, status::Board, watch::Watchers};
 
