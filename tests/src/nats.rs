@@ -16,11 +16,11 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use async_nats::jetstream::{Context, consumer::pull::OrderedConfig};
+use futures_util::StreamExt as _;
 use oom_agent::nats::{
     Access, Options,
     streams::{self, Made, Wanted},
 };
-use futures_util::StreamExt as _;
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -185,7 +185,10 @@ impl Cluster {
             let cluster = stream.cached_info().cluster.clone();
             cluster.and_then(|it| it.leader).context("no leader")
         })?;
-        let n = leader.strip_prefix('n').context("name of a server")?.parse()?;
+        let n = leader
+            .strip_prefix('n')
+            .context("name of a server")?
+            .parse()?;
         self.kill(n)?;
         Ok(n)
     }

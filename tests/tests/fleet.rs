@@ -155,7 +155,9 @@ fn exactly(messages: &[Message], kills: u64) -> Result<()> {
 
 fn oom_agent(args: &[&str], cluster: &Cluster) -> Result<Output> {
     let mut command = Command::new(machine::agent_binary()?);
-    command.args(args).args(["--nats", &cluster.urls().join(",")]);
+    command
+        .args(args)
+        .args(["--nats", &cluster.urls().join(",")]);
     Ok(command.output()?)
 }
 
@@ -177,7 +179,9 @@ fn the_leader_dies_in_a_storm() -> Result<()> {
     agent.wait("begun", |status| status.delivered > 100)?;
     let leader = cluster.kill_leader()?;
     node.kill(&agent, STORM / 2..STORM);
-    agent.wait("done", |status| status.behind == 0 && status.up == Some(true))?;
+    agent.wait("done", |status| {
+        status.behind == 0 && status.up == Some(true)
+    })?;
     exactly(&cluster.wait_for(2 * STORM as usize)?, STORM)?;
     cluster.go_on(leader)?;
     let messages = cluster.messages()?;
@@ -207,7 +211,9 @@ fn an_agent_is_cut_off() -> Result<()> {
     for n in 0..3 {
         cluster.go_on(n)?;
     }
-    agent.wait("done", |status| status.behind == 0 && status.up == Some(true))?;
+    agent.wait("done", |status| {
+        status.behind == 0 && status.up == Some(true)
+    })?;
     exactly(&cluster.wait_for(1200)?, 600)?;
     agent.end();
     Ok(())
@@ -236,7 +242,9 @@ fn an_agent_that_has_forgotten_what_it_published() -> Result<()> {
         // The servers do not know the ids any more.
         std::thread::sleep(2 * SHORT);
         let agent = node.start(&cluster)?;
-        agent.wait("done", |status| status.behind == 0 && status.up == Some(true))?;
+        agent.wait("done", |status| {
+            status.behind == 0 && status.up == Some(true)
+        })?;
         agent.end();
         exactly(&cluster.messages()?, 700)?;
     }

@@ -15,8 +15,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Records, events, openapi, route::Route, router_of, stream};
+use super::{Records, events, openapi, page, route::Route, router_of, stream, timeline};
 use crate::fleet::{Counts, Node};
+
+/// What there is, for who comes without a manual.
+const INDEX: &str = concat!(
+    "oom-agent fleet ",
+    env!("CARGO_PKG_VERSION"),
+    "\n\n",
+    include_str!("fleet.txt")
+);
 
 /// What a server of a fleet shares. Clones are the same.
 #[derive(Clone, Debug)]
@@ -89,7 +97,9 @@ impl Fleet {
     pub fn read(&self, counts: Counts, left: u64) -> bool {
         let mut told = self.lock();
         (told.counts, told.left, told.trouble) = (counts, left, None);
-        left == 0 && !std::mem::replace(&mut told.is_read, told.is_read || left == 0)
+        let is_first = left == 0 && !told.is_read;
+        told.is_read |= is_first;
+        is_first
     }
 
     /// The stream cannot be read.
@@ -111,6 +121,7 @@ impl Fleet {
 
 fn routes() -> Vec<Route<Fleet>> {
     let own = vec![
+        page::root(INDEX),
         Route::new("/livez", get(livez), "Whether this server answers."),
         Route::new(
             "/readyz",
@@ -119,12 +130,16 @@ fn routes() -> Vec<Route<Fleet>> {
         )
         .also(503),
         Route::new("/v1/nodes", get(nodes), "The nodes, and how each is.").answers::<Nodes>(),
-        Route::new("/v1/fleet", get(status), "How the reading of the stream goes.")
-            .answers::<FleetStatus>(),
+        Route::new(
+            "/v1/fleet",
+            get(status),
+            "How the reading of the stream goes.",
+        )
+        .answers::<FleetStatus>(),
     ];
-    [own, events::routes(), stream::routes()]
-        .into_iter()
-        .flatten()
+    let of_records = [events::routes(), timeline::routes(), stream::routes()];
+    own.into_iter()
+        .chain(of_records.into_iter().flatten())
         .collect()
 }
 
@@ -132,16 +147,12 @@ fn routes() -> Vec<Route<Fleet>> {
 pub fn router_of_fleet(fleet: Fleet) -> Router {
     let mut all = routes();
     let text = openapi::of("oom-agent fleet", &all).to_string();
-    let index = all.iter().fold(
-        concat!("oom-agent ", env!("CARGO_PKG_VERSION"), ": a fleet\n").to_owned(),
-        |index, route| index + &format!("{:<24}{}\n", route.path, route.summary),
-    );
     let document = move || async { events::json(text) };
     all.push(
         Route::new("/v1/openapi.json", get(document), "This document.")
             .answers::<Map<String, Value>>(),
     );
-    all.push(Route::new("/", get(|| async { index }), "What there is, in words."));
+    all.extend(page::routes());
     router_of(all, fleet)
 }
 

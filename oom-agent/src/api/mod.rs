@@ -39,6 +39,8 @@ use std::{path::PathBuf, sync::Arc};
 use axum::{Router, extract::FromRef};
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "nats")]
+pub use self::fleet::{Fleet, FleetStatus, Nodes, router_of_fleet};
 pub use self::{
     cadvisor::CadvisorEvent,
     edge::{ApiError, Bound, Options, SecretError, Server, SocketError, TlsFiles},
@@ -46,8 +48,6 @@ pub use self::{
     openapi::document,
     problem::Problem,
 };
-#[cfg(feature = "nats")]
-pub use self::fleet::{Fleet, FleetStatus, Nodes, router_of_fleet};
 use self::{readers::Readers, route::Route, streams::Streams};
 use crate::{correlate::Host, metrics::Metrics, status::Board, watch::Watchers};
 

@@ -130,7 +130,10 @@ pub fn serve(options: &Options) -> Result<(), ServeError> {
         tracing::error!("the thread of those who watch had panicked");
     }
     let counts = mirror.counts();
-    mirror.store().end_run(&Now::read()).map_err(FleetError::from)?;
+    mirror
+        .store()
+        .end_run(&Now::read())
+        .map_err(FleetError::from)?;
     tracing::info!(
         "read={} stored={} doubles={} unreadable={} missed={}",
         counts.read,
@@ -249,10 +252,8 @@ async fn look(access: &Access, fleet: &Fleet) {
                 sleep(LOOK).await;
             }
         };
-        let ended: Result<Infallible, FleetError> = looked.await;
-        if let Err(error) = ended {
-            fleet.fail_nodes(&chain(&error));
-        }
+        let Err(error): Result<Infallible, FleetError> = looked.await;
+        fleet.fail_nodes(&chain(&error));
         sleep(LOOK).await;
     }
 }
