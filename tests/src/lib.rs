@@ -21,6 +21,8 @@ pub mod http;
 pub mod kept;
 pub mod klog;
 pub mod machine;
+#[cfg(not(target_env = "musl"))]
+pub mod nats;
 pub mod outbox;
 pub mod power;
 #[cfg(not(target_env = "musl"))]

@@ -18,6 +18,8 @@
 mod cadvisor;
 mod edge;
 mod events;
+#[cfg(feature = "nats")]
+mod fleet;
 mod listener;
 mod node;
 mod openapi;
@@ -37,6 +39,8 @@ use std::{path::PathBuf, sync::Arc};
 use axum::{Router, extract::FromRef};
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "nats")]
+pub use self::fleet::{Fleet, FleetStatus, Nodes, router_of_fleet};
 pub use self::{
     cadvisor::CadvisorEvent,
     edge::{ApiError, Bound, Options, SecretError, Server, SocketError, TlsFiles},

@@ -104,6 +104,8 @@ impl Cli {
     pub fn watches(&self) -> Option<&[Guard]> {
         match &self.command {
             Command::Run(args) => Some(args.without()),
+            #[cfg(feature = "nats")]
+            Command::Fleet(args) if args.serves() => Some(&[]),
             _ => None,
         }
     }
