@@ -38,6 +38,8 @@ pub mod machine;
 pub mod metrics;
 pub mod notify;
 pub mod offline;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(any(feature = "otlp", feature = "webhook"))]
 pub mod outbound;
 pub mod question;

@@ -117,7 +117,10 @@ impl Receiver {
         };
         self.address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let acceptor = self.tls.as_ref().map(|(tls, _)| TlsAcceptor::from(tls.clone()));
+        let acceptor = self
+            .tls
+            .as_ref()
+            .map(|(tls, _)| TlsAcceptor::from(tls.clone()));
         let shared = self.shared.clone();
         let thread = thread::spawn(move || {
             runtime.block_on(async {
@@ -215,7 +218,10 @@ impl Shared {
     fn fault(&self, body: &[u8]) -> Option<Fault> {
         let mut state = self.lock();
         let text = String::from_utf8_lossy(body);
-        let poisoned = state.poison.as_ref().filter(|(poison, _)| text.contains(poison));
+        let poisoned = state
+            .poison
+            .as_ref()
+            .filter(|(poison, _)| text.contains(poison));
         let poisoned = poisoned.map(|(_, status)| Fault::Status(*status, None));
         poisoned.or_else(|| state.faults.pop_front())
     }
@@ -274,7 +280,9 @@ async fn serve(
                 *response.status_mut() = StatusCode::from_u16(status)?;
                 *response.body_mut() = Full::new(Bytes::from_static(b"not this"));
                 if let Some(wait) = retry_after {
-                    response.headers_mut().insert(header::RETRY_AFTER, wait.parse()?);
+                    response
+                        .headers_mut()
+                        .insert(header::RETRY_AFTER, wait.parse()?);
                 }
             }
             Some(Fault::Redirect(to)) => {

@@ -76,7 +76,13 @@ fn reports(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
 
 /// What the server says of itself is right: as a receiver checks it.
 fn verify(sent: &Sent) -> Result<()> {
-    let text = |name: &str| sent.headers.get(name).context("header")?.to_str().context("text");
+    let text = |name: &str| {
+        sent.headers
+            .get(name)
+            .context("header")?
+            .to_str()
+            .context("text")
+    };
     let (id, timestamp) = (text("webhook-id")?, text("webhook-timestamp")?);
     let signature = text("webhook-signature")?;
     let signature = signature.strip_prefix("v1,").context("v1")?;
@@ -106,7 +112,10 @@ fn failing(faults: Vec<Fault>, statuses: &[u16]) -> Result<Vec<Sent>> {
     let told: Vec<u16> = requests.iter().map(|it| it.status).collect();
     ensure!(told == [statuses, &[200, 200]].concat(), "{told:?}");
     ensure!(ids(&receiver)? == reports(0..2), "{:?}", ids(&receiver));
-    ensure!(status.retries == failed && status.up == Some(true), "{status:?}");
+    ensure!(
+        status.retries == failed && status.up == Some(true),
+        "{status:?}"
+    );
     ensure!(dead.dead_letters.is_empty(), "{dead:?}");
     Ok(requests)
 }
@@ -138,7 +147,11 @@ fn a_redirect_is_not_followed() -> Result<()> {
 
 #[test]
 fn an_internal_error_and_a_slip_of_the_address_are_waited_out() -> Result<()> {
-    failing(vec![Fault::Status(500, None), Fault::Status(404, None)], &[500, 404]).map(drop)
+    failing(
+        vec![Fault::Status(500, None), Fault::Status(404, None)],
+        &[500, 404],
+    )
+    .map(drop)
 }
 
 #[test]
@@ -159,7 +172,10 @@ fn what_is_refused_is_a_dead_letter_at_once_and_holds_up_nothing() -> Result<()>
     };
     ensure!(letter.sink == "webhook" && letter.tries == 1, "{letter:?}");
     ensure!(letter.id.as_deref() == Some("oom-1"), "{letter:?}");
-    ensure!(letter.why == "422 Unprocessable Entity: not this", "{letter:?}");
+    ensure!(
+        letter.why == "422 Unprocessable Entity: not this",
+        "{letter:?}"
+    );
     ensure!(ids(&receiver)? == reports([0, 2]), "{:?}", ids(&receiver));
     Ok(())
 }
@@ -181,7 +197,10 @@ fn a_poison_event_becomes_a_dead_letter_once_others_are_taken() -> Result<()> {
     let (status, dead) = delivering.end()?;
     ensure!((status.refused, status.behind) == (1, 0), "{status:?}");
     let letter = dead.dead_letters.first().context("dead letter")?;
-    ensure!(letter.id.as_deref() == Some("oom-0") && letter.tries == 5, "{letter:?}");
+    ensure!(
+        letter.id.as_deref() == Some("oom-0") && letter.tries == 5,
+        "{letter:?}"
+    );
     let taken: BTreeSet<_> = ids(&receiver)?.into_iter().collect();
     ensure!(taken == reports(1..4).into_iter().collect(), "{taken:?}");
     Ok(())
@@ -211,7 +230,10 @@ fn a_server_that_is_away_gets_all_once_in_batches() -> Result<()> {
     let requests = receiver.requests();
     ensure!(requests.len() <= 6, "{} requests", requests.len());
     let kind = &requests[0].headers["content-type"];
-    ensure!(kind == "application/cloudevents-batch+json; charset=utf-8", "{kind:?}");
+    ensure!(
+        kind == "application/cloudevents-batch+json; charset=utf-8",
+        "{kind:?}"
+    );
     Ok(())
 }
 
@@ -238,9 +260,15 @@ fn who_is_gone_is_left_alone() -> Result<()> {
     let delivering = place.deliver(sink(&options(&receiver.url("/"))?)?)?;
     delivering.kill(0);
     let status = delivering.goes("down", |it| it.up == Some(false))?;
-    ensure!(status.last_error.as_deref() == Some("410 Gone: not this"), "{status:?}");
+    ensure!(
+        status.last_error.as_deref() == Some("410 Gone: not this"),
+        "{status:?}"
+    );
     let (status, dead) = delivering.end()?;
-    ensure!(dead.dead_letters.is_empty() && status.behind > 0, "{status:?}");
+    ensure!(
+        dead.dead_letters.is_empty() && status.behind > 0,
+        "{status:?}"
+    );
     ensure!(receiver.requests().len() == 1);
     Ok(())
 }
@@ -282,7 +310,9 @@ fn a_confined_agent_posts_a_real_kill() -> Result<()> {
         told.is_some_and(|told| told["data"] == *event)
     };
     for event in [&kill, &instance] {
-        receiver.wait("event", |requests| requests.iter().any(|it| is_of(it, event)))?;
+        receiver.wait("event", |requests| {
+            requests.iter().any(|it| is_of(it, event))
+        })?;
     }
     let finished = agent.stop(Signal::TERM)?;
     finished.says(&["confined by:", "seccomp"])?;
@@ -293,9 +323,15 @@ fn a_confined_agent_posts_a_real_kill() -> Result<()> {
         ensure!(sent.path == "/oom");
     }
     let requests = receiver.requests();
-    let sent = requests.iter().find(|it| is_of(it, &kill)).context("kill")?;
+    let sent = requests
+        .iter()
+        .find(|it| is_of(it, &kill))
+        .context("kill")?;
     let told: Value = serde_json::from_slice(&sent.body)?;
-    ensure!(told["specversion"] == "1.0" && told["type"] == "io.oom-agent.oom_kill", "{told:#}");
+    ensure!(
+        told["specversion"] == "1.0" && told["type"] == "io.oom-agent.oom_kill",
+        "{told:#}"
+    );
     ensure!(told["source"] == "/oom-agent/node-1", "{told:#}");
     ensure!(told["time"] == kill["time"], "{told:#}");
     ensure!(sent.headers["webhook-id"] == told["id"].as_str().context("id")?);

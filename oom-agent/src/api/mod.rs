@@ -14,6 +14,7 @@
 //! ([`Server`]).
 
 mod cadvisor;
+mod dead_letters;
 mod edge;
 mod events;
 mod listener;
@@ -122,6 +123,7 @@ impl Shared {
 fn routes() -> Vec<Route<Shared>> {
     [
         events::routes(),
+        dead_letters::routes(),
         stream::routes(),
         node::routes(),
         cadvisor::routes(),

@@ -9,6 +9,7 @@ use crate::{confine::Guard, trigger::hog, trigger::hog::HogArgs};
 mod ask;
 mod cleanup;
 mod completions;
+mod dead_letters;
 mod doctor;
 mod events;
 mod explain;
@@ -67,6 +68,8 @@ enum Command {
     Top(Box<top::TopArgs>),
     /// Tell how the running agent is, and whether every kill is told.
     Status(status::StatusArgs),
+    /// List what sinks will never deliver, and why.
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Tell what this node allows: each capability, feature and permission, what its absence costs and
     /// how to get it.
     Doctor(doctor::DoctorArgs),
@@ -116,6 +119,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Show(args) => show::main(args),
         Command::Top(args) => top::main(*args),
         Command::Status(args) => status::main(args),
+        Command::DeadLetters(args) => dead_letters::main(args),
         Command::Completions(args) => completions::main(&args),
         Command::Man(args) => man::main(&args),
         Command::Schema => schema(),

@@ -97,7 +97,6 @@ impl Outcome {
     }
 }
 
-
 /// Why the other end did not take something that it may take later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {

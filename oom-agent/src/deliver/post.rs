@@ -134,7 +134,9 @@ impl<P: Post> Posts<P> {
                 Answer::Taken => outcome.delivered += number,
                 Answer::TakenBut(refused, why) => {
                     outcome.delivered += number.saturating_sub(refused);
-                    outcome.refused.push(self.dead(first, refused.min(number), why));
+                    outcome
+                        .refused
+                        .push(self.dead(first, refused.min(number), why));
                 }
                 Answer::Refused(_) | Answer::Denied(_) if count > 1 => {
                     outcome.failed += 1;
@@ -156,7 +158,9 @@ impl<P: Post> Posts<P> {
                 Answer::Again(trouble) => return Some(oldest(suspects, first.seq, trouble)),
             }
             // The other end answers others: it was those.
-            outcome.refused.extend(suspects.drain(..).map(|(dead, _)| dead));
+            outcome
+                .refused
+                .extend(suspects.drain(..).map(|(dead, _)| dead));
             at += count;
         }
         let first = suspects.into_iter().next()?;

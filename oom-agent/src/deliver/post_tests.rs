@@ -3,10 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    event::Kind,
-    store::Cursor,
-};
+use crate::{event::Kind, store::Cursor};
 
 /// Takes all events but some.
 #[derive(Default)]
@@ -95,7 +92,9 @@ fn pass(posts: &mut Posts<Other>, events: &[Stored], done: i64) -> Outcome {
         through: events.last().map_or(done, |it| it.seq),
         last: false,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(posts.deliver(batch))
 }
 

@@ -109,7 +109,11 @@ impl Events {
                 Answer::Refused(why) => {
                     let letter = letter(self.book.series(at));
                     let count = self.book.refused(at, &why, now);
-                    let letter = DeadLetter { count, why, ..letter };
+                    let letter = DeadLetter {
+                        count,
+                        why,
+                        ..letter
+                    };
                     outcome.refused.push(letter);
                 }
                 Answer::Denied(why) => {
@@ -121,7 +125,11 @@ impl Events {
                             tracing::debug!("kubernetes: {}: {why}; tried again", letter.thing);
                         }
                         Then::Refused(count) => {
-                            let letter = DeadLetter { count, why, ..letter };
+                            let letter = DeadLetter {
+                                count,
+                                why,
+                                ..letter
+                            };
                             outcome.refused.push(letter);
                         }
                     }

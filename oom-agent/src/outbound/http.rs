@@ -84,19 +84,25 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Reply, Failure> {
-        let mut request = Request::post(to.uri()).body(Full::new(body)).map_err(|error| Failure {
-            why: error.to_string(),
-            was_sent: false,
-        })?;
+        let mut request = Request::post(to.uri())
+            .body(Full::new(body))
+            .map_err(|error| Failure {
+                why: error.to_string(),
+                was_sent: false,
+            })?;
         *request.headers_mut() = headers;
         let agent = concat!("oom-agent/", env!("CARGO_PKG_VERSION"));
         let agent = HeaderValue::from_static(agent);
-        request.headers_mut().insert(hyper::header::USER_AGENT, agent);
+        request
+            .headers_mut()
+            .insert(hyper::header::USER_AGENT, agent);
         let late = |_| Failure {
             why: format!("no answer within {:?}", self.patience),
             was_sent: true,
         };
-        timeout(self.patience, self.send(request)).await.map_err(late)?
+        timeout(self.patience, self.send(request))
+            .await
+            .map_err(late)?
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {

@@ -29,12 +29,12 @@ impl Roots {
                 other => OutboundError::malformed(path, other.to_string()),
             };
             for certificate in CertificateDer::pem_file_iter(path).map_err(failed)? {
-                roots.add(certificate.map_err(failed)?).map_err(|error| {
-                    OutboundError::File {
+                roots
+                    .add(certificate.map_err(failed)?)
+                    .map_err(|error| OutboundError::File {
                         path: path.to_owned(),
                         source: io::Error::other(error),
-                    }
-                })?;
+                    })?;
             }
             if roots.is_empty() {
                 return Err(OutboundError::malformed(path, "no certificate in it"));

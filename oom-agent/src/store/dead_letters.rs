@@ -91,9 +91,7 @@ pub(super) fn insert(
         ])?;
     let kept = i64::try_from(DeadLetter::KEPT).unwrap_or(i64::MAX);
     transaction
-        .prepare_cached(
-            "DELETE FROM dead_letter WHERE n <= (SELECT max(n) FROM dead_letter) - ?",
-        )?
+        .prepare_cached("DELETE FROM dead_letter WHERE n <= (SELECT max(n) FROM dead_letter) - ?")?
         .execute([kept])?;
     Ok(())
 }

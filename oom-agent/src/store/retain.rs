@@ -10,7 +10,8 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::{
-    dead_letters, error::StoreError,
+    dead_letters,
+    error::StoreError,
     index,
     write::{Store, begin, write_clock},
 };

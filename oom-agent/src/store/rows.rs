@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::{
-    Committed, Snapshot, age, batch::Batch, dead_letters, error::StoreError, index, journal::Encoder};
+    Committed, Snapshot, age, batch::Batch, dead_letters, error::StoreError, index,
+    journal::Encoder,
+};
 use crate::{
     clock::Now,
     event::{Event, Kind, Scope},

@@ -95,7 +95,13 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_is_refused() {
-        for text in ["", "whsec_", "whsec_c2hvcnQ=", "a-password-of-more-than-24-bytes", "whsec_!"] {
+        for text in [
+            "",
+            "whsec_",
+            "whsec_c2hvcnQ=",
+            "a-password-of-more-than-24-bytes",
+            "whsec_!",
+        ] {
             assert!(Secret::parse(text).is_none(), "{text}");
         }
     }
