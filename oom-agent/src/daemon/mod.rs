@@ -199,8 +199,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
+    let is_counted = bound.is_some() || options.sinks.tell_metrics();
+    let metrics = is_counted.then(|| serving::count(options, &mut hub));
+    let metrics = metrics.transpose()?;
     let watching = bound
-        .map(|bound| Watching::start(bound, options, &mut hub))
+        .zip(metrics.clone())
+        .map(|(bound, metrics)| Watching::start(bound, metrics, &mut hub))
         .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [
@@ -272,7 +276,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         Watching::subscribers(watching.as_ref()),
         confinement.telling(),
     );
-    running.delivering.show(&board);
+    running.delivering.show(&board, metrics.as_ref());
     let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
     let serving = serving.transpose()?;
     confinement.system_calls(&features);
