@@ -51,6 +51,22 @@ pub struct Question {
     #[arg(long, short = 'n', value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// A workload: the name of a pod without what controllers append to it.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// An image of a container; without its digest, or without its tag, any of these.
+    #[arg(long, value_name = "IMAGE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The node.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The cluster of the node.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// A systemd unit.
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +106,10 @@ impl Question {
             container: self.container,
             pod: self.pod,
             namespace: self.namespace,
+            workload: self.workload,
+            image: self.image,
+            node: self.node,
+            cluster: self.cluster,
             unit: self.unit,
             comm: self.comm,
             pid: self.pid,

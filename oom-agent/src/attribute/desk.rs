@@ -449,6 +449,10 @@ impl Desk {
             self.complete(&mut limit.cgroup);
             limit.level = self.level(&limit.cgroup, at_ns).or(limit.level);
         }
+        for level in &mut instance.levels {
+            self.complete(&mut level.cgroup);
+            level.level = self.level(&level.cgroup, at_ns).or(level.level);
+        }
         for top in &mut instance.top_cgroups {
             let named = self.owner(&top.cgroup, at_ns);
             top.owner = named.map(|named| named.owner).or(top.owner.take());

@@ -186,6 +186,7 @@ impl Kill {
             monotonic_ns: Some(self.monotonic_ns()),
             boot_id: host.boot_id.clone(),
             node: host.node.clone(),
+            cluster: host.cluster.clone(),
             victim: self.victim(),
             memory: self.memory(),
             owner: path.map(|path| attribute(path).owner),

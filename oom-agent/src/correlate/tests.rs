@@ -764,6 +764,12 @@ fn the_owner_and_the_level_are_those_of_the_paths() {
         assert_eq!(owner(bench.kills()[0]), kind, "{own:?}");
         assert_eq!(owner(&report.kills[0]), kind, "{own:?}");
         assert_eq!(report.limit.as_ref().unwrap().level, level, "{above:?}");
+        let levels = [&report.levels[0], &report.levels[1], &report.levels[2]];
+        assert_eq!(levels[1].level, level, "{above:?}");
+        assert_eq!(levels[2].level, Some(LimitLevel::Node));
+        let limits = levels.map(|level| level.limit_bytes);
+        assert_eq!(limits, [None, Some(4 << 20), None]);
+        assert!(levels.iter().all(|level| level.usage_bytes.is_some()));
     }
 }
 

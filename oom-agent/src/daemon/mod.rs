@@ -100,6 +100,8 @@ pub struct Options {
     pub container_events: ContainerEvents,
     /// Node name instead of the host's.
     pub node: Option<String>,
+    /// Name of its cluster.
+    pub cluster: Option<String>,
     /// How long to wait for what.
     pub timing: Timing,
     /// What the agent gives up, and what it does not.
@@ -171,8 +173,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     // First of all: whoever is asked to end while it starts ends as it should.
     let mut service = Service::new().map_err(system("cannot catch signals"))?;
     let confinement = Confinement::begin(&options.confine);
-    let host =
-        host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
+    let host = host::read(options.node.as_deref(), options.cluster.as_deref())
+        .map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
     let Opened {
         durable,
@@ -197,8 +199,12 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
+    let is_counted = bound.is_some() || options.sinks.tell_metrics();
+    let metrics = is_counted.then(|| serving::count(options, &mut hub));
+    let metrics = metrics.transpose()?;
     let watching = bound
-        .map(|bound| Watching::start(bound, options, &mut hub))
+        .zip(metrics.clone())
+        .map(|(bound, metrics)| Watching::start(bound, metrics, &mut hub))
         .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
     let states = [
@@ -270,7 +276,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         Watching::subscribers(watching.as_ref()),
         confinement.telling(),
     );
-    running.delivering.show(&board);
+    running.delivering.show(&board, metrics.as_ref());
     let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
     let serving = serving.transpose()?;
     confinement.system_calls(&features);

@@ -46,6 +46,12 @@ impl Kind {
             Self::OomStuck => "OomStuck",
         }
     }
+
+    /// Whether it tells of a kill, and not of containers that come and go.
+    #[must_use]
+    pub const fn is_of_kill(self) -> bool {
+        !matches!(self, Self::ContainerCreation | Self::ContainerDeletion)
+    }
 }
 
 impl Scope {
@@ -120,6 +126,32 @@ impl OwnerKind {
 }
 
 impl Event {
+    /// Name of its node.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => kill.node.as_ref(),
+            Self::OomInstance(instance) => instance.node.as_ref(),
+            Self::ContainerCreation(created) => created.node.as_ref(),
+            Self::ContainerDeletion(deleted) => deleted.node.as_ref(),
+            Self::VictimEnd(end) => end.node.as_ref(),
+            Self::OomStuck(stuck) => stuck.node.as_ref(),
+        }
+    }
+
+    /// Name of its cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => kill.cluster.as_ref(),
+            Self::OomInstance(instance) => instance.cluster.as_ref(),
+            Self::ContainerCreation(created) => created.cluster.as_ref(),
+            Self::ContainerDeletion(deleted) => deleted.cluster.as_ref(),
+            Self::VictimEnd(end) => end.cluster.as_ref(),
+            Self::OomStuck(stuck) => stuck.cluster.as_ref(),
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {

@@ -11,6 +11,7 @@ mod end;
 mod kind;
 mod memory;
 mod owner;
+mod workload;
 
 use std::{fmt, sync::Arc};
 
@@ -26,6 +27,7 @@ pub use self::{
         MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup, Zone,
     },
     owner::{LimitLevel, Owner, OwnerKind, Pod, Qos, Runtime},
+    workload::workload,
 };
 pub use crate::timestamp::Timestamp;
 use crate::{call_trace::CallTrace, text::Comm};
@@ -110,6 +112,9 @@ pub struct OomKill {
     pub boot_id: Option<Arc<str>>,
     /// Node name. Null only for a kill from a log that does not tell it.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// Who died.
     pub victim: Victim,
     /// What the victim held.
@@ -258,6 +263,9 @@ pub struct OomInstance {
     pub boot_id: Option<Arc<str>>,
     /// Node name. Null only for a report from a log that does not tell it.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// Release of the kernel, as its report names it (`6.12.9+deb13-cloud-amd64`).
     pub kernel: Option<String>,
     /// What ran out. Null where no source could tell.
@@ -268,6 +276,10 @@ pub struct OomInstance {
     pub trigger: Option<Trigger>,
     /// The limit that was hit; null when the scope is not `memcg` or it is not known.
     pub limit: Option<Limit>,
+    /// The cgroups of the first victim, its own first, each against its limit at the kernel's mark. Empty if only the
+    /// log spoke; where the last one is not the root, the tree is deeper than is read.
+    #[serde(default)]
+    pub levels: Vec<CgroupLevel>,
     /// How it ended. Null if the kernel decided, and what would tell the end was lost.
     pub outcome: Option<Outcome>,
     /// Whether the kernel killed a whole cgroup (`memory.oom.group`). Null where no source could tell.
@@ -421,6 +433,22 @@ pub struct Limit {
     pub source: LimitSource,
 }
 
+/// One level of the tree above a victim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CgroupLevel {
+    /// Which cgroup.
+    pub cgroup: Cgroup,
+    /// Which level of the tree that is, by its path. Null if the path is not known.
+    pub level: Option<LimitLevel>,
+    /// Charged to it and all below it. Null, as what follows, where the memory controller is not enabled or nothing
+    /// could be read.
+    pub usage_bytes: Option<u64>,
+    /// Its limit; null also where there is none.
+    pub limit_bytes: Option<u64>,
+    /// How often the limit had been hit.
+    pub failcnt: Option<u64>,
+}
+
 /// How the limit is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -505,11 +533,13 @@ impl OomInstance {
             monotonic_ns: Some(0),
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             kernel: None,
             scope: None,
             constraint: None,
             trigger: None,
             limit: None,
+            levels: Vec::new(),
             outcome: Some(Outcome::Killed),
             group_kill: None,
             kills,
@@ -550,6 +580,7 @@ impl OomKill {
             monotonic_ns: Some(0),
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             victim: Victim::default(),
             memory: Memory::default(),
             cgroup: None,

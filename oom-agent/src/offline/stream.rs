@@ -83,6 +83,7 @@ impl Stream {
             boot_id: named.or(key.boot).map(|id| id.to_string().into()),
             boot: named.as_ref().map_or(prefix, BootId::digits).into(),
             node: node.map(Arc::from),
+            cluster: None,
         };
         let timing = Timing {
             memory_kills: MEMORY_KILLS,

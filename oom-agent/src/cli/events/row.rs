@@ -24,7 +24,29 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::whole("ID"),
 ];
 
+/// Where the node is named, behind the age.
+const NODE: usize = 2;
+
 type Row = Vec<Cell>;
+
+/// The columns; of a fleet, with the node.
+pub(super) fn columns(of_fleet: bool) -> Vec<Column> {
+    let mut columns = COLUMNS.to_vec();
+    if of_fleet {
+        columns.insert(NODE, Column::to("NODE", 12));
+    }
+    columns
+}
+
+/// The rows of an event, with its node.
+pub(super) fn of_fleet(event: &Event, now: Timestamp) -> Vec<Row> {
+    let mut rows = rows(event, now);
+    let node = event.node();
+    for row in &mut rows {
+        row.insert(NODE, node.map_or_else(Cell::none, |node| Cell::plain(node)));
+    }
+    rows
+}
 
 /// The rows of an event.
 pub(super) fn rows(event: &Event, now: Timestamp) -> Vec<Row> {
