@@ -16,6 +16,8 @@ pub mod catalogue;
 pub mod certificate;
 pub mod check;
 #[cfg(not(target_env = "musl"))]
+pub mod collector;
+#[cfg(not(target_env = "musl"))]
 pub mod delivering;
 pub mod http;
 pub mod kept;

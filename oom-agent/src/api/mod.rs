@@ -16,6 +16,7 @@
 //! ([`Server`]).
 
 mod cadvisor;
+mod dead_letters;
 mod edge;
 mod events;
 #[cfg(feature = "nats")]
@@ -131,6 +132,7 @@ fn routes() -> Vec<Route<Shared>> {
     [
         events::routes(),
         timeline::routes(),
+        dead_letters::routes(),
         stream::routes(),
         node::routes(),
         cadvisor::routes(),

@@ -198,6 +198,7 @@ pub(super) fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
         report: None,
         sacrificed: false,
         reaper: None,
+        reaper_left_bytes: None,
     }
 }
 

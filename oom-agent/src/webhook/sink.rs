@@ -11,11 +11,11 @@ use hyper::{
 };
 use jiff::Timestamp;
 
-use super::{Options, Secret, WebhookError, answer, cloud_event};
+use super::{Options, Secret, WebhookError, cloud_event};
 use crate::{
-    deliver::{Answer, Most, Post, retry_after},
+    deliver::{Answer, Most, Post},
     event::Kind,
-    outbound::{Client, Endpoint, Roots, read_headers},
+    outbound::{Client, Endpoint, Roots, answer, read_headers},
     store::{Filter, Stored},
 };
 
@@ -157,9 +157,7 @@ impl Post for Webhook {
             Ok(headers) => headers,
             Err(error) => return Answer::Refused(format!("{id:?}: {error}")),
         };
-        match self.client.post(&self.to, headers, body).await {
-            Ok(reply) => answer::of(&reply, retry_after(&reply.headers, Timestamp::now())),
-            Err(failure) => answer::of_none(failure),
-        }
+        let reply = self.client.post(&self.to, headers, body).await;
+        answer(reply.as_ref().map_err(Clone::clone))
     }
 }

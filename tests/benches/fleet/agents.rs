@@ -101,7 +101,10 @@ impl Agent {
             if attempt == 10 {
                 bail!("{}", trouble.why);
             }
-            from = events.iter().take_while(|it| it.seq <= outcome.done).count();
+            from = events
+                .iter()
+                .take_while(|it| it.seq <= outcome.done)
+                .count();
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         Ok(self)

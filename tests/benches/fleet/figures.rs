@@ -61,7 +61,11 @@ fn memory_mib(pids: &[u32]) -> Result<f64> {
 impl Figures {
     pub(crate) fn new(agents: usize, servers: usize) -> Self {
         Self {
-            profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+            profile: if cfg!(debug_assertions) {
+                "dev"
+            } else {
+                "release"
+            },
             agents,
             servers,
             ..Self::default()
@@ -134,19 +138,48 @@ impl fmt::Display for Figures {
             f,
             "{agents} agents, {servers} servers, each event on all of them; profile {profile}"
         )?;
-        let mut row = |what: &str, value: f64, unit: &str| writeln!(f, "  {what:<48}{value:>12.1} {unit}");
+        let mut row =
+            |what: &str, value: f64, unit: &str| writeln!(f, "  {what:<48}{value:>12.1} {unit}");
         row("connected, and one kill of each", self.connected_s, "s")?;
-        row("published and acknowledged, all at once", self.published_per_s, "events/s")?;
+        row(
+            "published and acknowledged, all at once",
+            self.published_per_s,
+            "events/s",
+        )?;
         row("and read by one reader", self.read_per_s, "events/s")?;
-        row("CPU of all servers", self.server_cpu_us_per_event, "µs/event")?;
-        row("CPU of all agents and the reader", self.agents_cpu_us_per_event, "µs/event")?;
-        row("storms: from the kill to the reader, median", self.lag_p50_ms, "ms")?;
+        row(
+            "CPU of all servers",
+            self.server_cpu_us_per_event,
+            "µs/event",
+        )?;
+        row(
+            "CPU of all agents and the reader",
+            self.agents_cpu_us_per_event,
+            "µs/event",
+        )?;
+        row(
+            "storms: from the kill to the reader, median",
+            self.lag_p50_ms,
+            "ms",
+        )?;
         row("  99 of 100", self.lag_p99_ms, "ms")?;
         row("  all", self.lag_max_ms, "ms")?;
-        row("memory of all servers, nobody connected", self.servers_idle_mib, "MiB")?;
+        row(
+            "memory of all servers, nobody connected",
+            self.servers_idle_mib,
+            "MiB",
+        )?;
         row("  all agents connected", self.servers_connected_mib, "MiB")?;
         row("  at the end", self.servers_end_mib, "MiB")?;
-        row("memory of all agents and the reader", self.agents_mib, "MiB")?;
-        row("in the stream, before compression", self.stream_bytes_per_event, "bytes/event")
+        row(
+            "memory of all agents and the reader",
+            self.agents_mib,
+            "MiB",
+        )?;
+        row(
+            "in the stream, before compression",
+            self.stream_bytes_per_event,
+            "bytes/event",
+        )
     }
 }

@@ -89,7 +89,11 @@ fn args() -> Result<(usize, Option<PathBuf>)> {
     let (mut agents, mut json) = (1000, None);
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut value = || words.next().with_context(|| format!("{word} needs a value"));
+        let mut value = || {
+            words
+                .next()
+                .with_context(|| format!("{word} needs a value"))
+        };
         match word.as_str() {
             "--bench" => {}
             "--agents" => agents = value()?.parse()?,
