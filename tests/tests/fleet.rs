@@ -361,7 +361,14 @@ fn real_kills_of_a_confined_agent() -> Result<()> {
     let urls = cluster.urls().join(",");
     let kept_args = kept.args();
     let own = [
-        "--nats", &urls, "--cluster", "eu", "--node", "node-1", "--nats-heartbeat", "1",
+        "--nats",
+        &urls,
+        "--cluster",
+        "eu",
+        "--node",
+        "node-1",
+        "--nats-heartbeat",
+        "1",
     ];
     let args: Vec<&str> = kept_args.iter().map(String::as_str).chain(own).collect();
     let agent = Launch::run(&args).keeping().start()?;
@@ -371,16 +378,26 @@ fn real_kills_of_a_confined_agent() -> Result<()> {
 
     let id = kill["id"].as_str().context("id")?;
     let pid = truth.victim.pid.to_string();
-    let of_it = ["fleet", "events", "-o", "json", "--node", "node-1", "--pid", &pid];
+    let of_it = [
+        "fleet", "events", "-o", "json", "--node", "node-1", "--pid", &pid,
+    ];
     let told = until("told", &cluster, &of_it, |output| !output.stdout.is_empty())?;
     let told: Value = serde_json::from_slice(&told.stdout)?;
     ensure!(told == report, "{told:#}\n{report:#}");
     let others = ["fleet", "events", "-o", "json", "--cluster", "us"];
     ensure!(oom_agent(&others, &cluster)?.stdout.is_empty());
     let table = oom_agent(&["fleet", "events", "-o", "table"], &cluster)?;
-    ensure!(text(&table.stdout).contains("node-1"), "{}", text(&table.stdout));
+    ensure!(
+        text(&table.stdout).contains("node-1"),
+        "{}",
+        text(&table.stdout)
+    );
     let story = oom_agent(&["fleet", "show", id], &cluster)?;
-    ensure!(text(&story.stdout).contains("on node-1"), "{}", text(&story.stdout));
+    ensure!(
+        text(&story.stdout).contains("on node-1"),
+        "{}",
+        text(&story.stdout)
+    );
     let top = oom_agent(&["fleet", "top", "--by", "node", "-o", "json"], &cluster)?;
     let top: Value = serde_json::from_slice(&top.stdout)?;
     ensure!(top["rows"][0]["key"] == "node-1", "{top:#}");
@@ -393,7 +410,9 @@ fn real_kills_of_a_confined_agent() -> Result<()> {
     };
     let is = |word: &'static str| move |output: &Output| state(output).as_deref() == Some(word);
     // Others may have killed at the same moment; that it is heard of is what counts.
-    until("heard of", &cluster, &nodes, |output| state(output).is_some())?;
+    until("heard of", &cluster, &nodes, |output| {
+        state(output).is_some()
+    })?;
     let ended = agent.stop(Signal::TERM)?;
     ensure!(ended.status.success(), "{:#?}", ended.log);
     let stopped = until("stopped", &cluster, &nodes, is("stopped"))?;
@@ -484,7 +503,9 @@ fn the_fleet_is_served() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut serving = Serving::start(&cluster, dir.path())?;
     serving.has("OomKill", 50)?;
-    let mut stream = serving.socket.stream("/v1/events/stream?kind=OomKill", None)?;
+    let mut stream = serving
+        .socket
+        .stream("/v1/events/stream?kind=OomKill", None)?;
     node.kill(&agent, 50..60);
     let live = stream.wait_for("data: ", 1, |event| event["id"] == "kill-59")?;
     ensure!(live[0]["kind"] == "OomKill");
@@ -498,14 +519,20 @@ fn the_fleet_is_served() -> Result<()> {
     let odd = r#"{"kind":"OomKill","of":"another world"}"#;
     cluster.runtime().block_on(async {
         let context = cluster.access()?.connect("test").await?;
-        context.publish("oom.test.node-2.OomKill", odd.into()).await?.await?;
+        context
+            .publish("oom.test.node-2.OomKill", odd.into())
+            .await?
+            .await?;
         anyhow::Ok(())
     })?;
     cluster.kill_leader()?;
     let serving = Serving::start(&cluster, dir.path())?;
     serving.has("OomKill", 80)?;
     let counts = serving.socket.json("/v1/fleet")?["counts"].clone();
-    ensure!(counts["unreadable"] == 1 && counts["doubles"] == 0, "{counts}");
+    ensure!(
+        counts["unreadable"] == 1 && counts["doubles"] == 0,
+        "{counts}"
+    );
     agent.end();
     Ok(())
 }
@@ -535,7 +562,11 @@ fn words_of_a_newer_agent_are_passed_on() -> Result<()> {
         anyhow::Ok(())
     })?;
     let told = oom_agent(&["fleet", "events", "-o", "json"], &cluster)?;
-    ensure!(text(&told.stdout) == format!("{body}\n"), "{}", text(&told.stdout));
+    ensure!(
+        text(&told.stdout) == format!("{body}\n"),
+        "{}",
+        text(&told.stdout)
+    );
     Ok(())
 }
 

@@ -151,8 +151,9 @@ fn address(url: &str) -> Result<ServerAddr, AccessError> {
     let refused = || AccessError::Url {
         url: url.to_owned(),
     };
-    let schemes = ["nats://", "tls://"];
-    if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+    let mut schemes = ["nats://", "tls://"].into_iter();
+    let host = schemes.find_map(|scheme| url.strip_prefix(scheme));
+    if host.is_none_or(|host| host.is_empty() || host.starts_with([':', '/'])) {
         // May hold a password all the same.
         return Err(secret(url).unwrap_or_else(refused));
     }

@@ -86,8 +86,7 @@ mod tests {
     use super::*;
 
     const FIRST: Step = Step::Sql(&["CREATE TABLE a (x)"]);
-    const SECOND: Step =
-        Step::Sql(&["ALTER TABLE a ADD COLUMN y", "INSERT INTO a VALUES (1, 2)"]);
+    const SECOND: Step = Step::Sql(&["ALTER TABLE a ADD COLUMN y", "INSERT INTO a VALUES (1, 2)"]);
     const BROKEN: Step = Step::Sql(&["CREATE TABLE b (x)", "nonsense"]);
 
     fn version(db: &Connection) -> i64 {
