@@ -107,7 +107,7 @@ struct OtlpArgs {
     /// Kinds of events to tell: all that tell of kills, if nothing is said.
     #[arg(long, value_name = "KIND,…", requires = "otlp")]
     otlp_kind: Option<Kinds>,
-    /// An attribute of the resource, such as k8s.cluster.name=prod; may be given again.
+    /// An attribute of the resource, such as deployment.environment.name=prod; may be given again.
     #[arg(long, value_name = "KEY=VALUE", requires = "otlp", value_parser = pair)]
     otlp_resource: Vec<(String, String)>,
     /// A file with headers for requests, such as a token: one `Name: value` on a line.
