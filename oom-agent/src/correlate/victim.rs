@@ -223,6 +223,7 @@ impl Correlator {
                     monotonic_ns: exit.monotonic_ns,
                     boot_id: self.host.boot_id.clone(),
                     node: self.host.node.clone(),
+                    cluster: self.host.cluster.clone(),
                     kill: living.kill.clone(),
                 })));
             }
@@ -275,6 +276,7 @@ impl Correlator {
             monotonic_ns: *monotonic_ns,
             boot_id: self.host.boot_id.clone(),
             node: self.host.node.clone(),
+            cluster: self.host.cluster.clone(),
             stuck_for_ns: monotonic_ns.saturating_sub(mark_ns),
             thread: thread.clone(),
             threads: *threads,

@@ -56,6 +56,8 @@ enum Setting {
 }
 
 const FULL: &str = "bpf, full";
+/// What is best where the kernel has no trampolines.
+const KPROBED: &str = "bpf, full, kprobe";
 const BY_PID: &str = "bpf by pid";
 
 const BOOTS: &[(&str, Setting, &str)] = &[
@@ -73,8 +75,10 @@ const BOOTS: &[(&str, Setting, &str)] = &[
     ("6.18", Setting::CgroupV2, FULL),
     ("6.19", Setting::CgroupV2, FULL),
     ("7", Setting::CgroupV2, FULL),
-    // The oldest on arm64 that has fentry, and with another size of pages.
+    // Trampolines came to arm64 with 6.4.
+    ("6.1-arm64", Setting::CgroupV2, KPROBED),
     ("6.12-arm64", Setting::CgroupV2, FULL),
+    // Pages of 16 KiB.
     ("6.12-arm64-16k", Setting::CgroupV2, FULL),
 ];
 
@@ -113,9 +117,9 @@ impl Boot {
     /// What an agent must get that is started like this.
     fn tier(&self, way: &str) -> Option<&'static str> {
         match way {
-            "kprobe" if self.best == Some(FULL) => Some("bpf, full, kprobe"),
+            "kprobe" if self.best == Some(FULL) => Some(KPROBED),
             "kprobe" if self.best == Some(BY_PID) => Some("bpf by pid, kprobe"),
-            "no-hook" if self.best == Some(FULL) => Some("bpf + stack"),
+            "no-hook" if [Some(FULL), Some(KPROBED)].contains(&self.best) => Some("bpf + stack"),
             "best" | "kprobe" | "no-hook" => self.best,
             "by-format" => Some("bpf by format"),
             _ => Some("kmsg"),
@@ -414,13 +418,7 @@ mod tests {
         let (format, log) = (Some("bpf by format"), Some("kmsg"));
         assert_eq!(
             tiers(Some(FULL)),
-            [
-                Some(FULL),
-                Some("bpf, full, kprobe"),
-                Some("bpf + stack"),
-                format,
-                log
-            ]
+            [Some(FULL), Some(KPROBED), Some("bpf + stack"), format, log]
         );
         assert_eq!(
             tiers(Some(BY_PID)),
@@ -428,6 +426,16 @@ mod tests {
                 Some(BY_PID),
                 Some("bpf by pid, kprobe"),
                 Some(BY_PID),
+                format,
+                log
+            ]
+        );
+        assert_eq!(
+            tiers(Some(KPROBED)),
+            [
+                Some(KPROBED),
+                Some(KPROBED),
+                Some("bpf + stack"),
                 format,
                 log
             ]
