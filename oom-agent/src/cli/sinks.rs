@@ -52,7 +52,7 @@ struct KubernetesArgs {
 #[cfg(feature = "webhook")]
 #[derive(Debug, Args)]
 struct WebhookArgs {
-    /// Post kills to this address as CloudEvents 1.0: https, or http on this machine.
+    /// Post kills to this address, each as an event of cloudevents.io 1.0: https, or http on this machine.
     #[arg(long, value_name = "URL")]
     webhook: Option<Endpoint>,
     /// Kinds of events to post: all that tell of kills, if nothing is said.
