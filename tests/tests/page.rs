@@ -134,9 +134,10 @@ impl Scene {
         Ok(found.as_str().unwrap_or_default().to_owned())
     }
 
-    /// Nothing but what is expected where an agent is away.
+    /// Nothing but what is expected where an agent is away, a token is wanted, or a pid is none.
     fn has_no_complaints(&self) -> Result<()> {
-        let bad = |line: &String| !line.contains("net::ERR_") && !line.contains("(Unauthorized)");
+        let known = ["net::ERR_", "(Unauthorized)", "?pid=x&", "&pid=x&"];
+        let bad = |line: &String| !known.iter().any(|known| line.contains(known));
         let bad: Vec<_> = self.browser.complaints()?.into_iter().filter(bad).collect();
         ensure!(bad.is_empty(), "{bad:#?}");
         Ok(())
@@ -210,7 +211,7 @@ fn what_is_shown_is_what_the_api_says() -> Result<()> {
     // The agent goes, and comes back: so does the page.
     agent.stop(Signal::TERM)?.summary()?;
     browser.wait("banner", "return !document.getElementById('banner').hidden")?;
-    let (agent, _) = scene.agent(port, &[])?;
+    let (agent, _) = scene.agent(port, &["--backfill", "none"])?;
     let (kill, _) = scene.kill_in_pod(&machine, &agent, Dies::Main)?;
     browser.wait(
         "recovery",
