@@ -76,6 +76,8 @@ impl Bench {
                     format!("I!{}", outcome.as_deref().unwrap_or("Unknown"))
                 }
                 Event::ContainerCreation(_) | Event::ContainerDeletion(_) => "C".to_owned(),
+                Event::VictimEnd(end) => format!("E{}", end.kill.victim.tid),
+                Event::OomStuck(stuck) => format!("S{}", stuck.kill.victim.tid),
                 Event::OomInstance(instance) => {
                     let tids: Vec<String> = instance
                         .kills
@@ -196,6 +198,7 @@ pub(super) fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
         report: None,
         sacrificed: false,
         reaper: None,
+        reaper_left_bytes: None,
     }
 }
 
