@@ -105,13 +105,19 @@ impl Scene {
     }
 
     /// A kill in a pod, and its report, as they were told.
-    fn kill_in_pod(&self, machine: &Machine, agent: &Agent, dies: Dies) -> Result<(Value, Value)> {
+    fn kill_in_pod(
+        &self,
+        machine: &Machine,
+        agent: &Agent,
+        dies: Dies,
+        limit: u64,
+    ) -> Result<(Value, Value)> {
         let bundle = Bundle::in_pod(self.dir.path());
         bundle.write()?;
         let mut pod = Plain::run(
             &machine.hierarchy,
             &bundle.named,
-            LIMIT,
+            limit,
             &plain::payload()?,
             dies.args(),
         )?;
@@ -172,7 +178,7 @@ fn what_is_shown_is_what_the_api_says() -> Result<()> {
     let mut kills = Vec::new();
     let mut slowest = Vec::new();
     for _ in 0..3 {
-        let (kill, report) = scene.kill_in_pod(&machine, &agent, Dies::Main)?;
+        let (kill, report) = scene.kill_in_pod(&machine, &agent, Dies::Main, LIMIT)?;
         scene.waits_for_row(&kill["id"])?;
         slowest.push(
             browser
@@ -212,7 +218,7 @@ fn what_is_shown_is_what_the_api_says() -> Result<()> {
     agent.stop(Signal::TERM)?.summary()?;
     browser.wait("banner", "return !document.getElementById('banner').hidden")?;
     let (agent, _) = scene.agent(port, &["--backfill", "none"])?;
-    let (kill, _) = scene.kill_in_pod(&machine, &agent, Dies::Main)?;
+    let (kill, _) = scene.kill_in_pod(&machine, &agent, Dies::Main, LIMIT)?;
     browser.wait(
         "recovery",
         "return document.getElementById('banner').hidden",
@@ -551,7 +557,7 @@ fn pictures() -> Result<()> {
     let (agent, port) = scene.agent(0, &["--backfill", "none", "--node", "worker-7"])?;
     browser.open(&format!("http://127.0.0.1:{port}/?since=24h"))?;
     browser.wait("rows", &format!("{IDS}.length > 10"))?;
-    let (kill, _) = scene.kill_in_pod(&machine, &agent, Dies::Slow)?;
+    let (kill, _) = scene.kill_in_pod(&machine, &agent, Dies::Slow, 7 * LIMIT)?;
     scene.waits_for_row(&kill["id"])?;
     let pictures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/images");
     fs::create_dir_all(&pictures)?;
