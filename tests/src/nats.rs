@@ -93,8 +93,7 @@ impl Cluster {
         };
         let servers = held.iter().map(server).collect::<Result<Vec<_>>>()?;
         drop(held);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let mut cluster = Self {
