@@ -29,6 +29,8 @@ pub mod error;
 pub mod event;
 pub mod evidence;
 pub mod explain;
+#[cfg(feature = "nats")]
+pub mod fleet;
 pub mod hierarchy;
 pub mod host;
 pub mod hub;
@@ -36,8 +38,14 @@ pub mod hub;
 pub mod kubernetes;
 pub mod machine;
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod notify;
 pub mod offline;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+#[cfg(any(feature = "otlp", feature = "webhook"))]
+pub mod outbound;
 pub mod question;
 pub mod realtime;
 pub mod sink;
@@ -49,3 +57,5 @@ pub mod timestamp;
 pub mod trend;
 pub mod trigger;
 pub mod watch;
+#[cfg(feature = "webhook")]
+pub mod webhook;

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  socket ─▶ edge (limits, who may) ─▶ router ─┬─ events, instances ─▶ the store ────────────────┐ Records
+//!                                              ├─ timeline ──────────▶ the index of the store ────────┤
 //!                                              ├─ stream ────────────▶ watch::Relay, and the store ┘
 //!                                              ├─ cadvisor ──────────▶ both, in cAdvisor's words
-//!                                              └─ node ──────────────▶ status::Board, the machine
+//!                                              ├─ node ──────────────▶ status::Board, the machine
+//!                                              └─ page ──────────────▶ files for browsers
 //! ```
 //! Routes of [`Records`] ask nothing but a store and those who watch it: whoever has these can serve them.
 //! Reads requests; emits what the store, the live subscribers and the board know. Refuses to hold up
@@ -14,11 +16,15 @@
 //! ([`Server`]).
 
 mod cadvisor;
+mod dead_letters;
 mod edge;
 mod events;
+#[cfg(feature = "nats")]
+mod fleet;
 mod listener;
 mod node;
 mod openapi;
+mod page;
 mod place;
 mod problem;
 mod query;
@@ -27,12 +33,15 @@ mod route;
 mod scrape;
 mod stream;
 mod streams;
+mod timeline;
 
 use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, extract::FromRef};
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "nats")]
+pub use self::fleet::{Fleet, FleetStatus, Nodes, router_of_fleet};
 pub use self::{
     cadvisor::CadvisorEvent,
     edge::{ApiError, Bound, Options, SecretError, Server, SocketError, TlsFiles},
@@ -118,10 +127,12 @@ impl Shared {
     }
 }
 
-/// All that is served.
+/// All that the document tells.
 fn routes() -> Vec<Route<Shared>> {
     [
         events::routes(),
+        timeline::routes(),
+        dead_letters::routes(),
         stream::routes(),
         node::routes(),
         cadvisor::routes(),
@@ -135,7 +146,8 @@ fn routes() -> Vec<Route<Shared>> {
 
 /// All that is served, without the limits of the edge.
 pub fn router(shared: Shared) -> Router {
-    router_of(routes(), shared)
+    let all = routes().into_iter().chain(page::routes());
+    router_of(all.collect(), shared)
 }
 
 fn router_of<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>, state: S) -> Router {

@@ -9,12 +9,17 @@ use crate::{confine::Guard, trigger::hog, trigger::hog::HogArgs};
 mod ask;
 mod cleanup;
 mod completions;
+mod dead_letters;
 mod doctor;
 mod events;
 mod explain;
+#[cfg(feature = "nats")]
+mod fleet;
 mod log;
 mod man;
 mod metrics;
+#[cfg(feature = "nats")]
+mod nats;
 mod output;
 mod owner_cell;
 mod parse;
@@ -67,6 +72,11 @@ enum Command {
     Top(Box<top::TopArgs>),
     /// Tell how the running agent is, and whether every kill is told.
     Status(status::StatusArgs),
+    /// Ask the stream of a fleet: its kills, who is killed most, how its nodes are.
+    #[cfg(feature = "nats")]
+    Fleet(Box<fleet::FleetArgs>),
+    /// List what sinks will never deliver, and why.
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Tell what this node allows: each capability, feature and permission, what its absence costs and
     /// how to get it.
     Doctor(doctor::DoctorArgs),
@@ -97,6 +107,8 @@ impl Cli {
     pub fn watches(&self) -> Option<&[Guard]> {
         match &self.command {
             Command::Run(args) => Some(args.without()),
+            #[cfg(feature = "nats")]
+            Command::Fleet(args) if args.serves() => Some(&[]),
             _ => None,
         }
     }
@@ -116,6 +128,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Show(args) => show::main(args),
         Command::Top(args) => top::main(*args),
         Command::Status(args) => status::main(args),
+        #[cfg(feature = "nats")]
+        Command::Fleet(args) => fleet::main(*args),
+        Command::DeadLetters(args) => dead_letters::main(args),
         Command::Completions(args) => completions::main(&args),
         Command::Man(args) => man::main(&args),
         Command::Schema => schema(),

@@ -80,9 +80,15 @@ pub(super) struct RunArgs {
     /// Name of this node in the events, instead of the host's name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: Option<String>,
+    /// Name of the cluster that this node is of, in the events.
+    #[arg(long, env = "CLUSTER_NAME", value_name = "NAME")]
+    cluster: Option<String>,
     /// Close a report at the latest after this many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     window_ms: u64,
+    /// A victim that has not ended so many seconds after its mark is told to be stuck; 0: none is.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    stuck_after: u64,
     /// Protections of the agent itself that are not wanted.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,…")]
     without: Vec<Guard>,
@@ -152,6 +158,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             watch: args.cgroup_watch,
             memory: !args.no_memory_history,
             host_root: args.host_root,
+            stuck_after: (args.stuck_after > 0).then(|| Duration::from_secs(args.stuck_after)),
         },
         container_events: args.container_events,
         store: StoreOptions {
@@ -167,6 +174,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         api: args.serve.into(),
         metrics: args.metrics.into(),
         node: args.node,
+        cluster: args.cluster,
         confine: confine::Options {
             without: args.without,
             oom_score_adj: args.oom_score_adj,

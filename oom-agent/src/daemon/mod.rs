@@ -28,7 +28,7 @@ pub use self::{
 use self::{
     delivering::Sinks,
     durable::Keeping,
-    helpers::HelperThreads,
+    helpers::{HelperThreads, Programs},
     opened::{Bpf, KMSG_TIER, Opened},
     running::Running,
     service::Service,
@@ -100,6 +100,8 @@ pub struct Options {
     pub container_events: ContainerEvents,
     /// Node name instead of the host's.
     pub node: Option<String>,
+    /// Name of its cluster.
+    pub cluster: Option<String>,
     /// How long to wait for what.
     pub timing: Timing,
     /// What the agent gives up, and what it does not.
@@ -171,8 +173,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     // First of all: whoever is asked to end while it starts ends as it should.
     let mut service = Service::new().map_err(system("cannot catch signals"))?;
     let confinement = Confinement::begin(&options.confine);
-    let host =
-        host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
+    let host = host::read(options.node.as_deref(), options.cluster.as_deref())
+        .map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
     let Opened {
         durable,
@@ -197,11 +199,20 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
+    let is_counted = bound.is_some() || options.sinks.tell_metrics();
+    let metrics = is_counted.then(|| serving::count(options, &mut hub));
+    let metrics = metrics.transpose()?;
     let watching = bound
-        .map(|bound| Watching::start(bound, options, &mut hub))
+        .zip(metrics.clone())
+        .map(|(bound, metrics)| Watching::start(bound, metrics, &mut hub))
         .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
-    let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
+    let states = [
+        (Feed::Bpf, bpf.is_ok()),
+        (Feed::Kmsg, kmsg.is_ok()),
+        // Nobody waits for victims yet, whoever did before.
+        (Feed::Victims, false),
+    ];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
     let reasons = [
         ("bpf", bpf.as_ref().err().cloned()),
@@ -211,6 +222,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         source,
         tier,
         programs,
+        ends,
         not_better,
     } = bpf.unwrap_or_default();
     let tier = tier.map_or(KMSG_TIER, load::Tier::describe);
@@ -234,7 +246,15 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     for note in notes {
         tracing::info!("slower than it could be: {note}");
     }
-    let helpers = HelperThreads::start(&options.helpers, programs, &detector, &confinement);
+    let helpers = HelperThreads::start(
+        &options.helpers,
+        Programs {
+            cgroups: programs,
+            ends,
+        },
+        &detector,
+        &confinement,
+    );
     let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
@@ -256,7 +276,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         Watching::subscribers(watching.as_ref()),
         confinement.telling(),
     );
-    running.delivering.show(&board);
+    running.delivering.show(&board, metrics.as_ref());
     let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
     let serving = serving.transpose()?;
     confinement.system_calls(&features);

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 
 use super::{
-    before,
+    before, end,
     escape::{name, quoted},
     flow::{Line, Lines, Tone},
     held, owner,
@@ -15,8 +15,8 @@ use super::{
     words::{self, Level},
 };
 use crate::event::{
-    Crosscheck, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill,
-    Outcome, Reaper, Role, Scope, TaskRow, Trigger,
+    Crosscheck, End, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance,
+    OomKill, Outcome, Reaper, Role, Scope, TaskRow, Trigger,
 };
 
 /// Rows of the process table that are shown, beside the victims.
@@ -149,7 +149,12 @@ fn about(lines: &mut Lines, kill: &OomKill) {
             line.glue(";")
                 .say_in(Tone::Caution, "the oom_reaper could not take it back");
         }
-        None => {}
+        Some(Reaper::NotNeeded) | None => {}
+    }
+    if let Some(end) = &kill.end
+        && *end != End::default()
+    {
+        end::say(lines.label("ended"), end);
     }
     cgroup(lines.label("cgroup"), "", kill.cgroup.as_ref());
     if let Some(owner) = &kill.owner {

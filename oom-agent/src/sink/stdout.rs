@@ -19,7 +19,7 @@ use std::{
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{
-    container,
+    container, end,
     text::{self, TextStyle},
 };
 use crate::{
@@ -205,6 +205,14 @@ impl Renderer {
         }
     }
 
+    /// As text without colours.
+    pub(crate) fn plain() -> Self {
+        Self {
+            format: Format::Text,
+            style: TextStyle::default(),
+        }
+    }
+
     /// Appends an event, with the end of its line.
     pub(crate) fn render(self, event: &Event, line: &mut Vec<u8>) {
         match self.format {
@@ -219,6 +227,8 @@ impl Renderer {
                     Event::ContainerDeletion(deleted) => {
                         container::deleted(deleted, self.style, &mut text);
                     }
+                    Event::VictimEnd(ended) => end::ended(ended, self.style, &mut text),
+                    Event::OomStuck(stuck) => end::stuck(stuck, self.style, &mut text),
                 }
                 line.extend_from_slice(text.as_bytes());
             }

@@ -1,0 +1,49 @@
+//! Who tells: the agent, and the host that it runs on.
+//!
+//! Reads the host's name and `/etc/machine-id` (machine-id(5)), before confinement; emits a resource by
+//! <https://opentelemetry.io/docs/specs/semconv/resource/>. What was given by hand goes before what was found.
+
+use std::{fs, path::Path};
+
+use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
+
+use super::attributes::Attributes;
+
+/// The agent.
+const NAME: &str = "oom-agent";
+
+/// Of the schema whose names are used.
+pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
+
+/// Of an agent on the node of this name.
+pub(super) fn of(node: &str, given: &[(String, String)]) -> Resource {
+    let machine = fs::read_to_string(Path::new("/etc/machine-id")).unwrap_or_default();
+    let found = [
+        ("service.name", NAME),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("host.name", node),
+        ("host.id", machine.trim()),
+    ];
+    let mut attributes = Attributes::default();
+    for (key, value) in found {
+        if !given.iter().any(|(name, _)| name == key) {
+            attributes.text(key, value);
+        }
+    }
+    for (key, value) in given {
+        attributes.text(key, value);
+    }
+    Resource {
+        attributes: attributes.0,
+        ..Resource::default()
+    }
+}
+
+/// What makes the records and metrics.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: NAME.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
