@@ -12,7 +12,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 
-const PORT: &str = "/dev/ttyS1";
+/// The second port: of two of this kind, or the one beside arm64's own console.
+const PORT: &str = if cfg!(target_arch = "aarch64") {
+    "/dev/ttyS0"
+} else {
+    "/dev/ttyS1"
+};
 
 /// The open port.
 #[derive(Debug)]

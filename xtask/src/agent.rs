@@ -24,9 +24,8 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// Builds the agent and returns its path.
 pub(crate) fn build(debug: bool) -> Result<PathBuf> {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = tool::cargo();
     cargo
-        .current_dir(project::root())
         .args(["build", "--package", "oom-agent", "--target-dir"])
         .arg(project::target());
     if !debug {

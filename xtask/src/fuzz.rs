@@ -5,7 +5,7 @@
 //! `fuzz/artifacts`. Works with a stable compiler, for no sanitizer is used: the parser has no `unsafe`.
 //! Needs a C++ compiler, for libFuzzer.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use anyhow::{Context, Result};
 
@@ -43,9 +43,8 @@ pub(crate) fn run(seconds: u64) -> Result<()> {
                 }
             }
         }
-        let mut fuzz = Command::new("cargo");
-        fuzz.current_dir(project::root())
-            .args(["fuzz", "run", "--sanitizer", "none", "--target-dir"])
+        let mut fuzz = tool::cargo();
+        fuzz.args(["fuzz", "run", "--sanitizer", "none", "--target-dir"])
             .arg(&target_dir)
             .arg(target)
             .arg(&found)

@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod arch;
 mod bench;
 mod build_ebpf;
+mod cross;
 mod fuzz;
 mod project;
 mod python;

@@ -8,7 +8,7 @@
 use std::{
     env,
     io::{self, BufRead, BufReader, IsTerminal, Read},
-    process::{Command, ExitCode, Stdio},
+    process::{ExitCode, Stdio},
     thread,
     time::Instant,
 };
@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    build_ebpf, fuzz, project, python,
+    build_ebpf, fuzz, python,
     tool::{self, Tool},
     vm,
 };
@@ -46,15 +46,15 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     step("formatting");
-    tool::run(cargo().args(["fmt", "--all", "--check"]))?;
+    tool::run(tool::cargo().args(["fmt", "--all", "--check"]))?;
     step("lints");
-    tool::run(cargo().args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
+    tool::run(tool::cargo().args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
     if !args.quick {
         build_ebpf::lint()?;
         step("licences and sources of dependencies");
         let path = CARGO_DENY.ensure()?;
         let deny = "deny --log-level error check --hide-inclusion-graph bans licenses sources";
-        tool::run(cargo().args(deny.split(' ')).env("PATH", path))?;
+        tool::run(tool::cargo().args(deny.split(' ')).env("PATH", path))?;
         step("the eBPF objects, rebuilt and compared");
         build_ebpf::check()?;
     }
@@ -92,7 +92,7 @@ pub(crate) struct Skip {
 
 /// Runs `cargo test`, shows what it says, and returns the tests that were skipped.
 fn tests(required: bool) -> Result<Vec<Skip>> {
-    let mut command = cargo();
+    let mut command = tool::cargo();
     command.args(["test", "--no-fail-fast", "--", "--show-output"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // Where it cannot be installed, its test says that it was skipped.
@@ -187,12 +187,6 @@ fn step(name: &str) {
 
 fn is_true(name: &str) -> bool {
     env::var(name).is_ok_and(|value| value == "true" || value == "1")
-}
-
-fn cargo() -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(project::root());
-    cargo
 }
 
 #[cfg(test)]

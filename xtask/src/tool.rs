@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -31,7 +31,7 @@ impl Tool {
             return Ok(path);
         }
         eprintln!("xtask: installing {} {}", self.name, self.version);
-        let mut install = Command::new("cargo");
+        let mut install = cargo();
         install
             .args(["install", self.name, "--version", self.version])
             .args(["--locked", "--quiet", "--root"])
@@ -72,6 +72,26 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&path)
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+/// cargo, in the repository.
+pub(crate) fn cargo() -> Command {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = without_package(cargo);
+    cargo.current_dir(project::root());
+    cargo
+}
+
+/// A command without what cargo tells xtask of its package: some build scripts would run again for it.
+pub(crate) fn without_package(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Runs a command to its end; fails if it does.

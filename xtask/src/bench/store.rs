@@ -2,16 +2,13 @@
 //!
 //! Keeps the stores that it makes under `target/bench-store`. Refuses nothing.
 
-use std::process::Command;
-
 use anyhow::Result;
 
 use crate::{project, tool};
 
 pub(super) fn measure(events: u64) -> Result<()> {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = tool::cargo();
     cargo
-        .current_dir(project::root())
         .args(["bench", "--package", "oom-agent", "--bench", "store"])
         .arg("--target-dir")
         .arg(project::target())

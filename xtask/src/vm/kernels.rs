@@ -1,8 +1,8 @@
 //! Kernels to boot: Debian's, from the mirror that this machine's apt is set up with, or any file.
 //!
-//! Takes a path, a series (`6.12`, `7`) or a version (`5.10.223`); emits the path of a kernel image,
-//! kept with its sha256. Uses lists of its own: the machine's apt stays as it is. Refuses a kept image that
-//! no longer has its sum, and machines that are not Debian's amd64.
+//! Takes a path, or a series (`6.12`, `7`) or version (`5.10.223`) with what it is for (`6.12-arm64`); emits the
+//! path of a kernel image, kept with its sha256. Uses lists of its own: the machine's apt stays as it is. Refuses
+//! a kept image that no longer has its sum.
 
 use std::{
     fmt::Write as _,
@@ -14,13 +14,24 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
+use crate::arch::Arch;
+
 /// Suites of the main archive and of the security archive that hold kernels from 5.10 to today's.
 const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];
 const SECURITY_SUITES: &[&str] = &["bullseye-security", "bookworm-security", "trixie-security"];
 
+/// What a kernel is for: as it is asked for behind the version, and as Debian calls it.
+const FLAVOURS: [(&str, &str, Arch); 3] = [
+    ("-arm64-16k", "arm64-16k", Arch::Arm),
+    ("-arm64", "cloud-arm64", Arch::Arm),
+    ("", "cloud-amd64", Arch::X86),
+];
+
 /// A kernel to boot.
 #[derive(Debug)]
 pub(crate) struct Kernel {
+    /// The machines that it is for.
+    pub(crate) arch: Arch,
     /// Its image.
     pub(crate) image: PathBuf,
     /// Its version, or the name of its file.
@@ -33,14 +44,12 @@ pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<Kernel> {
     if path.is_file() {
         return from_file(path, cache);
     }
-    ensure!(
-        !wanted.is_empty() && wanted.chars().all(|c| c.is_ascii_digit() || c == '.'),
-        "{wanted} is neither a file nor a kernel version"
-    );
+    let (series, flavour, arch) = parse(wanted)
+        .with_context(|| format!("{wanted} is neither a file nor a kernel version"))?;
     let kept = cache.join("kernels").join(wanted);
     let image = kept.join("vmlinuz");
     if !image.exists() {
-        fetch(wanted, cache, &kept).with_context(|| format!("kernel {wanted}"))?;
+        fetch(series, flavour, arch, cache, &kept).with_context(|| format!("kernel {wanted}"))?;
     }
     let sum = fs::read_to_string(kept.join("sha256"))?;
     ensure!(
@@ -53,9 +62,31 @@ pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<Kernel> {
     let debian = package.trim().rsplit(' ').next().unwrap_or_default();
     let version = debian.split(['-', '~', '+']).next().unwrap_or_default();
     Ok(Kernel {
+        arch,
         image,
         version: version.to_owned(),
     })
+}
+
+/// The series or version, what it is for as Debian calls it, and the machines.
+fn parse(wanted: &str) -> Option<(&str, &'static str, Arch)> {
+    let (series, flavour, arch) = FLAVOURS
+        .iter()
+        .find_map(|&(suffix, flavour, arch)| Some((wanted.strip_suffix(suffix)?, flavour, arch)))?;
+    let is_version = |text: &str| text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    (!series.is_empty() && is_version(series)).then_some((series, flavour, arch))
+}
+
+/// The machines that a kernel is for: its name says so, or the magic number that images for arm64 have
+/// (Documentation/arch/arm64/booting.rst).
+pub(crate) fn arch(wanted: &str) -> Arch {
+    let has_magic = || fs::read(wanted).is_ok_and(|image| image.get(56..60) == Some(b"ARM\x64"));
+    let named = parse(wanted).map(|(_, _, arch)| arch);
+    match named {
+        Some(arch) => arch,
+        None if wanted.ends_with("_arm64.deb") || has_magic() => Arch::Arm,
+        None => Arch::X86,
+    }
 }
 
 /// An image, or a package that holds one.
@@ -70,6 +101,7 @@ fn from_file(path: &Path, cache: &Path) -> Result<Kernel> {
         fs::copy(unpacked(path, work.path())?, &image)?;
     }
     Ok(Kernel {
+        arch: arch(&path.to_string_lossy()),
         image,
         version: name.into_owned(),
     })
@@ -83,10 +115,10 @@ fn unpacked(deb: &Path, work: &Path) -> Result<PathBuf> {
 }
 
 /// Downloads the newest package of a series and keeps its image, sum and name.
-fn fetch(wanted: &str, cache: &Path, kept: &Path) -> Result<()> {
-    let apt = Apt::new(cache)?;
-    let package = newest(&apt.kernels()?, wanted)
-        .with_context(|| format!("this kernel is in no Debian suite (any more): {wanted}"))?;
+fn fetch(series: &str, flavour: &str, arch: Arch, cache: &Path, kept: &Path) -> Result<()> {
+    let apt = Apt::new(arch, cache)?;
+    let package = newest(&apt.kernels(flavour)?, series)
+        .with_context(|| format!("this kernel is in no Debian suite (any more): {series}"))?;
     eprintln!("vm: downloading {} {}", package.name, package.version);
     let work = tempfile::tempdir_in(cache)?;
     apt.run(
@@ -163,20 +195,16 @@ struct Apt {
 }
 
 impl Apt {
-    fn new(cache: &Path) -> Result<Self> {
-        let arch = output(Command::new("dpkg").arg("--print-architecture"))?;
-        ensure!(
-            arch.trim() == "amd64",
-            "only amd64 guests are known, not {}",
-            arch.trim()
-        );
-        let home = cache.join("apt");
+    fn new(arch: Arch, cache: &Path) -> Result<Self> {
+        let home = cache.join("apt").join(arch.debian());
         for dir in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(home.join(dir))?;
         }
         let at = |name: &str| home.join(name).display().to_string();
         fs::write(home.join("sources.list"), sources(&configured()?)?)?;
         let options = [
+            format!("APT::Architecture={}", arch.debian()),
+            format!("APT::Architectures={}", arch.debian()),
             format!("Dir::Etc::SourceList={}", at("sources.list")),
             "Dir::Etc::SourceParts=/dev/null".to_owned(),
             format!("Dir::State::Lists={}", at("lists")),
@@ -200,16 +228,15 @@ impl Apt {
         output(command)
     }
 
-    /// Every cloud kernel of every suite.
-    fn kernels(&self) -> Result<Vec<Package>> {
-        let names = self.run(Command::new("apt-cache").args([
-            "search",
-            "--names-only",
-            "^linux-(image|binary)-[0-9][^ ]*-cloud-amd64$",
-        ]))?;
+    /// Every kernel of this flavour of every suite.
+    fn kernels(&self, flavour: &str) -> Result<Vec<Package>> {
+        let pattern = format!("^linux-(image|binary)-[0-9][^ ]*-{flavour}$");
+        let names =
+            self.run(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
         let names = names.lines().filter_map(|line| line.split(' ').next());
         // Without digits behind the series it is a name for whatever is newest.
-        let names = names.filter(|name| version(name).len() > 2);
+        let numbers = |name: &str| version(name.trim_end_matches(flavour)).len();
+        let names = names.filter(|name| numbers(name) > 2);
         let show = self.run(Command::new("apt-cache").arg("show").args(names))?;
         Ok(packages(&show))
     }
@@ -308,6 +335,18 @@ Package: linux-binary-7.2.13+deb14-cloud-amd64\nVersion: 7.2.13-1\n";
         assert_eq!(newest("6.1"), name("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(newest("7.2"), name("linux-binary-7.2.13+deb14-cloud-amd64"));
         assert_eq!(newest("5.10"), None);
+    }
+
+    #[test]
+    fn a_version_says_what_it_is_for() {
+        assert_eq!(parse("6.12"), Some(("6.12", "cloud-amd64", Arch::X86)));
+        assert_eq!(
+            parse("6.12-arm64"),
+            Some(("6.12", "cloud-arm64", Arch::Arm))
+        );
+        assert_eq!(parse("7-arm64-16k"), Some(("7", "arm64-16k", Arch::Arm)));
+        assert_eq!(parse("-arm64"), None);
+        assert_eq!(parse("6.12-riscv64"), None);
     }
 
     #[test]

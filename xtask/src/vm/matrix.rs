@@ -6,9 +6,9 @@
 //! console is in `target/vm-logs`.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -27,7 +27,7 @@ use super::{
     report::{BootReport, Line, Report},
     table,
 };
-use crate::{project, test::Skip};
+use crate::{arch::Arch, project, test::Skip, tool};
 
 /// The name of a line among the pieces that a guest sends.
 pub(super) const LINE: &str = "line";
@@ -73,6 +73,9 @@ const BOOTS: &[(&str, Setting, &str)] = &[
     ("6.18", Setting::CgroupV2, FULL),
     ("6.19", Setting::CgroupV2, FULL),
     ("7", Setting::CgroupV2, FULL),
+    // The oldest on arm64 that has fentry, and with another size of pages.
+    ("6.12-arm64", Setting::CgroupV2, FULL),
+    ("6.12-arm64-16k", Setting::CgroupV2, FULL),
 ];
 
 const WAYS: [&str; 5] = ["best", "kprobe", "no-hook", "by-format", "log-alone"];
@@ -201,8 +204,7 @@ pub(super) fn list() -> Result<ExitCode> {
         println!("  {kernel:10} {:38} {best}", setting.words());
     }
     println!("scenarios:");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = tool::cargo()
         .args([
             "run",
             "--quiet",
@@ -212,7 +214,6 @@ pub(super) fn list() -> Result<ExitCode> {
             "matrix",
         ])
         .args(["--", "--list"])
-        .current_dir(project::root())
         .status()?;
     ensure!(status.success(), "matrix --list: {status}");
     Ok(ExitCode::SUCCESS)
@@ -220,32 +221,41 @@ pub(super) fn list() -> Result<ExitCode> {
 
 /// Plays it; what could not be played, and why.
 pub(crate) fn play(plan: &Plan) -> Result<Vec<Skip>> {
-    if let Some(reason) = lacks()? {
-        let name = "tests under other kernels".to_owned();
-        return Ok(vec![Skip { name, reason }]);
-    }
     let started = Instant::now();
     let cache = cache()?;
     let mut skipped = Vec::new();
     let mut boots = Vec::new();
-    for boot in plan.boots() {
-        match kernels::resolve(&boot.kernel, &cache) {
-            Ok(kernel) => boots.push((boot, kernel)),
-            Err(error) => skipped.push(Skip {
-                name: format!("kernel {}", boot.name()),
-                reason: unavailable(&error),
-            }),
+    let work = tempfile::tempdir()?;
+    for arch in Arch::ALL {
+        let mut rows = plan.boots();
+        rows.retain(|boot| kernels::arch(&boot.kernel) == arch);
+        if rows.is_empty() {
+            continue;
+        }
+        if let Some(reason) = lacks(arch)? {
+            let name = format!("tests under other kernels, {}", arch.name());
+            skipped.push(Skip { name, reason });
+            continue;
+        }
+        let initramfs = work.path().join(arch.name());
+        fs::write(&initramfs, programs::archive(arch, &[], &[])?)?;
+        for boot in rows {
+            match kernels::resolve(&boot.kernel, &cache) {
+                Ok(kernel) => boots.push((boot, kernel, initramfs.clone())),
+                Err(error) => skipped.push(Skip {
+                    name: format!("kernel {}", boot.name()),
+                    reason: unavailable(&error),
+                }),
+            }
         }
     }
-    let work = tempfile::tempdir()?;
-    let initramfs = work.path().join("initramfs");
-    fs::write(&initramfs, programs::archive(&[], &[])?)?;
 
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let worker = || {
-        while let Some((boot, kernel)) = boots.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcome = guest(plan, boot, kernel, &initramfs);
+        while let Some((boot, kernel, initramfs)) = boots.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let outcome = guest(plan, boot, kernel, initramfs);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             done.push((boot.name(), outcome));
         }
@@ -258,7 +268,7 @@ pub(crate) fn play(plan: &Plan) -> Result<Vec<Skip>> {
     let mut report = Report::default();
     let mut failures = Vec::new();
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let row = |name: &str| boots.iter().position(|(boot, _)| boot.name() == name);
+    let row = |name: &str| boots.iter().position(|(boot, ..)| boot.name() == name);
     done.sort_by_key(|(name, _)| row(name));
     for (name, outcome) in done {
         let boot = outcome.with_context(|| name.clone())?;
@@ -310,7 +320,7 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
     );
     command.extend(plan.capture.iter().map(|_| "--capture".to_owned()));
     let guest = Guest {
-        vmlinuz: &kernel.image,
+        kernel,
         initramfs,
         append: &row.append(),
         command: &command,
@@ -327,6 +337,7 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
     }
     let mut report = BootReport {
         kernel: row.kernel.clone(),
+        machine: kernel.arch,
         version: kernel.version.clone(),
         setting: row.setting.words().to_owned(),
         seconds,

@@ -6,6 +6,7 @@
 
 mod initramfs;
 mod kernels;
+mod machine;
 mod matrix;
 mod outbox;
 mod programs;
@@ -23,11 +24,8 @@ use std::{
 use anyhow::{Result, ensure};
 
 pub(crate) use self::matrix::{Plan, play};
-use self::{
-    programs::TARGET,
-    qemu::{Guest, Outcome},
-};
-use crate::project;
+use self::qemu::{Guest, Outcome};
+use crate::{arch::Arch, cross, project};
 
 /// What died before any of our code ran is booted again this often.
 const BOOT_AGAIN: u32 = 2;
@@ -36,7 +34,8 @@ const BOOT_AGAIN: u32 = 2;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Debian's newest kernel of a series (5.10, 6.1, 6.12, 7), a version (5.10.223), a package or an
-    /// image file; several may be given. Default: those of the matrix, or 6.12 for a command.
+    /// image file; several may be given. Behind a series or version, -arm64 or -arm64-16k is for those machines.
+    /// Default: those of the matrix, or 6.12 for a command.
     #[arg(long)]
     kernel: Vec<String>,
     /// Only this scenario of the matrix; several may be given.
@@ -106,17 +105,12 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What this machine lacks for booting any kernel.
-fn lacks() -> Result<Option<String>> {
-    if qemu::version().is_err() {
-        return Ok(Some(
-            "needs QEMU (apt-get install qemu-system-x86)".to_owned(),
-        ));
+/// What this machine lacks for booting any kernel for such machines.
+fn lacks(arch: Arch) -> Result<Option<String>> {
+    match qemu::lacks(arch) {
+        None => cross::lacks(arch),
+        lacks => Ok(lacks),
     }
-    if !programs::has_target()? {
-        return Ok(Some(format!("needs `rustup target add {TARGET}`")));
-    }
-    Ok(None)
 }
 
 fn cache() -> Result<PathBuf> {
@@ -129,9 +123,13 @@ fn cache() -> Result<PathBuf> {
 fn command(args: &Args) -> Result<()> {
     let cache = cache()?;
     let initramfs = tempfile::NamedTempFile::new()?;
-    fs::write(&initramfs, programs::archive(&args.test, &args.file)?)?;
+    fs::write(
+        &initramfs,
+        programs::archive(Arch::X86, &args.test, &args.file)?,
+    )?;
     let work = tempfile::tempdir()?;
-    let (outbox, console) = (work.path().join("outbox"), work.path().join("console"));
+    let file = |name: &str| work.path().join(name);
+    let (initramfs, outbox, console) = (file("initramfs"), file("outbox"), file("console"));
     let newest = ["6.12".to_owned()];
     let kernels = match args.kernel.as_slice() {
         [] => &newest,
@@ -139,10 +137,13 @@ fn command(args: &Args) -> Result<()> {
     };
     let mut failed = Vec::new();
     for kernel in kernels {
+        let resolved = kernels::resolve(kernel, &cache)?;
+        let programs = programs::archive(resolved.arch, &args.test, &args.file)?;
+        fs::write(&initramfs, programs)?;
         let started = Instant::now();
         let guest = Guest {
-            vmlinuz: &kernels::resolve(kernel, &cache)?.image,
-            initramfs: initramfs.path(),
+            kernel: &resolved,
+            initramfs: &initramfs,
             append: &args.append,
             command: &args.command,
             memory: args.memory,

@@ -23,11 +23,15 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::pipe::fcntl_setpipe_size;
 
+use super::{
+    kernels::Kernel,
+    machine::{self, Machine},
+};
+use crate::arch::Arch;
+
 /// Emulation, both CPUs on one thread of the host: a kernel that patches its own code trips over CPUs
 /// that really run at once, and what they would gain is lost again in keeping them in step.
 const ACCEL: &str = "tcg,thread=single";
-
-const QEMU: &str = "qemu-system-x86_64";
 
 /// The first words of the first process.
 const UP: &str = "vm-init: up";
@@ -40,8 +44,8 @@ const CONSOLE: &str = "console: ";
 
 /// What to boot.
 pub(crate) struct Guest<'a> {
-    /// The kernel image.
-    pub(crate) vmlinuz: &'a Path,
+    /// The kernel, and with it the kind of machine.
+    pub(crate) kernel: &'a Kernel,
     /// The cpio archive.
     pub(crate) initramfs: &'a Path,
     /// More words for the kernel's command line.
@@ -78,14 +82,15 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Fails where there is no QEMU.
-pub(crate) fn version() -> Result<()> {
-    let version = Command::new(QEMU)
+/// What there is to do where QEMU has no such machine.
+pub(crate) fn lacks(arch: Arch) -> Option<String> {
+    let Machine { qemu, package, .. } = machine::of(arch);
+    let version = Command::new(qemu)
         .arg("--version")
         .stdout(Stdio::null())
-        .status()?;
-    ensure!(version.success(), "{QEMU}: {version}");
-    Ok(())
+        .status();
+    let there = version.is_ok_and(|status| status.success());
+    (!there).then(|| format!("needs {qemu} (apt-get install {package})"))
 }
 
 /// Boots the guest; every line of its console goes to `on_line`.
@@ -118,7 +123,7 @@ pub(crate) fn boot(guest: &Guest<'_>, mut on_line: impl FnMut(&str)) -> Result<O
         }
     }
     let status = qemu.0.wait()?;
-    ensure!(status.success(), "{QEMU}: {status}");
+    ensure!(status.success(), "QEMU: {status}");
     Ok(outcome)
 }
 
@@ -127,22 +132,22 @@ struct Qemu(Child);
 
 impl Qemu {
     fn start(guest: &Guest<'_>) -> Result<Self> {
-        let command_line = command_line(guest.append, guest.command)?;
-        let child = Command::new(QEMU)
-            .args(["-accel", ACCEL, "-cpu", "max", "-smp", "2", "-m"])
+        let machine = machine::of(guest.kernel.arch);
+        let command_line = command_line(machine.console, guest.append, guest.command)?;
+        let child = Command::new(machine.qemu)
+            .args(["-accel", ACCEL, "-smp", "2", "-m"])
             .arg(guest.memory.to_string())
             .args(nodes(guest.memory))
-            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
-            .arg("-serial")
-            .arg(format!("file:{}", guest.outbox.display()))
+            .args(["-display", "none", "-monitor", "none"])
+            .args(machine.args(guest.outbox))
             .args(["-nic", "none", "-no-reboot"])
-            .args([OsStr::new("-kernel"), guest.vmlinuz.as_os_str()])
+            .args([OsStr::new("-kernel"), guest.kernel.image.as_os_str()])
             .args([OsStr::new("-initrd"), guest.initramfs.as_os_str()])
             .args(["-append", &command_line])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("{QEMU} (Debian: apt-get install qemu-system-x86)"))?;
+            .with_context(|| machine.qemu)?;
         Ok(Self(child))
     }
 }
@@ -173,13 +178,13 @@ fn nodes(memory: u32) -> Vec<String> {
 }
 
 /// The kernel's command line; what stands behind `--` becomes the arguments of the first process.
-fn command_line(append: &str, command: &[String]) -> Result<String> {
-    /// `COMMAND_LINE_SIZE` of x86, and the kernel's bound on arguments of the first process.
+fn command_line(console: &str, append: &str, command: &[String]) -> Result<String> {
+    /// `COMMAND_LINE_SIZE` of x86 and arm64, and the kernel's bound on arguments of the first process.
     const MAX_LEN: usize = 2048;
     const MAX_ARGS: usize = 32;
     // A panic reboots at once, and `-no-reboot` turns that into an end.
     let mut words = vec![format!(
-        "console=ttyS0 quiet panic=-1 rdinit=/init OOM_TESTS_GUEST=1 {append} --"
+        "console={console} quiet panic=-1 rdinit=/init OOM_TESTS_GUEST=1 {append} --"
     )];
     for arg in command {
         ensure!(
@@ -267,10 +272,10 @@ mod tests {
     fn the_command_stands_behind_the_dashes_as_the_kernel_reads_it() {
         let words =
             |words: &[&str]| -> Vec<String> { words.iter().map(|&word| word.to_owned()).collect() };
-        let line = command_line("quiet", &words(&["/bin/sh", "-c", "echo a=b"])).unwrap();
+        let line = command_line("ttyS0", "quiet", &words(&["/bin/sh", "-c", "echo a=b"])).unwrap();
         assert!(line.ends_with("quiet -- /bin/sh -c \"echo a=b\""), "{line}");
-        assert!(command_line("", &words(&["say \"hi\""])).is_err());
-        assert!(command_line("", &words(&["x".repeat(2048).as_str()])).is_err());
-        assert!(command_line("", &words(&["x"; 32])).is_err());
+        assert!(command_line("ttyS0", "", &words(&["say \"hi\""])).is_err());
+        assert!(command_line("ttyS0", "", &words(&["x".repeat(2048).as_str()])).is_err());
+        assert!(command_line("ttyS0", "", &words(&["x"; 32])).is_err());
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::table;
-use crate::project;
+use crate::{arch::Arch, project};
 
 /// One scenario as one agent told it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +53,7 @@ impl Line {
 pub(super) struct BootReport {
     /// As it was asked for.
     pub(super) kernel: String,
+    pub(super) machine: Arch,
     pub(super) version: String,
     /// Memory controller, and lockdown.
     pub(super) setting: String,
@@ -135,6 +136,7 @@ fn whole_report() -> PathBuf {
 /// What the repository keeps of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Row {
+    pub(super) machine: Arch,
     pub(super) version: String,
     pub(super) setting: String,
     pub(super) tiers: Vec<String>,
@@ -148,6 +150,7 @@ impl From<&BootReport> for Row {
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         let skipped = boot.skipped();
         Self {
+            machine: boot.machine,
             version: boot.version.clone(),
             setting: boot.setting.clone(),
             tiers: owned(boot.tiers()),

@@ -23,7 +23,12 @@ pub(super) fn of(boot: &BootReport) -> String {
             scenarios.push(&line.scenario);
         }
     }
-    let head = format!("{} ({})", boot.version, boot.setting);
+    let head = format!(
+        "{} ({}, {})",
+        boot.version,
+        boot.machine.name(),
+        boot.setting
+    );
     let mut text = format!("\n{head}: {} s\n{:24}", boot.seconds, "");
     for (_, tier) in &ways {
         _ = write!(text, "{tier:>20}");
@@ -68,7 +73,8 @@ fn duration(ns: u64) -> String {
 /// The README's table.
 pub(super) fn readme(rows: &[Row]) -> String {
     let mut text =
-        "| Kernel | Memory controller | Tiers | Scenarios |\n|---|---|---|---|\n".to_owned();
+        "| Kernel | Machine | Memory controller | Tiers | Scenarios |\n|---|---|---|---|---|\n"
+            .to_owned();
     for row in rows {
         let mut scenarios = row.passed.len().to_string();
         if !row.skipped.is_empty() {
@@ -77,8 +83,9 @@ pub(super) fn readme(rows: &[Row]) -> String {
         }
         _ = writeln!(
             text,
-            "| {} | {} | {} | {scenarios} |",
+            "| {} | {} | {} | {} | {scenarios} |",
             row.version,
+            row.machine.name(),
             row.setting,
             row.tiers.join(" · ")
         );
@@ -100,6 +107,7 @@ pub(super) fn replaced(readme: &str, table: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Arch;
 
     #[test]
     fn the_table_stands_between_the_markers() {
@@ -120,6 +128,7 @@ mod tests {
         };
         let boot = BootReport {
             kernel: "6.12".to_owned(),
+            machine: Arch::X86,
             version: "6.12.9".to_owned(),
             setting: "cgroup v2".to_owned(),
             seconds: 7,
@@ -149,7 +158,9 @@ mod tests {
         assert!(text.contains("not played: cpuset: this kernel\n"), "{text}");
         assert!(text.ends_with("FAILED: single (kmsg): why"), "{text}");
         let readme = readme(&[Row::from(&boot)]);
-        assert!(readme.ends_with("| 6.12.9 | cgroup v2 | best · kmsg | 1, without cpuset |\n"));
+        assert!(
+            readme.ends_with("| 6.12.9 | x86_64 | cgroup v2 | best · kmsg | 1, without cpuset |\n")
+        );
     }
 
     #[test]
