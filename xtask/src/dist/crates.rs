@@ -8,7 +8,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -75,7 +74,7 @@ struct Locked {
 
 /// Those for this target.
 pub(super) fn linked(target: &str) -> Result<Vec<Crate>> {
-    let tree = tool::output(cargo().args([
+    let tree = tool::output(tool::cargo().args([
         "tree",
         "--locked",
         "--package=oom-agent",
@@ -88,7 +87,7 @@ pub(super) fn linked(target: &str) -> Result<Vec<Crate>> {
     ]))?;
     let linked: BTreeSet<(String, String)> = tree.lines().filter_map(named).collect();
 
-    let metadata = tool::output(cargo().args([
+    let metadata = tool::output(tool::cargo().args([
         "metadata",
         "--locked",
         "--format-version=1",
@@ -151,12 +150,6 @@ fn named(line: &str) -> Option<(String, String)> {
     let name = words.next()?;
     let version = words.next()?.strip_prefix('v')?;
     Some((name.to_owned(), version.to_owned()))
-}
-
-fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(project::root());
-    cargo
 }
 
 #[cfg(test)]

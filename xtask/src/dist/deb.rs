@@ -88,7 +88,11 @@ impl Deb<'_> {
         }
         let doc = |name: &str| format!("usr/share/doc/oom-agent/{name}");
         file(&doc("copyright"), text("packaging/debian/copyright")?)?;
-        for name in ["prometheus/rules.yml", "prometheus/scrape.yml", "grafana/oom-agent.json"] {
+        for name in [
+            "prometheus/rules.yml",
+            "prometheus/scrape.yml",
+            "grafana/oom-agent.json",
+        ] {
             let path = doc(&format!("examples/{name}"));
             file(&path, text(&format!("packaging/{name}"))?)?;
         }
@@ -108,7 +112,10 @@ impl Deb<'_> {
     fn control(&self, data: &Tree) -> Result<Tree> {
         let dir = project::root().join("packaging/debian");
         let text = |name: &str| fs::read_to_string(dir.join(name)).with_context(|| name.to_owned());
-        let size: usize = data.files().map(|(_, bytes)| bytes.len().div_ceil(1024)).sum();
+        let size: usize = data
+            .files()
+            .map(|(_, bytes)| bytes.len().div_ceil(1024))
+            .sum();
         let control = text("control")?
             .replace("@VERSION@", self.version)
             .replace("@ARCH@", self.arch)
@@ -132,7 +139,9 @@ impl Deb<'_> {
     /// Debian's own: one entry, that of this build.
     fn changelog(&self) -> String {
         let date = jiff::Timestamp::from_second(i64::try_from(self.mtime).unwrap_or_default());
-        let date = date.unwrap_or_default().strftime("%a, %d %b %Y %H:%M:%S +0000");
+        let date = date
+            .unwrap_or_default()
+            .strftime("%a, %d %b %Y %H:%M:%S +0000");
         format!(
             "oom-agent ({}) unstable; urgency=medium\n\n  * As changelog.gz in this directory tells.\n\n \
              -- {MAINTAINER}  {date}\n",
@@ -203,8 +212,14 @@ mod tests {
             }
         }
         assert_eq!(names, ["debian-binary", "control.tar.gz", "data.tar.gz"]);
-        assert!(control.contains("\nVersion: 1.2.3-1\nArchitecture: amd64\n"), "{control}");
-        assert!(!control.contains('@') || control.contains(MAINTAINER), "{control}");
+        assert!(
+            control.contains("\nVersion: 1.2.3-1\nArchitecture: amd64\n"),
+            "{control}"
+        );
+        assert!(
+            !control.contains('@') || control.contains(MAINTAINER),
+            "{control}"
+        );
         assert!(control.contains(&format!("\nMaintainer: {MAINTAINER}\n")));
     }
 
@@ -212,7 +227,13 @@ mod tests {
     fn the_unit_is_that_of_the_package() {
         let path = project::root().join("packaging/oom-agent.service");
         let unit = unit(&fs::read_to_string(path).unwrap()).unwrap();
-        assert!(unit.contains("\nExecStart=/usr/bin/oom-agent run "), "{unit}");
-        assert!(!unit.contains("/usr/local") && !unit.contains("install -m"), "{unit}");
+        assert!(
+            unit.contains("\nExecStart=/usr/bin/oom-agent run "),
+            "{unit}"
+        );
+        assert!(
+            !unit.contains("/usr/local") && !unit.contains("install -m"),
+            "{unit}"
+        );
     }
 }

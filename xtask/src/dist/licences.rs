@@ -5,12 +5,7 @@
 //! same repository, or, if it may be used under Apache-2.0, that text: it names nobody. Refuses a crate
 //! for which there is none.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -27,7 +22,8 @@ const NAMES: &[&str] = &[
     "UNLICENSE",
 ];
 
-const RULE: &str = "--------------------------------------------------------------------------------";
+const RULE: &str =
+    "--------------------------------------------------------------------------------";
 
 /// All of them, and what is linked besides crates (`packaging/licences.txt`).
 pub(super) fn texts(crates: &[Crate]) -> Result<String> {
@@ -145,7 +141,10 @@ mod tests {
         fs::write(with.path().join("License.md"), "may be used\n").unwrap();
         let (a, b) = (of("a", "MIT", with.path()), of("b", "MIT", without.path()));
         let text = texts(&[a, b.clone()]).unwrap();
-        assert!(text.contains("a 1.0.0, b 1.0.0:\n\nmay be used\n"), "{text}");
+        assert!(
+            text.contains("a 1.0.0, b 1.0.0:\n\nmay be used\n"),
+            "{text}"
+        );
         let error = format!("{:#}", texts(&[b]).unwrap_err());
         assert!(error.starts_with("b: no text"), "{error}");
     }

@@ -32,7 +32,11 @@ impl Manual {
         let mut pages = Vec::new();
         for entry in fs::read_dir(dir.path())? {
             let entry = entry?;
-            let name = entry.file_name().into_string().ok().context("a page's name")?;
+            let name = entry
+                .file_name()
+                .into_string()
+                .ok()
+                .context("a page's name")?;
             pages.push((name, fs::read_to_string(entry.path())?));
         }
         pages.sort();

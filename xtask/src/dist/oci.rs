@@ -60,8 +60,7 @@ impl Image<'_> {
             }
             // Who takes it looks for his own platform there.
             all => {
-                let all =
-                    json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": all });
+                let all = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": all });
                 let mut all = blobs.put_json(INDEX, &all)?;
                 all["annotations"] = name;
                 all

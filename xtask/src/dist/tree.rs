@@ -33,13 +33,27 @@ impl Tree {
     pub(super) fn file(&mut self, path: &str, mode: u32, contents: Vec<u8>) -> Result<()> {
         let contents = Some(contents);
         let owner = 0;
-        self.put(path, Entry { mode, owner, contents })
+        self.put(
+            path,
+            Entry {
+                mode,
+                owner,
+                contents,
+            },
+        )
     }
 
     /// Adds a directory, and those that lead to it.
     pub(super) fn dir(&mut self, path: &str, mode: u32, owner: u64) -> Result<()> {
         let contents = None;
-        self.put(path, Entry { mode, owner, contents })
+        self.put(
+            path,
+            Entry {
+                mode,
+                owner,
+                contents,
+            },
+        )
     }
 
     fn put(&mut self, path: &str, entry: Entry) -> Result<()> {
@@ -158,7 +172,11 @@ mod tests {
             entry.path().unwrap().display().to_string()
         });
         let paths: Vec<_> = paths.collect();
-        assert_eq!(paths, ["etc/", "etc/b", "usr/", "usr/bin/", "usr/bin/a"].map(|it| format!("./{it}").replace("././", "./")));
+        assert_eq!(
+            paths,
+            ["etc/", "etc/b", "usr/", "usr/bin/", "usr/bin/a"]
+                .map(|it| format!("./{it}").replace("././", "./"))
+        );
     }
 
     #[test]
