@@ -46,6 +46,11 @@ impl Binary {
         let programs = cross::build(&build)?;
         let program = programs.into_iter().find(|it| it.name == "oom-agent");
         let path = program.context("cargo built no oom-agent")?.path;
+        Self::built(arch, path)
+    }
+
+    /// One that is there.
+    pub(super) fn built(arch: Arch, path: PathBuf) -> Result<Self> {
         let bytes = stripped(&path)?;
         Ok(Self { arch, path, bytes })
     }
@@ -63,19 +68,19 @@ pub(super) fn that_runs_here(binaries: &[Binary]) -> Result<PathBuf> {
 
 /// The file without symbols and debug information.
 pub(crate) fn stripped(path: &PathBuf) -> Result<Vec<u8>> {
-    let objcopy = sysroot()?.join(format!("lib/rustlib/{}/bin/rust-objcopy", host()?));
+    let sysroot = sysroot()?;
+    let objcopy = sysroot.join(format!("lib/rustlib/{}/bin/rust-objcopy", host()?));
     ensure!(
         objcopy.is_file(),
         "this toolchain has no {}",
         objcopy.display()
     );
     let to = tempfile::NamedTempFile::new()?;
-    tool::run(
-        Command::new(objcopy)
-            .arg("--strip-all")
-            .arg(path)
-            .arg(to.path()),
-    )?;
+    let mut strip = Command::new(objcopy);
+    strip.arg("--strip-all").arg(path).arg(to.path());
+    // Its libraries are the compiler's.
+    strip.env("LD_LIBRARY_PATH", sysroot.join("lib"));
+    tool::run(&mut strip)?;
     Ok(fs::read(to.path())?)
 }
 

@@ -21,7 +21,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
 
 use self::{
@@ -33,6 +33,8 @@ use self::{
     tree::{Tree, gzip, sha256},
 };
 use crate::{arch::Arch, project, tool};
+
+pub(crate) use self::binary::stripped;
 
 /// The version of the workspace, which this program shares.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -46,6 +48,9 @@ pub(crate) struct Args {
     /// With which of cargo's profiles: release, guest, dev.
     #[arg(long, default_value = "release")]
     profile: String,
+    /// Not to build, but to package this program, which is for the one target.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
     /// Where to; what another run has left there is removed. Default: target/dist.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -55,10 +60,14 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     let mut targets = args.target.clone();
     targets.sort_by_key(|arch| arch.name());
     targets.dedup();
-    let binaries: Vec<Binary> = targets
-        .iter()
-        .map(|&arch| Binary::build(arch, &args.profile))
-        .collect::<Result<_>>()?;
+    let binaries: Vec<Binary> = match (&args.program, targets.as_slice()) {
+        (None, all) => all
+            .iter()
+            .map(|&arch| Binary::build(arch, &args.profile))
+            .collect::<Result<_>>()?,
+        (Some(program), &[arch]) => vec![Binary::built(arch, program.clone())?],
+        (Some(_), _) => bail!("--program is for one --target"),
+    };
     let files = release(&binaries, epoch()?)?;
     let out = args
         .out
