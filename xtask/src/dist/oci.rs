@@ -52,7 +52,8 @@ impl Image<'_> {
             manifests.push(manifest);
         }
         const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-        let name = json!({ "org.opencontainers.image.ref.name": self.version });
+        let name = format!("oom-agent:{}", self.version);
+        let name = json!({ "org.opencontainers.image.ref.name": name });
         let named = match manifests.as_mut_slice() {
             [one] => {
                 one["annotations"] = name;
@@ -180,7 +181,7 @@ mod tests {
             let mut manifests = vec![index["manifests"][0].clone()];
             assert_eq!(
                 manifests[0]["annotations"]["org.opencontainers.image.ref.name"],
-                "1"
+                "oom-agent:1"
             );
             if platforms.len() > 1 {
                 let inner = json(&follow(&files, &manifests[0]));

@@ -34,7 +34,8 @@ const TIMEOUT: Duration = Duration::from_mins(8);
 const MEMORY: u32 = 768;
 
 /// Nobody logs in, and there is no udev to say that there is a console.
-const APPEND: &str = "systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service rcupdate.rcu_expedited=1";
+const APPEND: &str = "systemd.mask=serial-getty@ttyS0.service systemd.mask=getty@tty1.service \
+    systemd.mask=systemd-modules-load.service systemd.show_status=error rcupdate.rcu_expedited=1";
 
 /// Versions of the packages: the older one, and that of a release.
 const VERSIONS: [(&str, &str); 2] = [
@@ -49,7 +50,6 @@ After=multi-user.target
 
 [Service]
 Type=exec
-Environment=OOM_TESTS_GUEST=1
 ExecStart=/opt/oom-test/packaged
 StandardOutput=tty
 StandardError=tty

@@ -151,7 +151,7 @@ impl Qemu {
             Start::Disk(image) => (
                 disk(image),
                 format!(
-                    "console={} quiet panic=-1 root=/dev/nvme0n1 rw {}",
+                    "console={} quiet panic=-1 root=/dev/nvme0n1 rw OOM_TESTS_GUEST=1 {}",
                     machine.console, guest.append
                 ),
             ),
