@@ -11,6 +11,7 @@ pub mod api_server;
 pub mod bpffs;
 pub mod catalogue;
 pub mod check;
+pub mod dist;
 pub mod http;
 pub mod kept;
 pub mod klog;

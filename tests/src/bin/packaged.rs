@@ -40,10 +40,7 @@ fn main() -> ExitCode {
     });
     if let Err(error) = &outcome {
         say(&format!("failed: {error:#}"));
-        let log = run(
-            "journalctl",
-            &["--boot", "--no-pager", "--unit=oom-agent.service"],
-        );
+        let log = log();
         say(&log.unwrap_or_else(|error| error.to_string()));
     }
     if first && outcome.is_ok() {
@@ -83,6 +80,15 @@ fn run(program: &str, args: &[&str]) -> Result<String> {
         output.status
     );
     Ok(text)
+}
+
+/// What the agent has said in this boot.
+fn log() -> Result<String> {
+    let unit = "--unit=oom-agent.service";
+    run(
+        "journalctl",
+        &["--boot", "--no-pager", "--output=cat", unit],
+    )
 }
 
 fn first_boot() -> Result<()> {
@@ -152,15 +158,7 @@ fn second_boot() -> Result<()> {
         &["security", "--no-pager", "oom-agent.service"],
     )?;
     println!("{}", security.lines().last().unwrap_or_default());
-    let log = run(
-        "journalctl",
-        &[
-            "--boot",
-            "--no-pager",
-            "--output=cat",
-            "--unit=oom-agent.service",
-        ],
-    )?;
+    let log = log()?;
     let by = log.lines().find(|line| line.contains("confined by"));
     let by = by.context("the agent does not say how it is confined")?;
     println!("{by}");
