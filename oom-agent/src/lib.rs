@@ -29,6 +29,8 @@ pub mod error;
 pub mod event;
 pub mod evidence;
 pub mod explain;
+#[cfg(feature = "nats")]
+pub mod fleet;
 pub mod hierarchy;
 pub mod host;
 pub mod hub;
@@ -36,6 +38,8 @@ pub mod hub;
 pub mod kubernetes;
 pub mod machine;
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod notify;
 pub mod offline;
 pub mod question;

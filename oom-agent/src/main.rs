@@ -54,9 +54,12 @@ fn main() -> ExitCode {
     code
 }
 
+/// What is logged if nobody says. The client of NATS tells of each try what the sink tells once.
+const FILTER: &str = "info,async_nats=off";
+
 fn log_to(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let filter =
-        EnvFilter::try_from_env("OOM_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        EnvFilter::try_from_env("OOM_AGENT_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)

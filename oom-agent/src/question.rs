@@ -26,9 +26,9 @@ pub struct Question {
     #[arg(long, value_name = "WHEN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<When>,
-    /// Only these kinds, with commas between: `OomKill`, `OomInstance`, `ContainerCreation`,
-    /// `ContainerDeletion`.
-    #[arg(long, value_name = "KIND,…")]
+    /// Only these kinds, with commas between.
+    #[arg(long, value_name = "KIND,…", help = kind_help())]
+    #[schemars(description = kind_help())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kinds>,
     /// A cgroup by its path: the victim's, the container's, or the one whose limit was hit.
@@ -51,6 +51,22 @@ pub struct Question {
     #[arg(long, short = 'n', value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// A workload: the name of a pod without what controllers append to it.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// An image of a container; without its digest, or without its tag, any of these.
+    #[arg(long, value_name = "IMAGE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The node.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The cluster of the node.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// A systemd unit.
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +106,10 @@ impl Question {
             container: self.container,
             pod: self.pod,
             namespace: self.namespace,
+            workload: self.workload,
+            image: self.image,
+            node: self.node,
+            cluster: self.cluster,
             unit: self.unit,
             comm: self.comm,
             pid: self.pid,
@@ -152,9 +172,7 @@ pub struct Kinds(pub Vec<Kind>);
 
 /// A word that is no kind.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error(
-    "{0:?} is no kind of event: OomKill, OomInstance, ContainerCreation, ContainerDeletion, with commas between"
-)]
+#[error("{0:?} is no kind of event: {kinds}, with commas between", kinds = kinds(", "))]
 pub struct NoKind(String);
 
 impl FromStr for Kinds {
@@ -178,6 +196,15 @@ impl fmt::Display for Kinds {
         let words: Vec<_> = self.0.iter().map(|kind| kind.as_str()).collect();
         f.write_str(&words.join(","))
     }
+}
+
+/// The words of all kinds.
+fn kinds(between: &str) -> String {
+    Kind::ALL.map(Kind::as_str).join(between)
+}
+
+fn kind_help() -> String {
+    format!("Only these kinds, with commas between: {}", kinds(", "))
 }
 
 fn scope(word: &str) -> Result<Scope, serde_json::Error> {

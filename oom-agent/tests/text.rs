@@ -45,6 +45,7 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
         monotonic_ns: Some(1_011_681_306_000),
         boot_id: Some("boot".into()),
         node: Some("node".into()),
+        cluster: None,
         victim: Victim {
             pid: Some(pid),
             tid: pid,
@@ -74,6 +75,7 @@ fn kill(pid: u32, name: &str, path: &str, anon_bytes: u64) -> OomKill {
         evidence: vec![Source::Bpf],
         detection_latency_ns: Some(84_000),
         reaper: None,
+        end: None,
         backfill: false,
     }
 }
@@ -135,6 +137,7 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
         monotonic_ns: Some(1_011_681_306_000),
         boot_id: Some("boot".into()),
         node: Some("node".into()),
+        cluster: None,
         kernel: None,
         scope: Some(Scope::Memcg),
         constraint: Some(Constraint::Memcg),
@@ -155,6 +158,7 @@ fn report(kills: Vec<OomKill>) -> OomInstance {
         memory_trend: None,
         limit_state: None,
         top_cgroups: Vec::new(),
+        levels: Vec::new(),
         tasks_source: None,
         tasks: Vec::new(),
         tasks_dropped: 0,

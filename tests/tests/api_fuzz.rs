@@ -36,6 +36,7 @@ fn served(store: &Path) -> Result<Shared> {
     ensure!(thread.join().is_ok(), "the thread of watchers");
     let facts = Facts {
         node: None,
+        cluster: None,
         boot_id: None,
         started: None,
         tier: "none".into(),
@@ -59,6 +60,7 @@ fn served(store: &Path) -> Result<Shared> {
             boot_id: None,
             boot: "boot".into(),
             node: None,
+            cluster: None,
         },
         host_root: "/".into(),
     }))

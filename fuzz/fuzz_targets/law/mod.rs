@@ -44,9 +44,10 @@ pub fn check(evidence: Vec<KmsgEvidence>) {
             Event::OomInstance(instance) => {
                 text::instance(instance, TextStyle::default(), &mut out);
             }
-            Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {
-                panic!("a log does not tell of containers")
-            }
+            Event::VictimEnd(_)
+            | Event::OomStuck(_)
+            | Event::ContainerCreation(_)
+            | Event::ContainerDeletion(_) => panic!("a log tells neither of ends nor of containers"),
         }
     }
     let control = out.chars().find(|c| c.is_control() && *c != '\n');

@@ -176,6 +176,7 @@ impl World {
                 monotonic_ns: 1,
                 boot_id: Some(boot),
                 node: self.kill.node.clone(),
+                cluster: None,
                 cgroup,
                 owner: subject.owner.clone(),
                 late: false,
@@ -187,6 +188,7 @@ impl World {
                 monotonic_ns: 1,
                 boot_id: Some(boot),
                 node: self.kill.node.clone(),
+                cluster: None,
                 cgroup,
                 owner: subject.owner.clone(),
                 created: Some(time),
@@ -280,7 +282,7 @@ fn recorded() -> Result<(OomKill, OomInstance)> {
     offline::read(log, &options, &mut |event| match event {
         Event::OomKill(of) => kill = Some(*of),
         Event::OomInstance(of) => report = Some(*of),
-        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+        _ => {}
     })?;
     let mut report = report.context("no report in the log")?;
     report.tasks.truncate(TASKS);

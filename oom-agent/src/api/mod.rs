@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  socket ─▶ edge (limits, who may) ─▶ router ─┬─ events, instances ─▶ the store ────────────────┐ Records
+//!                                              ├─ timeline ──────────▶ the index of the store ────────┤
 //!                                              ├─ stream ────────────▶ watch::Relay, and the store ┘
 //!                                              ├─ cadvisor ──────────▶ both, in cAdvisor's words
-//!                                              └─ node ──────────────▶ status::Board, the machine
+//!                                              ├─ node ──────────────▶ status::Board, the machine
+//!                                              └─ page ──────────────▶ files for browsers
 //! ```
 //! Routes of [`Records`] ask nothing but a store and those who watch it: whoever has these can serve them.
 //! Reads requests; emits what the store, the live subscribers and the board know. Refuses to hold up
@@ -19,6 +21,7 @@ mod events;
 mod listener;
 mod node;
 mod openapi;
+mod page;
 mod place;
 mod problem;
 mod query;
@@ -27,6 +30,7 @@ mod route;
 mod scrape;
 mod stream;
 mod streams;
+mod timeline;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -118,10 +122,11 @@ impl Shared {
     }
 }
 
-/// All that is served.
+/// All that the document tells.
 fn routes() -> Vec<Route<Shared>> {
     [
         events::routes(),
+        timeline::routes(),
         stream::routes(),
         node::routes(),
         cadvisor::routes(),
@@ -135,7 +140,8 @@ fn routes() -> Vec<Route<Shared>> {
 
 /// All that is served, without the limits of the edge.
 pub fn router(shared: Shared) -> Router {
-    router_of(routes(), shared)
+    let all = routes().into_iter().chain(page::routes());
+    router_of(all.collect(), shared)
 }
 
 fn router_of<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>, state: S) -> Router {

@@ -5,7 +5,7 @@
 use axum::{Json, extract::State, http::StatusCode, routing::get};
 use tokio::task::spawn_blocking;
 
-use super::{Problem, Shared, route::Route};
+use super::{Problem, Shared, page, route::Route};
 use crate::{
     machine::{Machine, Places},
     status::Status,
@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) fn routes() -> Vec<Route<Shared>> {
     vec![
-        Route::new("/", get(index), "What there is, in words."),
+        page::root(INDEX),
         Route::new("/livez", get(livez), "Whether detection turns.").also(503),
         Route::new(
             "/readyz",
@@ -27,14 +27,12 @@ pub(super) fn routes() -> Vec<Route<Shared>> {
 }
 
 /// What there is, for who comes without a manual.
-async fn index() -> &'static str {
-    concat!(
-        "oom-agent ",
-        env!("CARGO_PKG_VERSION"),
-        "\n",
-        include_str!("index.txt")
-    )
-}
+const INDEX: &str = concat!(
+    "oom-agent ",
+    env!("CARGO_PKG_VERSION"),
+    "\n",
+    include_str!("index.txt")
+);
 
 /// On a thread that may wait.
 async fn read<T: Send + 'static>(

@@ -30,6 +30,7 @@ pub(super) fn created(host: &Host, path: &Arc<str>, life: &Life, late: bool) -> 
         monotonic_ns: life.born_ns?,
         boot_id: host.boot_id.clone(),
         node: host.node.clone(),
+        cluster: host.cluster.clone(),
         cgroup,
         owner: owner_of(path, life.names.as_deref()),
         late,
@@ -53,6 +54,7 @@ pub(super) fn removed(
         monotonic_ns: died_ns,
         boot_id: host.boot_id.clone(),
         node: host.node.clone(),
+        cluster: host.cluster.clone(),
         cgroup,
         owner: owner_of(path, life.names.as_deref()),
         // The very time that was told, for the clocks drift.

@@ -398,6 +398,9 @@ impl Desk {
                 self.remember(kill, named);
             }
             Event::OomInstance(instance) => self.name_instance(instance),
+            // Whether that could be told was counted with the report.
+            Event::VictimEnd(ended) => _ = self.name_kill(&mut ended.kill),
+            Event::OomStuck(stuck) => _ = self.name_kill(&mut stuck.kill),
             Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
         }
         out.push(event);
@@ -445,6 +448,10 @@ impl Desk {
         if let Some(limit) = &mut instance.limit {
             self.complete(&mut limit.cgroup);
             limit.level = self.level(&limit.cgroup, at_ns).or(limit.level);
+        }
+        for level in &mut instance.levels {
+            self.complete(&mut level.cgroup);
+            level.level = self.level(&level.cgroup, at_ns).or(level.level);
         }
         for top in &mut instance.top_cgroups {
             let named = self.owner(&top.cgroup, at_ns);
@@ -517,7 +524,10 @@ fn cgroups_of(event: &mut Event) -> impl Iterator<Item = (u64, &mut Cgroup)> {
     let (alert, report) = match event {
         Event::OomKill(kill) => (Some(&mut **kill), None),
         Event::OomInstance(instance) => (None, Some(&mut **instance)),
-        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => (None, None),
+        Event::VictimEnd(_)
+        | Event::OomStuck(_)
+        | Event::ContainerCreation(_)
+        | Event::ContainerDeletion(_) => (None, None),
     };
     let (kills, limit) = report.map_or((&mut [][..], None), |report| {
         let at_ns = report.monotonic_ns.unwrap_or(u64::MAX);

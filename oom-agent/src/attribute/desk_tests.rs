@@ -142,6 +142,8 @@ impl Bench {
         let tell = |event: Event| match event {
             Event::OomKill(kill) => format!("K {} {}", kill.instance_id, name(&kill)),
             Event::OomInstance(report) => format!("I {} {}", report.id, name(&report.kills[0])),
+            Event::VictimEnd(end) => format!("E {}", name(&end.kill)),
+            Event::OomStuck(stuck) => format!("S {}", name(&stuck.kill)),
             Event::ContainerCreation(it) => format!("+ {}", it.cgroup.path.unwrap()),
             Event::ContainerDeletion(it) => {
                 format!("- {} {}", it.cgroup.path.unwrap(), it.exit_code)

@@ -12,9 +12,13 @@ mod completions;
 mod doctor;
 mod events;
 mod explain;
+#[cfg(feature = "nats")]
+mod fleet;
 mod log;
 mod man;
 mod metrics;
+#[cfg(feature = "nats")]
+mod nats;
 mod output;
 mod owner_cell;
 mod parse;
@@ -67,6 +71,9 @@ enum Command {
     Top(Box<top::TopArgs>),
     /// Tell how the running agent is, and whether every kill is told.
     Status(status::StatusArgs),
+    /// Ask the stream of a fleet: its kills, who is killed most, how its nodes are.
+    #[cfg(feature = "nats")]
+    Fleet(Box<fleet::FleetArgs>),
     /// Tell what this node allows: each capability, feature and permission, what its absence costs and
     /// how to get it.
     Doctor(doctor::DoctorArgs),
@@ -116,6 +123,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Show(args) => show::main(args),
         Command::Top(args) => top::main(*args),
         Command::Status(args) => status::main(args),
+        #[cfg(feature = "nats")]
+        Command::Fleet(args) => fleet::main(*args),
         Command::Completions(args) => completions::main(&args),
         Command::Man(args) => man::main(&args),
         Command::Schema => schema(),

@@ -147,6 +147,9 @@ pub(super) enum Failure {
     NotFound(String),
     #[error("the answer is of a version of oom-agent that this one does not understand")]
     Unknown(#[from] serde_json::Error),
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Fleet(#[from] crate::fleet::FleetError),
     #[error("cannot write")]
     Output(#[from] io::Error),
 }

@@ -80,6 +80,9 @@ pub(super) struct RunArgs {
     /// Name of this node in the events, instead of the host's name.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     node: Option<String>,
+    /// Name of the cluster that this node is of, in the events.
+    #[arg(long, env = "CLUSTER_NAME", value_name = "NAME")]
+    cluster: Option<String>,
     /// Close a report at the latest after this many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     window_ms: u64,
@@ -167,6 +170,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
         api: args.serve.into(),
         metrics: args.metrics.into(),
         node: args.node,
+        cluster: args.cluster,
         confine: confine::Options {
             without: args.without,
             oom_score_adj: args.oom_score_adj,

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+#[cfg(feature = "nats")]
+use super::nats::RunArgs as NatsArgs;
+
 use crate::daemon::SinkOptions;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
@@ -15,6 +18,9 @@ pub(super) struct SinkArgs {
     #[cfg(feature = "kubernetes")]
     #[command(flatten)]
     kubernetes: KubernetesArgs,
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    nats: NatsArgs,
 }
 
 #[cfg(feature = "kubernetes")]
@@ -31,7 +37,7 @@ struct KubernetesArgs {
 
 impl From<SinkArgs> for SinkOptions {
     #[cfg_attr(
-        not(feature = "kubernetes"),
+        not(any(feature = "kubernetes", feature = "nats")),
         expect(unused_variables, reason = "there is none in this build")
     )]
     fn from(args: SinkArgs) -> Self {
@@ -40,6 +46,8 @@ impl From<SinkArgs> for SinkOptions {
             kubernetes: (args.kubernetes.kubernetes).then_some(kubernetes::Options {
                 kubeconfig: args.kubernetes.kubeconfig,
             }),
+            #[cfg(feature = "nats")]
+            nats: args.nats.options(),
         }
     }
 }

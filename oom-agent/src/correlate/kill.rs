@@ -159,6 +159,7 @@ impl Kill {
             monotonic_ns: Some(self.monotonic_ns()),
             boot_id: host.boot_id.clone(),
             node: host.node.clone(),
+            cluster: host.cluster.clone(),
             victim: self.victim(),
             memory: self.memory(),
             owner: path.map(|path| attribute(path).owner),
@@ -168,6 +169,7 @@ impl Kill {
             detection_latency_ns: self.latency_ns,
             backfill: false,
             reaper: self.reaper,
+            end: None,
         }
     }
 

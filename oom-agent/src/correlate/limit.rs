@@ -2,7 +2,7 @@
 
 use crate::{
     attribute::attribute,
-    event::{Cgroup, Limit, LimitSource},
+    event::{Cgroup, CgroupLevel, Limit, LimitSource},
     evidence::{Charge, Decision, KmsgReport, Level, Mark},
 };
 
@@ -71,6 +71,22 @@ pub(super) fn inferred(mark: &Mark) -> Option<Limit> {
         version: mark.cgroup_version,
     };
     Some(limit(cgroup, level.charge?, LimitSource::Inferred))
+}
+
+/// Every level of the victim, as it stood at the mark.
+pub(super) fn levels(mark: &Mark) -> Vec<CgroupLevel> {
+    let level = |level: &Level| CgroupLevel {
+        level: level.path.as_deref().map(|path| attribute(path).level),
+        cgroup: Cgroup {
+            path: level.path.clone(),
+            id: Some(level.id),
+            version: mark.cgroup_version,
+        },
+        usage_bytes: level.charge.map(|charge| charge.usage_bytes),
+        limit_bytes: level.charge.and_then(|charge| charge.limit_bytes),
+        failcnt: level.charge.map(|charge| charge.failcnt),
+    };
+    mark.levels.iter().map(level).collect()
 }
 
 fn limit(cgroup: Cgroup, charge: Charge, source: LimitSource) -> Limit {

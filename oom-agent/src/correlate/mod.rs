@@ -120,6 +120,8 @@ pub struct Host {
     pub boot: Arc<str>,
     /// Node name.
     pub node: Option<Arc<str>>,
+    /// Name of its cluster; `None`: nobody has told.
+    pub cluster: Option<Arc<str>>,
 }
 
 impl Host {
@@ -130,6 +132,7 @@ impl Host {
             boot_id: Some(boot_id.into()),
             boot: boot_id.replace('-', "").into(),
             node: Some(node.into()),
+            cluster: None,
         }
     }
 }

@@ -76,6 +76,8 @@ impl Bench {
                     format!("I!{}", outcome.as_deref().unwrap_or("Unknown"))
                 }
                 Event::ContainerCreation(_) | Event::ContainerDeletion(_) => "C".to_owned(),
+                Event::VictimEnd(end) => format!("E{}", end.kill.victim.tid),
+                Event::OomStuck(stuck) => format!("S{}", stuck.kill.victim.tid),
                 Event::OomInstance(instance) => {
                     let tids: Vec<String> = instance
                         .kills
@@ -757,6 +759,12 @@ fn the_owner_and_the_level_are_those_of_the_paths() {
         assert_eq!(owner(bench.kills()[0]), kind, "{own:?}");
         assert_eq!(owner(&report.kills[0]), kind, "{own:?}");
         assert_eq!(report.limit.as_ref().unwrap().level, level, "{above:?}");
+        let levels = [&report.levels[0], &report.levels[1], &report.levels[2]];
+        assert_eq!(levels[1].level, level, "{above:?}");
+        assert_eq!(levels[2].level, Some(LimitLevel::Node));
+        let limits = levels.map(|level| level.limit_bytes);
+        assert_eq!(limits, [None, Some(4 << 20), None]);
+        assert!(levels.iter().all(|level| level.usage_bytes.is_some()));
     }
 }
 

@@ -13,10 +13,14 @@ use std::{
 
 use super::{Options, RunError, durable::Keeping, system};
 use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
+#[cfg(any(feature = "kubernetes", feature = "nats"))]
+use crate::deliver::Sink;
 #[cfg(feature = "kubernetes")]
+use crate::kubernetes::{self, Credentials};
+#[cfg(feature = "nats")]
 use crate::{
-    deliver::Sink,
-    kubernetes::{self, Credentials},
+    clock::Now,
+    nats::{self, Access, Heartbeat, How},
 };
 
 /// At the end, all of them together may take this long.
@@ -28,6 +32,9 @@ pub struct SinkOptions {
     /// Events of Kubernetes; `None`: not.
     #[cfg(feature = "kubernetes")]
     pub kubernetes: Option<kubernetes::Options>,
+    /// A fleet's stream; `None`: not.
+    #[cfg(feature = "nats")]
+    pub nats: Option<nats::Options>,
 }
 
 /// Why there is nothing that this sink could do.
@@ -69,6 +76,10 @@ impl SinkOptions {
         if self.kubernetes.is_some() {
             return true;
         }
+        #[cfg(feature = "nats")]
+        if self.nats.is_some() {
+            return true;
+        }
         false
     }
 }
@@ -87,12 +98,36 @@ impl Sinks {
             let node = host.node.as_deref().unwrap_or_default();
             sinks.add(kubernetes::Events::new(credentials, node));
         }
-        #[cfg(not(feature = "kubernetes"))]
+        #[cfg(feature = "nats")]
+        if let Some(nats) = &options.sinks.nats {
+            let access = Access::read(nats).map_err(refused("nats"))?;
+            let node = host.node.as_deref().unwrap_or_default();
+            let cluster = host.cluster.as_deref().unwrap_or_default();
+            let how = sinks.how(cluster, nats.heartbeat);
+            let events = nats::Events::new(access, cluster, node, nats.heartbeat, how);
+            sinks.add(events);
+        }
+        #[cfg(not(any(feature = "kubernetes", feature = "nats")))]
         let _ = (host, &mut sinks);
         Ok(sinks)
     }
 
-    #[cfg(feature = "kubernetes")]
+    /// Tells of the agent, once there is something to tell.
+    #[cfg(feature = "nats")]
+    fn how(&self, cluster: &str, period: Duration) -> How {
+        let (board, cluster) = (self.board.clone(), cluster.to_owned());
+        Arc::new(move |stopping| {
+            let status = board.get()?.read();
+            let now = Now::read();
+            let time = now.wall(now.monotonic_ns);
+            Some(Heartbeat {
+                stopping,
+                ..Heartbeat::of(status, &cluster, time, period)
+            })
+        })
+    }
+
+    #[cfg(any(feature = "kubernetes", feature = "nats"))]
     fn add(&mut self, sink: impl Sink) {
         let start = |store, deliveries| Delivery::start(sink, store, deliveries);
         self.ready.push(Box::new(start));

@@ -100,6 +100,8 @@ pub struct Options {
     pub container_events: ContainerEvents,
     /// Node name instead of the host's.
     pub node: Option<String>,
+    /// Name of its cluster.
+    pub cluster: Option<String>,
     /// How long to wait for what.
     pub timing: Timing,
     /// What the agent gives up, and what it does not.
@@ -171,8 +173,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     // First of all: whoever is asked to end while it starts ends as it should.
     let mut service = Service::new().map_err(system("cannot catch signals"))?;
     let confinement = Confinement::begin(&options.confine);
-    let host =
-        host::read(options.node.as_deref()).map_err(system("cannot tell which boot this is"))?;
+    let host = host::read(options.node.as_deref(), options.cluster.as_deref())
+        .map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
     let Opened {
         durable,

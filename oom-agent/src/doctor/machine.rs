@@ -49,7 +49,7 @@ fn namespace(link: Option<&str>) -> Check {
 
 pub(super) fn boot_id() -> Check {
     let name = "boot id";
-    match host::read(None) {
+    match host::read(None, None) {
         Ok(host) => Check::ok(name, host.boot_id.as_deref().unwrap_or_default()),
         Err(error) => Check::new(name, State::Missing, error.to_string())
             .cost("no kill can be given its identity: the agent does not start")

@@ -25,6 +25,9 @@ pub struct ContainerCreation {
     pub boot_id: Option<Arc<str>>,
     /// Node name.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// The cgroup.
     pub cgroup: Cgroup,
     /// Whose it is.
@@ -49,6 +52,9 @@ pub struct ContainerDeletion {
     pub boot_id: Option<Arc<str>>,
     /// Node name.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// The cgroup.
     pub cgroup: Cgroup,
     /// Whose it was.
@@ -72,6 +78,7 @@ impl ContainerDeletion {
             monotonic_ns: 0,
             boot_id: None,
             node: None,
+            cluster: None,
             cgroup: Cgroup {
                 path: None,
                 id: None,

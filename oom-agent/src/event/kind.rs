@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Event, Outcome, OwnerKind, Scope, Timestamp};
+use super::{Event, OomKill, Outcome, OwnerKind, Scope, Timestamp};
 
 /// Kinds of events, by their words in `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,15 +17,21 @@ pub enum Kind {
     ContainerCreation,
     /// [`super::ContainerDeletion`].
     ContainerDeletion,
+    /// [`super::VictimEnd`].
+    VictimEnd,
+    /// [`super::OomStuck`].
+    OomStuck,
 }
 
 impl Kind {
     /// Each of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::OomKill,
         Self::OomInstance,
         Self::ContainerCreation,
         Self::ContainerDeletion,
+        Self::VictimEnd,
+        Self::OomStuck,
     ];
 
     /// The word.
@@ -36,6 +42,8 @@ impl Kind {
             Self::OomInstance => "OomInstance",
             Self::ContainerCreation => "ContainerCreation",
             Self::ContainerDeletion => "ContainerDeletion",
+            Self::VictimEnd => "VictimEnd",
+            Self::OomStuck => "OomStuck",
         }
     }
 }
@@ -112,6 +120,28 @@ impl OwnerKind {
 }
 
 impl Event {
+    /// Name of its node.
+    #[must_use]
+    pub const fn node(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => kill.node.as_ref(),
+            Self::OomInstance(instance) => instance.node.as_ref(),
+            Self::ContainerCreation(created) => created.node.as_ref(),
+            Self::ContainerDeletion(deleted) => deleted.node.as_ref(),
+        }
+    }
+
+    /// Name of its cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::OomKill(kill) => kill.cluster.as_ref(),
+            Self::OomInstance(instance) => instance.cluster.as_ref(),
+            Self::ContainerCreation(created) => created.cluster.as_ref(),
+            Self::ContainerDeletion(deleted) => deleted.cluster.as_ref(),
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {
@@ -120,6 +150,8 @@ impl Event {
             Self::OomInstance(_) => Kind::OomInstance,
             Self::ContainerCreation(_) => Kind::ContainerCreation,
             Self::ContainerDeletion(_) => Kind::ContainerDeletion,
+            Self::VictimEnd(_) => Kind::VictimEnd,
+            Self::OomStuck(_) => Kind::OomStuck,
         }
     }
 
@@ -131,6 +163,8 @@ impl Event {
             Self::OomInstance(instance) => &instance.id,
             Self::ContainerCreation(created) => &created.id,
             Self::ContainerDeletion(deleted) => &deleted.id,
+            Self::VictimEnd(end) => &end.id,
+            Self::OomStuck(stuck) => &stuck.id,
         }
     }
 
@@ -142,6 +176,8 @@ impl Event {
             Self::OomInstance(instance) => instance.time,
             Self::ContainerCreation(created) => Some(created.time),
             Self::ContainerDeletion(deleted) => Some(deleted.time),
+            Self::VictimEnd(end) => Some(end.time),
+            Self::OomStuck(stuck) => Some(stuck.time),
         }
     }
 
@@ -153,6 +189,8 @@ impl Event {
             Self::OomInstance(instance) => instance.boot_id.as_ref(),
             Self::ContainerCreation(created) => created.boot_id.as_ref(),
             Self::ContainerDeletion(deleted) => deleted.boot_id.as_ref(),
+            Self::VictimEnd(end) => end.boot_id.as_ref(),
+            Self::OomStuck(stuck) => stuck.boot_id.as_ref(),
         }
     }
 
@@ -171,7 +209,20 @@ impl Event {
         match self {
             Self::OomKill(kill) => kill.backfill,
             Self::OomInstance(instance) => instance.backfill,
-            Self::ContainerCreation(_) | Self::ContainerDeletion(_) => false,
+            Self::VictimEnd(_)
+            | Self::OomStuck(_)
+            | Self::ContainerCreation(_)
+            | Self::ContainerDeletion(_) => false,
+        }
+    }
+
+    /// The kill that it tells what became of.
+    #[must_use]
+    pub const fn victim_of(&self) -> Option<&OomKill> {
+        match self {
+            Self::VictimEnd(end) => Some(&end.kill),
+            Self::OomStuck(stuck) => Some(&stuck.kill),
+            _ => None,
         }
     }
 }
@@ -179,14 +230,16 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ContainerDeletion, OomKill};
+    use crate::event::{ContainerDeletion, OomStuck, VictimEnd};
 
     #[test]
     fn words_are_those_of_the_contract() {
         let kill = Event::OomKill(Box::new(OomKill::for_tests()));
         let report = Event::OomInstance(Box::new(crate::event::OomInstance::for_tests(Vec::new())));
         let gone = Event::ContainerDeletion(Box::new(ContainerDeletion::for_tests()));
-        for event in [kill, report, gone] {
+        let end = Event::VictimEnd(Box::new(VictimEnd::for_tests()));
+        let stuck = Event::OomStuck(Box::new(OomStuck::for_tests()));
+        for event in [kill, report, gone, end, stuck] {
             let json = serde_json::to_value(&event).unwrap();
             assert_eq!(json["kind"], event.kind().as_str());
             assert_eq!(json["id"], **event.id());

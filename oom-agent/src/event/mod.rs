@@ -1,5 +1,5 @@
-//! The public events: `OomKill` (the alert), `OomInstance` (the report), and containers that came and
-//! went; schema version 1.
+//! The public events: `OomKill` (the alert), `OomInstance` (the report), victims that end late (`VictimEnd`)
+//! or not at all (`OomStuck`), and containers that came and went; schema version 1.
 //!
 //! Reads nothing; these types *are* the contract. Serialised as `snake_case` JSON, one object per
 //! line. Sizes are bytes, durations nanoseconds, times RFC 3339 UTC. A value that is not known is
@@ -7,9 +7,11 @@
 //! only added.
 
 mod container;
+mod end;
 mod kind;
 mod memory;
 mod owner;
+mod workload;
 
 use std::{fmt, sync::Arc};
 
@@ -18,12 +20,14 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{ContainerCreation, ContainerDeletion},
+    end::{End, EndSource, OomStuck, StuckThread, VictimEnd},
     kind::Kind,
     memory::{
         CgroupMemory, CgroupState, Counter, FiguresSource, Memory, MemoryEvents, MemorySample,
         MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup, Zone,
     },
     owner::{LimitLevel, Owner, OwnerKind, Pod, Qos, Runtime},
+    workload::workload,
 };
 pub use crate::timestamp::Timestamp;
 use crate::{call_trace::CallTrace, text::Comm};
@@ -43,13 +47,20 @@ pub enum Event {
     ContainerCreation(Box<ContainerCreation>),
     /// A container went.
     ContainerDeletion(Box<ContainerDeletion>),
+    /// A victim ended after its report had been told.
+    VictimEnd(Box<VictimEnd>),
+    /// A victim has not ended in time.
+    OomStuck(Box<OomStuck>),
 }
 
 impl Event {
-    /// Whether it tells of a kill, or of what the kernel decided instead.
+    /// Whether it tells of a kill, of what became of its victim, or of what the kernel decided instead.
     #[must_use]
     pub const fn is_of_kill(&self) -> bool {
-        matches!(self, Self::OomKill(_) | Self::OomInstance(_))
+        !matches!(
+            self,
+            Self::ContainerCreation(_) | Self::ContainerDeletion(_)
+        )
     }
 
     /// Makes it history: read back from the log of before the agent watched.
@@ -61,6 +72,8 @@ impl Event {
                 instance.open_for_ns = None;
                 instance.kills.iter_mut().for_each(OomKill::mark_backfill);
             }
+            Self::VictimEnd(end) => end.kill.mark_backfill(),
+            Self::OomStuck(stuck) => stuck.kill.mark_backfill(),
             Self::ContainerCreation(_) | Self::ContainerDeletion(_) => {}
         }
     }
@@ -71,6 +84,8 @@ impl Event {
         match self {
             Self::OomKill(kill) => Some(&kill.instance_id),
             Self::OomInstance(instance) => Some(&instance.id),
+            Self::VictimEnd(end) => Some(&end.kill.instance_id),
+            Self::OomStuck(stuck) => Some(&stuck.kill.instance_id),
             Self::ContainerCreation(_) | Self::ContainerDeletion(_) => None,
         }
     }
@@ -97,6 +112,9 @@ pub struct OomKill {
     pub boot_id: Option<Arc<str>>,
     /// Node name. Null only for a kill from a log that does not tell it.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// Who died.
     pub victim: Victim,
     /// What the victim held.
@@ -111,9 +129,11 @@ pub struct OomKill {
     pub evidence: Vec<Source>,
     /// From the kernel's mark (or log line) until the event was handed to the outputs.
     pub detection_latency_ns: Option<u64>,
-    /// What the `oom_reaper` said of the victim's memory. Null if it had not spoken when the event was
-    /// made; it is needed only where the victim does not end by itself.
+    /// What the `oom_reaper` did with the victim's memory. Null if it had not spoken when the event was
+    /// made.
     pub reaper: Option<Reaper>,
+    /// How it ended. Null in an alert, which does not wait for that, and if nobody could tell.
+    pub end: Option<End>,
     /// It happened before the agent first watched this boot, and was read back from the kernel's log:
     /// history, not an alert. Absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -148,6 +168,8 @@ pub enum Reaper {
     Reaped,
     /// It could not, and gave up.
     Unable,
+    /// The victim ended before it came.
+    NotNeeded,
 }
 
 /// The process that was killed.
@@ -241,6 +263,9 @@ pub struct OomInstance {
     pub boot_id: Option<Arc<str>>,
     /// Node name. Null only for a report from a log that does not tell it.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// Release of the kernel, as its report names it (`6.12.9+deb13-cloud-amd64`).
     pub kernel: Option<String>,
     /// What ran out. Null where no source could tell.
@@ -251,6 +276,10 @@ pub struct OomInstance {
     pub trigger: Option<Trigger>,
     /// The limit that was hit; null when the scope is not `memcg` or it is not known.
     pub limit: Option<Limit>,
+    /// The cgroups of the first victim, its own first, each against its limit at the kernel's mark. Empty if only the
+    /// log spoke; where the last one is not the root, the tree is deeper than is read.
+    #[serde(default)]
+    pub levels: Vec<CgroupLevel>,
     /// How it ended. Null if the kernel decided, and what would tell the end was lost.
     pub outcome: Option<Outcome>,
     /// Whether the kernel killed a whole cgroup (`memory.oom.group`). Null where no source could tell.
@@ -404,6 +433,22 @@ pub struct Limit {
     pub source: LimitSource,
 }
 
+/// One level of the tree above a victim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CgroupLevel {
+    /// Which cgroup.
+    pub cgroup: Cgroup,
+    /// Which level of the tree that is, by its path. Null if the path is not known.
+    pub level: Option<LimitLevel>,
+    /// Charged to it and all below it. Null, as what follows, where the memory controller is not enabled or nothing
+    /// could be read.
+    pub usage_bytes: Option<u64>,
+    /// Its limit; null also where there is none.
+    pub limit_bytes: Option<u64>,
+    /// How often the limit had been hit.
+    pub failcnt: Option<u64>,
+}
+
 /// How the limit is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -488,11 +533,13 @@ impl OomInstance {
             monotonic_ns: Some(0),
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             kernel: None,
             scope: None,
             constraint: None,
             trigger: None,
             limit: None,
+            levels: Vec::new(),
             outcome: Some(Outcome::Killed),
             group_kill: None,
             kills,
@@ -533,6 +580,7 @@ impl OomKill {
             monotonic_ns: Some(0),
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             victim: Victim::default(),
             memory: Memory::default(),
             cgroup: None,
@@ -541,6 +589,7 @@ impl OomKill {
             evidence: Vec::new(),
             detection_latency_ns: None,
             reaper: None,
+            end: None,
             backfill: false,
         }
     }

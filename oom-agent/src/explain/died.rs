@@ -106,7 +106,7 @@ fn victim(lines: &mut Lines, event: &OomInstance, kill: &OomKill) {
                 "The oom_reaper could not take its memory back.",
             );
         }
-        None => {}
+        Some(Reaper::NotNeeded) | None => {}
     }
 }
 

@@ -22,6 +22,11 @@ const LATENCY: [f64; 18] = [
     1.0, 2.0, 5.0, 10.0,
 ];
 
+/// Upper bounds in seconds: most victims end within milliseconds, and what takes a minute is stuck.
+const EXIT: [f64; 16] = [
+    1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KillLabels {
     owner: &'static str,
@@ -40,6 +45,8 @@ pub(super) struct Totals {
     kills: Family<KillLabels, Counter>,
     instances: Family<InstanceLabels, Counter>,
     latency: Histogram,
+    exit: Histogram,
+    stuck: Counter,
 }
 
 impl Totals {
@@ -49,6 +56,8 @@ impl Totals {
             kills: Family::default(),
             instances: Family::default(),
             latency: Histogram::new(LATENCY),
+            exit: Histogram::new(EXIT),
+            stuck: Counter::default(),
         };
         for scope in words(Scope::ALL.map(Scope::as_str)) {
             for owner in words(OwnerKind::ALL.map(OwnerKind::as_str)) {
@@ -77,6 +86,18 @@ impl Totals {
             Unit::Seconds,
             totals.latency.clone(),
         );
+        registry.register_with_unit(
+            "oom_victim_exit",
+            "Time from the kernel's mark of a victim until its last thread had ended; where it had gone when \
+             it was first looked for, the most that it can have been",
+            Unit::Seconds,
+            totals.exit.clone(),
+        );
+        registry.register(
+            "oom_stuck_victims",
+            "Victims that had not ended in time (--stuck-after)",
+            totals.stuck.clone(),
+        );
         totals
     }
 
@@ -85,7 +106,12 @@ impl Totals {
         match event {
             _ if event.is_backfill() => {}
             Event::OomKill(kill) => self.latency_of(kill),
-            Event::OomInstance(instance) => self.instance(instance),
+            Event::OomInstance(instance) => {
+                self.instance(instance);
+                instance.kills.iter().for_each(|kill| self.exit_of(kill));
+            }
+            Event::VictimEnd(end) => self.exit_of(&end.kill),
+            Event::OomStuck(_) => _ = self.stuck.inc(),
             Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
         }
     }
@@ -94,6 +120,13 @@ impl Totals {
     fn latency_of(&self, kill: &OomKill) {
         if let Some(ns) = kill.detection_latency_ns {
             self.latency.observe(ns as f64 / 1e9);
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "of a century, not of a second")]
+    fn exit_of(&self, kill: &OomKill) {
+        if let Some(ns) = kill.end.as_ref().and_then(|end| end.exit_after_ns) {
+            self.exit.observe(ns as f64 / 1e9);
         }
     }
 

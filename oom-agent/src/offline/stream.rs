@@ -83,6 +83,7 @@ impl Stream {
             boot_id: named.or(key.boot).map(|id| id.to_string().into()),
             boot: named.as_ref().map_or(prefix, BootId::digits).into(),
             node: node.map(Arc::from),
+            cluster: None,
         };
         let timing = Timing {
             memory_kills: MEMORY_KILLS,
@@ -253,8 +254,11 @@ impl Stream {
             match &mut event {
                 Event::OomKill(kill) => self.dress_kill(kill),
                 Event::OomInstance(instance) => self.dress(instance),
-                // A log does not tell of containers, only the watch of cgroups does.
-                Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+                // A log tells neither of ends nor of containers: those are watched.
+                Event::VictimEnd(_)
+                | Event::OomStuck(_)
+                | Event::ContainerCreation(_)
+                | Event::ContainerDeletion(_) => {}
             }
             sink.event(event)?;
         }

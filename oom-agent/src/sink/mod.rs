@@ -2,6 +2,7 @@
 
 pub(crate) mod before;
 pub(crate) mod container;
+pub(crate) mod end;
 pub(crate) mod escape;
 pub(crate) mod flow;
 mod held;

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 
 use super::{
-    before,
+    before, end,
     escape::{name, quoted},
     flow::{Line, Lines, Tone},
     held, owner,
@@ -15,7 +15,7 @@ use super::{
     words::{self, Level},
 };
 use crate::event::{
-    Crosscheck, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill,
+    Crosscheck, End, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill,
     Outcome, Reaper, Role, Scope, TaskRow, Trigger,
 };
 
@@ -149,7 +149,12 @@ fn about(lines: &mut Lines, kill: &OomKill) {
             line.glue(";")
                 .say_in(Tone::Caution, "the oom_reaper could not take it back");
         }
-        None => {}
+        Some(Reaper::NotNeeded) | None => {}
+    }
+    if let Some(end) = &kill.end
+        && *end != End::default()
+    {
+        end::say(lines.label("ended"), end);
     }
     cgroup(lines.label("cgroup"), "", kill.cgroup.as_ref());
     if let Some(owner) = &kill.owner {

@@ -19,7 +19,7 @@ use std::{
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{
-    container,
+    container, end,
     text::{self, TextStyle},
 };
 use crate::{
@@ -219,6 +219,8 @@ impl Renderer {
                     Event::ContainerDeletion(deleted) => {
                         container::deleted(deleted, self.style, &mut text);
                     }
+                    Event::VictimEnd(ended) => end::ended(ended, self.style, &mut text),
+                    Event::OomStuck(stuck) => end::stuck(stuck, self.style, &mut text),
                 }
                 line.extend_from_slice(text.as_bytes());
             }

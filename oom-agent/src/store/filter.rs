@@ -31,6 +31,14 @@ pub struct Filter {
     pub pod: Option<String>,
     /// The namespace of a pod.
     pub namespace: Option<String>,
+    /// A workload: the pod's name without what controllers append.
+    pub workload: Option<String>,
+    /// An image of a container; without its digest, or its tag, any of these.
+    pub image: Option<String>,
+    /// The node.
+    pub node: Option<String>,
+    /// The cluster.
+    pub cluster: Option<String>,
     /// A systemd unit.
     pub unit: Option<String>,
     /// Name of a victim.
@@ -113,7 +121,11 @@ impl Filter {
             self.cgroup.as_ref().map(cgroup),
             exactly(Field::Unit, &self.unit),
             exactly(Field::Comm, &self.comm),
+            exactly(Field::Workload, &self.workload),
+            exactly(Field::Image, &self.image),
             exactly(Field::Namespace, &self.namespace),
+            exactly(Field::Node, &self.node),
+            exactly(Field::Cluster, &self.cluster),
             exactly(Field::Boot, &self.boot),
             self.scope
                 .map(|scope| one(Field::Scope, scope.as_str().into())),

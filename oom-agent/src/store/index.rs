@@ -18,6 +18,8 @@ pub(super) const fn number(kind: Kind) -> u8 {
         Kind::OomInstance => 1,
         Kind::ContainerCreation => 2,
         Kind::ContainerDeletion => 3,
+        Kind::VictimEnd => 4,
+        Kind::OomStuck => 5,
     }
 }
 

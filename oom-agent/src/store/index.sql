@@ -3,7 +3,8 @@
 
 -- kind: as in event, by its place (0 OomKill, 1 OomInstance, 2 ContainerCreation, 3 ContainerDeletion).
 -- field: 0 every event, 1 cgroup, 2 cgroup or one above it, 3 container id, 4 container name, 5 pod,
--- 6 pod uid, 7 namespace, 8 unit, 9 comm, 10 pid or tid, 11 scope, 12 boot id, 13 backfill.
+-- 6 pod uid, 7 namespace, 8 unit, 9 comm, 10 pid or tid, 11 scope, 12 boot id, 13 backfill, 14 cluster,
+-- 15 node, 16 image, 17 workload.
 CREATE TABLE term (
     id INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,

@@ -4,7 +4,7 @@
 //! read, and each of its events looked up in the others. Refuses to sort, and to leave the choice to the
 //! database's planner.
 
-use std::{fmt::Write as _, iter};
+use std::{collections::BTreeSet, fmt::Write as _, iter};
 
 use rusqlite::{OptionalExtension as _, Result, Transaction, params, params_from_iter};
 
@@ -67,6 +67,24 @@ impl Range {
     }
 }
 
+/// How lists are read: those of the rarest condition, and each of their events looked up in the others.
+#[derive(Debug)]
+struct Plan {
+    leading: Vec<i64>,
+    checked: Vec<Vec<i64>>,
+    range: Range,
+}
+
+impl Plan {
+    /// The parameters of a statement, for one of the leading terms.
+    fn values(&self, term: i64, limit: i64) -> impl Iterator<Item = i64> {
+        let Range { after, before } = self.range;
+        let fixed = [term, after.0, after.1, before.0, before.1, limit];
+        let checked = self.checked.iter().flatten().copied();
+        fixed.into_iter().chain(checked)
+    }
+}
+
 /// For each condition the terms that fulfil it. At least one condition: that it is an event.
 #[derive(Debug)]
 pub(super) struct Lists(Vec<Vec<i64>>);
@@ -100,40 +118,79 @@ impl Lists {
 
     /// Adds the first `limit` places at least; one may be there several times.
     pub(super) fn read(
-        mut self,
+        self,
         tx: &Transaction<'_>,
         range: Range,
         order: Order,
         limit: usize,
         into: &mut Vec<Key>,
     ) -> Result<()> {
-        if self.0.iter().any(Vec::is_empty) {
+        let Some(plan) = self.plan(tx, range, order)? else {
             return Ok(());
-        }
-        let mut range = range;
-        if self.0.len() > 1 {
-            // Nothing can stand in all lists before each has begun.
-            for at in 0..self.0.len() {
-                match self.nearest(at, tx, range, order, 0)? {
-                    Some(time) => range.begin_at(order, time),
-                    None => return Ok(()),
-                }
-            }
-        }
-        let leading = self.0.swap_remove(self.rarest(tx, range, order)?);
-        let mut page = tx.prepare_cached(&page(order, &self.0, FIRST))?;
-        let checked: Vec<i64> = self.0.into_iter().flatten().collect();
+        };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        for term in leading {
-            let bounds = [range.after.0, range.after.1, range.before.0, range.before.1];
-            let values = iter::once(term).chain(bounds).chain([limit]);
-            let values = params_from_iter(values.chain(checked.iter().copied()));
+        let mut page = tx.prepare_cached(&page(order, &plan.checked, FIRST))?;
+        for term in &plan.leading {
+            let values = params_from_iter(plan.values(*term, limit));
             let keys = page.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
             for key in keys {
                 into.push(key?);
             }
         }
         Ok(())
+    }
+
+    /// Tells time, number and terms (a JSON array) of every event that stands in all of them, each once.
+    pub(super) fn each(
+        self,
+        tx: &Transaction<'_>,
+        range: Range,
+        mut tell: impl FnMut(i64, i64, &str) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let Some(plan) = self.plan(tx, range, Order::OldestFirst)? else {
+            return Ok(());
+        };
+        let is_one = plan.leading.len() == 1;
+        let mut told = BTreeSet::new();
+        let mut all = tx.prepare_cached(&with_terms(&plan.checked))?;
+        for term in &plan.leading {
+            let mut rows = all.query(params_from_iter(plan.values(*term, i64::MAX)))?;
+            while let Some(row) = rows.next()? {
+                let (time, seq) = (row.get(0)?, row.get(1)?);
+                if is_one || told.insert(seq) {
+                    let terms = row.get_ref(2)?.as_str();
+                    tell(time, seq, terms.map_err(rusqlite::Error::from)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which condition leads, and where reading begins; `None` if nothing can stand in all lists.
+    fn plan(
+        mut self,
+        tx: &Transaction<'_>,
+        mut range: Range,
+        order: Order,
+    ) -> Result<Option<Plan>> {
+        if self.0.iter().any(Vec::is_empty) {
+            return Ok(None);
+        }
+        if self.0.len() > 1 {
+            // Nothing can stand in all lists before each has begun.
+            for at in 0..self.0.len() {
+                match self.nearest(at, tx, range, order, 0)? {
+                    Some(time) => range.begin_at(order, time),
+                    None => return Ok(None),
+                }
+            }
+        }
+        let leading = self.0.swap_remove(self.rarest(tx, range, order)?);
+        Ok(Some(Plan {
+            leading,
+            checked: self.0,
+            range,
+        }))
     }
 
     /// The condition whose events are the fewest where the reading begins.
@@ -193,8 +250,24 @@ const BEGINNING: &str = "SELECT id FROM term
 
 /// Parameters: the leading term, the range, that of `limit`, and all terms of the other conditions.
 fn page(order: Order, others: &[Vec<i64>], limit: &str) -> String {
+    let sql = "SELECT p.time_ns, p.seq FROM posting p".to_owned() + &in_all(others);
+    let order = match order {
+        Order::OldestFirst => "\n  ORDER BY p.time_ns, p.seq",
+        Order::NewestFirst => "\n  ORDER BY p.time_ns DESC, p.seq DESC",
+    };
+    sql + order + limit
+}
+
+/// The same parameters; with the terms of each event. A cross join is done in the order in which it is written.
+fn with_terms(others: &[Vec<i64>]) -> String {
+    let sql = "SELECT p.time_ns, p.seq, i.terms FROM posting p CROSS JOIN indexed i";
+    sql.to_owned() + &in_all(others) + "\n  AND i.seq = p.seq" + FIRST
+}
+
+/// Those of a term that have, of each other condition, one of its terms.
+fn in_all(others: &[Vec<i64>]) -> String {
     let mut sql = String::from(
-        "SELECT p.time_ns, p.seq FROM posting p WHERE p.term = ?1
+        " WHERE p.term = ?1
   AND (p.time_ns, p.seq) > (?2, ?3) AND (p.time_ns, p.seq) < (?4, ?5)",
     );
     let mut parameter = 7..;
@@ -206,11 +279,7 @@ fn page(order: Order, others: &[Vec<i64>], limit: &str) -> String {
         }
         sql += ") AND q.time_ns = p.time_ns AND q.seq = p.seq)";
     }
-    sql += match order {
-        Order::OldestFirst => "\n  ORDER BY p.time_ns, p.seq",
-        Order::NewestFirst => "\n  ORDER BY p.time_ns DESC, p.seq DESC",
-    };
-    sql + limit
+    sql
 }
 
 /// Adds the terms that are wanted.
@@ -265,8 +334,10 @@ pub(super) fn statements() -> Vec<String> {
     let pages = orders.map(|order| others.each_ref().map(|others| page(order, others, FIRST)));
     let fixed = [EXACTLY, BEGINNING].map(str::to_owned);
     let far = orders.map(|order| page(order, &[], FAR));
+    let all = others.each_ref().map(|others| with_terms(others));
     (pages.into_iter().flatten())
         .chain(fixed)
         .chain(far)
+        .chain(all)
         .collect()
 }

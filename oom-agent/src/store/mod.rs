@@ -37,6 +37,7 @@ pub(crate) mod terms;
 #[cfg(test)]
 mod testing;
 mod thread;
+mod timeline;
 mod told;
 mod write;
 
@@ -54,5 +55,6 @@ pub use queue::{Offer, Release};
 pub use recovery::{Left, Recovery, Run};
 pub use retain::Retention;
 pub use thread::{Options, Storing, start};
+pub use timeline::{By, Counted, Row, Timeline};
 pub use told::ToldLately;
 pub use write::{Committed, Store};

@@ -106,6 +106,7 @@ fn event(bytes: &[u8; 24], id: &str) -> Event {
             monotonic_ns: 0,
             boot_id,
             node: None,
+            cluster: None,
             cgroup: cgroup(bytes[10]),
             owner: owner(bytes),
             late: false,

@@ -68,6 +68,18 @@ struct Usage {
 }
 
 impl Store {
+    /// All steps that are due: for a store without a thread of its own.
+    pub fn tidy(&mut self, retention: &Retention, now: &Now) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let step = self.retain(retention, now)?;
+            removed += step.removed;
+            if !step.more {
+                return Ok(removed);
+            }
+        }
+    }
+
     /// One step.
     pub(super) fn retain(
         &mut self,

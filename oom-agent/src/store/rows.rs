@@ -116,6 +116,17 @@ impl Writing<'_> {
         stored_ns: i64,
     ) -> Result<(), StoreError> {
         let body = serde_json::to_string(event)?;
+        self.told(event, &body, wall_ns, stored_ns)
+    }
+
+    /// The same, in words that are there already.
+    pub(super) fn told(
+        &mut self,
+        event: &Event,
+        body: &str,
+        wall_ns: i64,
+        stored_ns: i64,
+    ) -> Result<(), StoreError> {
         let bytes = i64::try_from(body.len() + ROW_BYTES).unwrap_or(i64::MAX);
         let time_ns = event
             .time()

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use crate::event::{Event, OomKill, Owner, Scope};
+use crate::event::{Event, OomKill, Owner, Scope, workload};
 
 /// Above so many levels from the root a cgroup is no longer found by those above it, only by its own
 /// path and the topmost: a path of 4 KiB could name 2,000 others. The kernel side reads 16.
@@ -36,6 +36,12 @@ pub(super) enum Field {
     Boot = 12,
     /// `0` or `1`.
     Backfill = 13,
+    Cluster = 14,
+    Node = 15,
+    /// An image, and what is left of its name without digest and tag.
+    Image = 16,
+    /// Of a pod, by its name.
+    Workload = 17,
 }
 
 /// The terms of one event.
@@ -50,6 +56,8 @@ impl<'a> Terms<'a> {
         terms.add(Field::Boot, event.boot_id().map(AsRef::as_ref));
         terms.add(Field::Scope, event.scope().map(Scope::as_str));
         terms.add(Field::Backfill, Some(backfill(event.is_backfill())));
+        terms.add(Field::Cluster, event.cluster().map(AsRef::as_ref));
+        terms.add(Field::Node, event.node().map(AsRef::as_ref));
         match event {
             Event::OomKill(kill) => terms.kill(kill),
             Event::OomInstance(instance) => {
@@ -57,6 +65,8 @@ impl<'a> Terms<'a> {
                 let limit = instance.limit.as_ref();
                 terms.cgroup(limit.and_then(|limit| limit.cgroup.path.as_deref()));
             }
+            Event::VictimEnd(end) => terms.kill(&end.kill),
+            Event::OomStuck(stuck) => terms.kill(&stuck.kill),
             Event::ContainerCreation(created) => {
                 terms.cgroup(created.cgroup.path.as_deref());
                 terms.owner(&created.owner);
@@ -126,16 +136,33 @@ impl<'a> Terms<'a> {
         }
     }
 
+    fn image(&mut self, image: Option<&'a str>) {
+        self.add(Field::Image, image);
+        for shorter in image.into_iter().flat_map(shorter) {
+            self.add(Field::Image, Some(shorter));
+        }
+    }
+
     fn owner(&mut self, owner: &'a Owner) {
         self.add(Field::ContainerId, owner.container_id.as_deref());
         self.add(Field::ContainerName, owner.container_name.as_deref());
         self.add(Field::Unit, owner.unit.as_deref());
+        self.image(owner.image.as_deref());
         if let Some(pod) = &owner.pod {
             self.add(Field::PodName, pod.name.as_deref());
+            self.add(Field::Workload, pod.name.as_deref().map(workload));
             self.add(Field::PodUid, Some(&pod.uid));
             self.add(Field::Namespace, pod.namespace.as_deref());
         }
     }
+}
+
+/// The image without its digest, and without its tag: a colon behind the last slash.
+fn shorter(image: &str) -> [&str; 2] {
+    let tagged = image.split_once('@').map_or(image, |(tagged, _)| tagged);
+    let name = tagged.rfind('/').map_or(0, |slash| slash + 1);
+    let tag = tagged[name..].find(':').map_or(tagged.len(), |tag| name + tag);
+    [tagged, &tagged[..tag]]
 }
 
 /// The word of [`Field::Backfill`].
@@ -197,8 +224,8 @@ mod tests {
     fn a_thousand_alike_are_as_many_pids_and_else_one() {
         let kills = (1..=1000).map(|pid| kill("hog", Some(pid), pid, "/a/b"));
         let report = Event::OomInstance(Box::new(OomInstance::for_tests(kills.collect())));
-        // Everything, backfill, boot, comm, cgroup, within /, /a and itself.
-        assert_eq!(Terms::of(&report).0.len(), 1000 + 8);
+        // Everything, backfill, boot, node, comm, cgroup, within /, /a and itself.
+        assert_eq!(Terms::of(&report).0.len(), 1000 + 9);
     }
 
     #[test]
@@ -209,13 +236,15 @@ mod tests {
             container_name: Some("app".into()),
             pod: Some(Pod {
                 namespace: Some("shop".into()),
-                name: None,
+                name: Some("cart-6d4cf56db6-x2x9p".into()),
                 uid: "u".into(),
                 qos: None,
             }),
             unit: Some(String::new()),
+            image: Some("registry:5000/shop/cart:1.4@sha256:00".into()),
             ..Owner::of(OwnerKind::Container)
         });
+        alert.cluster = Some("eu".into());
         let event = Event::OomKill(Box::new(alert));
         let terms = Terms::of(&event);
         let fields: Vec<_> = terms
@@ -230,11 +259,18 @@ mod tests {
                 (2, "/"),
                 (3, "0123"),
                 (4, "app"),
+                (5, "cart-6d4cf56db6-x2x9p"),
                 (6, "u"),
                 (7, "shop"),
                 (10, "7"),
                 (12, "boot"),
                 (13, "0"),
+                (14, "eu"),
+                (15, "node"),
+                (16, "registry:5000/shop/cart"),
+                (16, "registry:5000/shop/cart:1.4"),
+                (16, "registry:5000/shop/cart:1.4@sha256:00"),
+                (17, "cart"),
             ]
         );
         assert!(terms.has_prefix(Field::ContainerId, "01"));

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -20,7 +21,11 @@ use super::{
     recovery::Run,
     rows::{self, Journal, Writing},
 };
-use crate::{clock::Now, event::Kind, store::Snapshot};
+use crate::{
+    clock::Now,
+    event::{Event, Kind},
+    store::{Delivered, Snapshot},
+};
 
 /// An open store, of which there is one writer.
 #[derive(Debug)]
@@ -232,6 +237,36 @@ impl Store {
     ///
     /// After an error the store is to be opened again.
     pub fn commit(&mut self, batch: &Batch, now: &Now) -> Result<Committed, StoreError> {
+        self.write(batch, now, |_| Ok(()))
+    }
+
+    /// Writes what other agents have told, in their own words, for these may hold more than this build
+    /// understands; and how far that goes.
+    pub fn take(
+        &mut self,
+        told: &[(Arc<Event>, Box<str>)],
+        place: Delivered,
+        now: &Now,
+    ) -> Result<Committed, StoreError> {
+        let stored_ns = self.clock.at(&self.boot_id, now);
+        let batch = Batch {
+            delivered: vec![place],
+            ..Batch::default()
+        };
+        self.write(&batch, now, |writing| {
+            for (event, body) in told {
+                writing.told(event, body, age::wall_ns(now), stored_ns)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write(
+        &mut self,
+        batch: &Batch,
+        now: &Now,
+        more: impl FnOnce(&mut Writing<'_>) -> Result<(), StoreError>,
+    ) -> Result<Committed, StoreError> {
         let stored_ns = self.clock.at(&self.boot_id, now);
         let mut journal = self.journal;
         let transaction = begin(&mut self.db)?;
@@ -255,6 +290,7 @@ impl Store {
                 Step::Quiet(snapshot) => writing.quiet(snapshot)?,
             }
         }
+        more(&mut writing)?;
         writing.positions(batch)?;
         let committed = writing.committed;
         transaction.commit()?;

@@ -101,6 +101,7 @@ fn gone() -> Event {
         monotonic_ns: 1,
         boot_id: Some(BOOT.into()),
         node: None,
+        cluster: None,
         cgroup: Cgroup {
             path: Some("/a".into()),
             id: Some(7),

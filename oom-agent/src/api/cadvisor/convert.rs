@@ -118,7 +118,8 @@ impl JsonSchema for GoTime {
 /// What cAdvisor says of an event.
 pub(super) fn events(event: &Event) -> Vec<CadvisorEvent> {
     match event {
-        Event::OomKill(_) => Vec::new(),
+        // It has no words for these.
+        Event::OomKill(_) | Event::VictimEnd(_) | Event::OomStuck(_) => Vec::new(),
         Event::OomInstance(report) => of_report(report),
         Event::ContainerCreation(created) => {
             let time = GoTime(created.time);

@@ -1,4 +1,5 @@
-//! Who may ask over TCP: whoever has the token (RFC 6750), where there is one. Probes need none.
+//! Who may ask over TCP: whoever has the token (RFC 6750), where there is one. Probes need none, nor do the files of the
+//! page, which asks for it and sends it.
 //!
 //! Reads the head of a request; emits 401. Where a loopback address is served without a token it also
 //! refuses names that are not this machine's (403): a web page that has its own name point to 127.0.0.1
@@ -21,7 +22,7 @@ use axum::{
 use subtle::ConstantTimeEq as _;
 
 use super::secret::{Secret, SecretError, warn_if_open};
-use crate::api::Problem;
+use crate::api::{Problem, page};
 
 /// More is no token.
 const LONGEST: usize = 4096;
@@ -75,7 +76,7 @@ impl Guard {
         let Some(token) = &self.token else {
             return Ok(());
         };
-        if PROBES.contains(&request.uri().path()) {
+        if PROBES.contains(&request.uri().path()) || page::is_page(request) {
             return Ok(());
         }
         let given = request.headers().get(header::AUTHORIZATION);
@@ -167,6 +168,9 @@ mod tests {
             ("/livez", None, None),
             ("/readyz", None, None),
             ("/livez/", None, Some(401)),
+            ("/page/app.js", None, None),
+            ("/page/none.js", None, Some(401)),
+            ("/", None, Some(401)),
         ] {
             let headers: Vec<_> = value
                 .map(|value| ("authorization", value))

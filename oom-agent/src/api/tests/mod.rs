@@ -77,6 +77,7 @@ impl Node {
                 boot_id: None,
                 boot: "boot".into(),
                 node: None,
+                cluster: None,
             },
         });
         Self {

@@ -16,7 +16,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    client::{Client, Follow, News},
+    client::{Client, Follow, News, Whom},
     event::{Kind, Timestamp},
     question::{Kinds, Question},
     store::Order,
@@ -43,6 +43,15 @@ A report is one decision of the kernel; each process that it killed has a row. N
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct EventsArgs {
+    #[command(flatten)]
+    list: ListArgs,
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+/// Which events, and how they are printed; whoever is asked.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
     /// The last so many, 100 if nothing is said (10 with --follow); 0: all of them.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -62,23 +71,38 @@ pub(super) struct EventsArgs {
     question: Question,
     #[command(flatten, next_help_heading = "Output")]
     output: OutputArgs,
-    #[command(flatten)]
-    ask: AskArgs,
 }
 
 pub(super) fn main(args: EventsArgs) -> ExitCode {
-    end(run(args))
+    let EventsArgs { list, ask } = args;
+    end(list.run(false, |_, _| ask.open()))
 }
 
-fn run(args: EventsArgs) -> Result<ExitCode, Failure> {
+impl ListArgs {
+    /// Lists what `open` gives for a question, and whether it is to be followed. Of a fleet, each row names the
+    /// node.
+    pub(super) fn run(
+        self,
+        of_fleet: bool,
+        open: impl FnOnce(&Question, bool) -> Result<(Client, Whom), Failure>,
+    ) -> Result<ExitCode, Failure> {
+        run(self, of_fleet, open)
+    }
+}
+
+fn run(
+    args: ListArgs,
+    of_fleet: bool,
+    open: impl FnOnce(&Question, bool) -> Result<(Client, Whom), Failure>,
+) -> Result<ExitCode, Failure> {
     let mut question = args.question;
     question
         .kind
         .get_or_insert_with(|| Kinds(vec![Kind::OomInstance]));
     let usual = if args.follow { BEFORE } else { SHOWN };
     let limit = args.limit.unwrap_or(usual);
-    let mut printer = Printer::new(args.output, args.no_trunc);
-    let (mut client, whom) = args.ask.open()?;
+    let mut printer = Printer::new(args.output, args.no_trunc, of_fleet);
+    let (mut client, whom) = open(&question, args.follow)?;
     // First, so that nothing falls between what there is and what comes.
     let follow = args
         .follow
@@ -130,16 +154,19 @@ fn watch(mut follow: Follow, printer: &mut Printer) -> Result<ExitCode, Failure>
 struct Printer {
     /// Of a table.
     table: Option<Table>,
+    /// Each row names the node.
+    of_fleet: bool,
     /// Events that are not in it.
     unknown: u64,
 }
 
 impl Printer {
-    fn new(output: OutputArgs, no_trunc: bool) -> Self {
+    fn new(output: OutputArgs, no_trunc: bool, of_fleet: bool) -> Self {
         let terminal = terminal_width().filter(|_| !no_trunc);
-        let table = || Table::new(row::COLUMNS, output.style(), terminal);
+        let table = || Table::new(row::columns(of_fleet), output.style(), terminal);
         Self {
             table: (output.format() == As::Table).then(table),
+            of_fleet,
             unknown: 0,
         }
     }
@@ -220,6 +247,7 @@ impl Printer {
         let mut rows = Vec::new();
         for event in events {
             match parse(event) {
+                Some(event) if self.of_fleet => rows.extend(row::of_fleet(&event, now)),
                 Some(event) => rows.extend(row::rows(&event, now)),
                 None => self.unknown += 1,
             }

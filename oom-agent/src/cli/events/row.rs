@@ -24,7 +24,29 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::whole("ID"),
 ];
 
+/// Where the node is named, behind the age.
+const NODE: usize = 2;
+
 type Row = Vec<Cell>;
+
+/// The columns; of a fleet, with the node.
+pub(super) fn columns(of_fleet: bool) -> Vec<Column> {
+    let mut columns = COLUMNS.to_vec();
+    if of_fleet {
+        columns.insert(NODE, Column::to("NODE", 12));
+    }
+    columns
+}
+
+/// The rows of an event, with its node.
+pub(super) fn of_fleet(event: &Event, now: Timestamp) -> Vec<Row> {
+    let mut rows = rows(event, now);
+    let node = event.node();
+    for row in &mut rows {
+        row.insert(NODE, node.map_or_else(Cell::none, |node| Cell::plain(node)));
+    }
+    rows
+}
 
 /// The rows of an event.
 pub(super) fn rows(event: &Event, now: Timestamp) -> Vec<Row> {
@@ -35,6 +57,10 @@ pub(super) fn rows(event: &Event, now: Timestamp) -> Vec<Row> {
             let kills = report.kills.iter();
             let row = |kill| of_kill(kill, "killed", limit(report), now);
             kills.map(row).collect()
+        }
+        Event::VictimEnd(end) => vec![of_end(end.time, (Tone::Plain, "ended"), &end.kill, now)],
+        Event::OomStuck(stuck) => {
+            vec![of_end(stuck.time, (Tone::Alarm, "stuck"), &stuck.kill, now)]
         }
         Event::ContainerCreation(created) => {
             let owner = owner(Some(&created.owner), Some(&created.cgroup));
@@ -68,6 +94,15 @@ fn of_kill(kill: &OomKill, what: &str, limit: Cell, now: Timestamp) -> Row {
         limit,
         Cell::new(Tone::Faint, short(&kill.id)),
     ]
+}
+
+/// What became of a victim; the time is that of the end.
+fn of_end(at: Timestamp, (tone, what): (Tone, &str), kill: &OomKill, now: Timestamp) -> Row {
+    let mut row = of_kill(kill, what, Cell::none(), now);
+    row[0] = Cell::plain(&time(Some(at)));
+    row[1] = Cell::plain(&age(Some(at), now));
+    row[2] = Cell::new(tone, what);
+    row
 }
 
 fn of_nobody(report: &OomInstance, now: Timestamp) -> Row {

@@ -34,22 +34,36 @@ Exit code 6 if there is no such kill.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ShowArgs {
+    #[command(flatten)]
+    story: WhichArgs,
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+/// Which kill, and how it is told; whoever is asked.
+#[derive(Debug, Args)]
+pub(super) struct WhichArgs {
     /// Id of a kill, a report or the news of a container; its beginning behind the boot is enough, or the id
     /// of the process that died.
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten, next_help_heading = "Output")]
     output: StoryArgs,
-    #[command(flatten)]
-    ask: AskArgs,
 }
 
 pub(super) fn main(args: ShowArgs) -> ExitCode {
-    end(run(args))
+    let ShowArgs { story, ask } = args;
+    end(ask.open().and_then(|(client, _)| story.run(client)))
 }
 
-fn run(args: ShowArgs) -> Result<ExitCode, Failure> {
-    let (mut client, _) = args.ask.open()?;
+impl WhichArgs {
+    /// Tells what this client knows.
+    pub(super) fn run(self, client: Client) -> Result<ExitCode, Failure> {
+        run(&self, client)
+    }
+}
+
+fn run(args: &WhichArgs, mut client: Client) -> Result<ExitCode, Failure> {
     let Found { mut json, others } = find::find(&mut client, &args.id)?;
     let mut alert = None;
     if let Some(Event::OomKill(kill)) = parse(&json)
@@ -103,6 +117,14 @@ fn story(
         Event::ContainerDeletion(deleted) => {
             crate::sink::container::deleted(deleted, style, &mut out);
             None
+        }
+        Event::VictimEnd(ended) => {
+            crate::sink::end::ended(ended, style, &mut out);
+            Some(&ended.kill)
+        }
+        Event::OomStuck(stuck) => {
+            crate::sink::end::stuck(stuck, style, &mut out);
+            Some(&stuck.kill)
         }
     };
     if let Some(kill) = kill {

@@ -45,6 +45,15 @@ Kills are counted, not reports. Nothing found is no error.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TopArgs {
+    #[command(flatten)]
+    count: CountArgs,
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+/// What is counted, and how it is printed; whoever is asked.
+#[derive(Debug, Args)]
+pub(super) struct CountArgs {
     /// What kills are counted by.
     #[arg(long, value_enum, default_value = "owner")]
     by: By,
@@ -58,8 +67,6 @@ pub(super) struct TopArgs {
     question: Question,
     #[command(flatten, next_help_heading = "Output")]
     output: OutputArgs,
-    #[command(flatten)]
-    ask: AskArgs,
 }
 
 /// The answer for programs.
@@ -74,11 +81,25 @@ struct Answer {
 }
 
 pub(super) fn main(args: TopArgs) -> ExitCode {
-    end(run(args))
+    let TopArgs { count, ask } = args;
+    end(count.run(|_| Ok(ask.open()?.0)))
 }
 
-fn run(args: TopArgs) -> Result<ExitCode, Failure> {
-    let TopArgs { by, output, .. } = args;
+impl CountArgs {
+    /// Counts what `open` gives for a question.
+    pub(super) fn run(
+        self,
+        open: impl FnOnce(&Question) -> Result<Client, Failure>,
+    ) -> Result<ExitCode, Failure> {
+        run(self, open)
+    }
+}
+
+fn run(
+    args: CountArgs,
+    open: impl FnOnce(&Question) -> Result<Client, Failure>,
+) -> Result<ExitCode, Failure> {
+    let CountArgs { by, output, .. } = args;
     let mut question = args.question;
     if question.kind.is_some() {
         let why = "--kind has no meaning here: kills are counted";
@@ -92,7 +113,7 @@ fn run(args: TopArgs) -> Result<ExitCode, Failure> {
     };
     // Both kinds would count each kill twice.
     question.kind = Some(Kinds(vec![kind]));
-    let (mut client, _) = args.ask.open()?;
+    let mut client = open(&question)?;
     let mut tally = Tally::new(by);
     say_unknown(counted(&mut client, &question, page, &mut tally)?);
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     cli::owner_cell,
-    event::{Event, OomInstance, OomKill, Timestamp},
+    event::{Event, OomInstance, OomKill, Timestamp, workload},
 };
 
 /// What kills are counted by.
@@ -24,8 +24,14 @@ pub(super) enum By {
     Pod,
     /// The namespace of the pod.
     Namespace,
+    /// The workload: the name of the pod without what controllers append.
+    Workload,
     /// The image of the container.
     Image,
+    /// The node.
+    Node,
+    /// The cluster of the node.
+    Cluster,
     /// The systemd unit.
     Unit,
     /// The cgroup.
@@ -60,7 +66,10 @@ impl By {
             Self::Container => "CONTAINER",
             Self::Pod => "POD",
             Self::Namespace => "NAMESPACE",
+            Self::Workload => "WORKLOAD",
             Self::Image => "IMAGE",
+            Self::Node => "NODE",
+            Self::Cluster => "CLUSTER",
             Self::Unit => "UNIT",
             Self::Cgroup => "CGROUP",
             Self::Comm => "PROCESS",
@@ -84,7 +93,15 @@ impl By {
             }
             Self::Pod => owner_cell::pod(owner?),
             Self::Namespace => owner?.pod.as_ref()?.namespace.clone(),
+            Self::Workload => {
+                let pod = owner?.pod.as_ref()?;
+                let name = workload(pod.name.as_deref()?);
+                let namespace = pod.namespace.as_deref();
+                Some(namespace.map_or_else(|| name.to_owned(), |above| format!("{above}/{name}")))
+            }
             Self::Image => owner?.image.clone(),
+            Self::Node => kill.node.as_deref().map(str::to_owned),
+            Self::Cluster => kill.cluster.as_deref().map(str::to_owned),
             Self::Unit => owner?.unit.clone(),
             Self::Cgroup => cgroup?.path.clone(),
             Self::Comm => Some(kill.victim.comm.to_string()),
@@ -150,6 +167,8 @@ impl Tally {
                     self.kill(kill, Some(report));
                 }
             }
+            // Of kills that are counted already.
+            Event::VictimEnd(_) | Event::OomStuck(_) => {}
             Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
         }
     }

@@ -1,0 +1,109 @@
+//! `oom-agent fleet`: what the stream of a fleet has.
+//!
+//! The same questions and tables as of one agent, and those that only a fleet has: its streams, its nodes. Each
+//! command takes the servers; none takes an agent.
+
+mod ask;
+mod init;
+mod nodes;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    events::ListArgs,
+    nats::FleetArgs as ServerArgs,
+    output::{Failure, end},
+    show::WhichArgs,
+    top::CountArgs,
+};
+use crate::question::Question;
+
+const EXAMPLES: &str = "\
+Examples:
+  oom-agent fleet init --nats nats://nats:4222 --replicas 3    make the streams, once
+  oom-agent fleet events --nats nats://nats:4222 --since 1h -f
+  oom-agent fleet top --nats nats://nats:4222 --by node --since 7d
+  oom-agent fleet nodes --nats nats://nats:4222                who is silent, and who owes a kill
+
+OOM_AGENT_NATS may name the servers instead of --nats.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct FleetArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the fleet's streams, or say how those that are there differ from what is wanted.
+    Init(init::InitArgs),
+    /// List what happened on all nodes; and what happens, as it comes.
+    Events(Box<EventsArgs>),
+    /// Tell the whole story of one kill.
+    Show(ShowArgs),
+    /// Tell who is killed most: by cluster, node, workload, image and all that `oom-agent top` counts by.
+    Top(Box<TopArgs>),
+    /// List the nodes; those first that are silent, or owe a kill. Exit code 7 if there are any.
+    Nodes(nodes::NodesArgs),
+}
+
+#[derive(Debug, Args)]
+struct EventsArgs {
+    #[command(flatten)]
+    list: ListArgs,
+    #[command(flatten)]
+    servers: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
+    servers: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+struct TopArgs {
+    #[command(flatten)]
+    count: CountArgs,
+    #[command(flatten)]
+    servers: ServerArgs,
+}
+
+pub(super) fn main(args: FleetArgs) -> ExitCode {
+    end(match args.command {
+        Command::Init(args) => init::run(args),
+        Command::Events(args) => events(*args),
+        Command::Show(args) => show(args),
+        Command::Top(args) => top(*args),
+        Command::Nodes(args) => nodes::run(args),
+    })
+}
+
+fn events(args: EventsArgs) -> Result<ExitCode, Failure> {
+    let EventsArgs { list, servers } = args;
+    let mut copy = None;
+    list.run(true, |question, follow| {
+        let asked = copy.insert(ask::Copy::read(servers, Some(question), follow)?);
+        asked.open()
+    })
+}
+
+fn show(args: ShowArgs) -> Result<ExitCode, Failure> {
+    // How often the same was hit is told, too: all of it is needed.
+    let copy = ask::Copy::read(args.servers, None, false)?;
+    args.which.run(copy.open()?.0)
+}
+
+fn top(args: TopArgs) -> Result<ExitCode, Failure> {
+    let TopArgs { count, servers } = args;
+    let mut copy = None;
+    count.run(|question: &Question| {
+        let asked = copy.insert(ask::Copy::read(servers, Some(question), false)?);
+        Ok(asked.open()?.0)
+    })
+}

@@ -1,0 +1,58 @@
+//! A fleet as one reads it: the stream of all nodes, in a store of one's own.
+//!
+//! ```text
+//!  stream OOM ────────▶ mirror ─▶ a store ─┬▶ client::File ─▶ fleet events, top, show
+//!                         │                └▶ api::Records ─┐
+//!                         └▶ watch (live) ─────────────────▶├▶ fleet serve
+//!  stream OOM_NODES ──▶ nodes ─────────────────────────────▶┘
+//! ```
+//! Reads messages in the order of the stream; emits events into a store, once each, in the words of the agent that
+//! told them. So all that asks an agent's store asks the fleet's. Refuses nothing in silence: a message that this
+//! build does not understand is counted and said.
+
+mod mirror;
+mod nodes;
+
+pub use self::{
+    mirror::{Counts, From, Heard, Mirror},
+    nodes::{Node, State, nodes},
+};
+use crate::{nats::LinkError, store::StoreError};
+
+/// Why the fleet cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// Servers or files.
+    #[error(transparent)]
+    Access(#[from] crate::nats::AccessError),
+    /// The stream.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The stream has ended, with the connection.
+    #[error("the connection to the stream broke")]
+    Broken(#[source] Option<async_nats::Error>),
+    /// What was read cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system refused something.
+    #[error("{what}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        error: std::io::Error,
+    },
+}
+
+impl FleetError {
+    /// Whether to try again later may help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Link(error) => !matches!(error, LinkError::NoStream(_)),
+            Self::Broken(_) => true,
+            Self::Access(_) | Self::Store(_) | Self::System { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The nodes of the fleet, and how each is.
+//!
+//! Reads the last heartbeat of each node, and when the server took it; emits nodes, those first that somebody must
+//! look after. Refuses to go by the clocks of nodes: silence is measured by the servers' clock.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    Context,
+    consumer::{DeliverPolicy, pull::OrderedConfig},
+};
+use futures_util::StreamExt as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::FleetError;
+use crate::{
+    event::Timestamp,
+    nats::{Heartbeat, nodes_of, streams},
+};
+
+/// A node that has missed so many heartbeats is silent.
+const MISSED: u32 = 3;
+
+/// The stream answers within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a node is, the worst first.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It has not been heard of for three of its periods, and has not said that it ends.
+    Silent,
+    /// The kernel has counted kills that nobody has told.
+    Unexplained,
+    /// Something has been lost, or detection does not answer.
+    Lossy,
+    /// Every kill is told.
+    Well,
+    /// Its agent was told to end.
+    Stopped,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// How it is.
+    pub state: State,
+    /// When it was heard of last, by the servers' clock.
+    pub heard: Timestamp,
+    /// How long ago that is, in milliseconds.
+    pub silent_ms: u64,
+    /// What it said.
+    pub heartbeat: Heartbeat,
+}
+
+impl State {
+    /// Whether somebody must look.
+    #[must_use]
+    pub const fn is_bad(self) -> bool {
+        matches!(self, Self::Silent | Self::Unexplained | Self::Lossy)
+    }
+
+    fn of(heartbeat: &Heartbeat, silent: Duration) -> Self {
+        let period = Duration::from_millis(heartbeat.period_ms);
+        if heartbeat.stopping {
+            return Self::Stopped;
+        }
+        if silent > period.saturating_mul(MISSED) {
+            return Self::Silent;
+        }
+        if heartbeat.unexplained.is_some_and(|it| it != 0) {
+            return Self::Unexplained;
+        }
+        let lost = heartbeat.behind.values().any(|sink| sink.lost > 0);
+        if !heartbeat.detecting || !heartbeat.losses.is_empty() || lost {
+            return Self::Lossy;
+        }
+        Self::Well
+    }
+}
+
+impl Node {
+    /// From what it said, and when.
+    #[must_use]
+    pub fn new(heartbeat: Heartbeat, heard_ns: i128, now_ns: i128) -> Self {
+        let silent_ns = u64::try_from((now_ns - heard_ns).max(0)).unwrap_or(u64::MAX);
+        let silent = Duration::from_nanos(silent_ns);
+        Self {
+            state: State::of(&heartbeat, silent),
+            heard: Timestamp::from_unix_ns(heard_ns),
+            silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
+            heartbeat,
+        }
+    }
+}
+
+/// All nodes, and how many heartbeats were not understood. Those first that are not well, then by name.
+pub async fn nodes(context: &Context, stream: &str) -> Result<(Vec<Node>, u64), FleetError> {
+    let broken = |error: async_nats::Error| FleetError::Broken(Some(error));
+    let stream = streams::open(context, &nodes_of(stream)).await?;
+    let config = OrderedConfig {
+        deliver_policy: DeliverPolicy::LastPerSubject,
+        ..OrderedConfig::default()
+    };
+    let consumer = stream.create_consumer(config).await;
+    let consumer = consumer.map_err(|error| broken(error.into()))?;
+    let mut left = consumer.cached_info().num_pending;
+    let mut messages = consumer.messages().await.map_err(|e| broken(e.into()))?;
+    let (mut nodes, mut unreadable) = (Vec::new(), 0);
+    while left > 0 {
+        let message = timeout(PATIENCE, messages.next()).await;
+        let message = message.map_err(|_| FleetError::Broken(None))?;
+        let message = message.ok_or(FleetError::Broken(None))?;
+        let message = message.map_err(|error| broken(error.into()))?;
+        let info = message.info().map_err(broken)?;
+        left = info.pending;
+        let now_ns = jiff::Timestamp::now().as_nanosecond();
+        match serde_json::from_slice::<Heartbeat>(&message.payload) {
+            Ok(heartbeat) => {
+                let heard_ns = info.published.unix_timestamp_nanos();
+                nodes.push(Node::new(heartbeat, heard_ns, now_ns));
+            }
+            Err(_) => unreadable += 1,
+        }
+    }
+    nodes.sort_by(|a, b| {
+        let name = |node: &Node| {
+            let Heartbeat { cluster, node, .. } = &node.heartbeat;
+            (cluster.clone(), node.clone())
+        };
+        (a.state, name(a)).cmp(&(b.state, name(b)))
+    });
+    Ok((nodes, unreadable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat() -> Heartbeat {
+        Heartbeat {
+            cluster: Some("eu".into()),
+            node: Some("n".into()),
+            time: Timestamp::from_unix_ns(0),
+            period_ms: 1000,
+            stopping: false,
+            version: "0".into(),
+            started: Timestamp::from_unix_ns(0),
+            boot_id: None,
+            tier: "bpf".into(),
+            detecting: true,
+            sources: Vec::new(),
+            unexplained: Some(0),
+            losses: std::collections::BTreeMap::new(),
+            waiting: Some(0),
+            behind: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn state(heartbeat: Heartbeat, silent_ms: i128) -> State {
+        Node::new(heartbeat, 0, silent_ms * 1_000_000).state
+    }
+
+    #[test]
+    fn how_a_node_is() {
+        let well = heartbeat();
+        assert_eq!(state(well.clone(), 0), State::Well);
+        assert_eq!(state(well.clone(), 3000), State::Well);
+        assert_eq!(state(well.clone(), 3001), State::Silent);
+        // A server's clock that goes after ours.
+        assert_eq!(state(well.clone(), -50), State::Well);
+        let stopped = Heartbeat {
+            stopping: true,
+            ..well.clone()
+        };
+        assert_eq!(state(stopped, 1_000_000), State::Stopped);
+        let unknown = Heartbeat {
+            unexplained: None,
+            ..well.clone()
+        };
+        assert_eq!(state(unknown, 0), State::Well);
+        let unexplained = Heartbeat {
+            unexplained: Some(-1),
+            ..well.clone()
+        };
+        assert_eq!(state(unexplained, 0), State::Unexplained);
+        let mut lossy = well;
+        lossy.losses.insert("ring_dropped".into(), 1);
+        assert_eq!(state(lossy, 0), State::Lossy);
+    }
+}

@@ -1,0 +1,142 @@
+//! Counts, against a model in memory.
+
+use proptest::prelude::*;
+
+use self::model::{Both, changes, filters};
+use super::*;
+use crate::event::{Event, OomKill};
+
+#[path = "query_model.rs"]
+mod model;
+
+const NOW: i64 = 9;
+
+fn counted(by: By, buckets: u16, top: usize) -> Counted {
+    Counted {
+        kind: Kind::OomKill,
+        by,
+        buckets,
+        top,
+        now_ns: NOW,
+    }
+}
+
+/// The names of an owner, told by the event itself.
+fn names(kill: &OomKill, by: By) -> BTreeMap<&'static str, String> {
+    let word =
+        |name, word: Option<&str>| Some((name, word.filter(|word| !word.is_empty())?.to_owned()));
+    let owner = kill.owner.as_ref();
+    let pod = owner.and_then(|owner| owner.pod.as_ref());
+    let namespace = word("namespace", pod.and_then(|pod| pod.namespace.as_deref()));
+    let of_pod = word(
+        "pod",
+        pod.map(|pod| pod.name.as_deref().unwrap_or(&pod.uid)),
+    );
+    let name = word(
+        "container",
+        owner.and_then(|owner| owner.container_name.as_deref()),
+    );
+    let id = word(
+        "container",
+        owner.and_then(|owner| owner.container_id.as_deref()),
+    );
+    let unit = word("unit", owner.and_then(|owner| owner.unit.as_deref()));
+    let path = kill
+        .cgroup
+        .as_ref()
+        .and_then(|cgroup| cgroup.path.as_deref());
+    let cgroup = word("cgroup", path);
+    let comm = kill.victim.comm.to_string();
+    let found = match by {
+        By::Owner if of_pod.is_some() => vec![namespace, of_pod, name],
+        By::Owner => vec![name.or(id).or(unit).or(cgroup)],
+        By::Pod => vec![namespace, of_pod],
+        By::Namespace => vec![namespace],
+        By::Container => vec![name],
+        By::Unit => vec![unit],
+        By::Cgroup => vec![cgroup],
+        By::Comm => vec![word("comm", Some(&comm))],
+    };
+    found.into_iter().flatten().collect()
+}
+
+const ALL: [By; 7] = [
+    By::Owner,
+    By::Namespace,
+    By::Pod,
+    By::Container,
+    By::Unit,
+    By::Cgroup,
+    By::Comm,
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn each_event_is_counted_once_where_it_belongs(
+        made in changes(64),
+        filter in filters(),
+        by in prop::sample::select(&ALL[..]),
+        buckets in 1_u16..7,
+        top in 0_usize..6,
+    ) {
+        let filter = Filter { kinds: vec![Kind::OomKill], ..filter };
+        let mut both = Both::new();
+        both.change(&made);
+        let meant = both.meant(&filter);
+        let found = both.reader().timeline(&filter, counted(by, buckets, top)).unwrap();
+
+        prop_assert_eq!(found.total, meant.len() as u64);
+        prop_assert_eq!(found.to, filter.until.unwrap_or(NOW));
+        let oldest = meant.first().map_or(found.to, |(time, _)| *time);
+        prop_assert_eq!(found.from, filter.since.unwrap_or(oldest));
+        prop_assert!(found.bucket_ns > 0);
+
+        let mut expected: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+        for (time, seq) in meant {
+            let Event::OomKill(kill) = &*both.model[&seq] else {
+                panic!("not a kill");
+            };
+            let counts = expected.entry(names(kill, by)).or_insert_with(|| vec![0; buckets.into()]);
+            counts[usize::try_from((time - found.from) / found.bucket_ns).unwrap()] += 1;
+        }
+        prop_assert_eq!(found.owners, expected.len() as u64);
+        prop_assert_eq!(found.rows.len(), top.min(expected.len()));
+        prop_assert!(found.rows.is_sorted_by(|one, next| one.total >= next.total));
+        for row in &found.rows {
+            let counts = expected.remove(&row.of).unwrap();
+            prop_assert_eq!(row.total, counts.iter().sum::<u64>());
+            prop_assert_eq!(&row.counts, &counts);
+            let others = expected.values().map(|counts| counts.iter().sum::<u64>());
+            prop_assert!(found.rows.len() < top || others.max() <= found.rows.iter().map(|row| row.total).max());
+        }
+        let mut rest = vec![0; buckets.into()];
+        for counts in expected.values() {
+            rest.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+        }
+        prop_assert_eq!(found.rest, rest);
+    }
+}
+
+#[test]
+fn nothing_is_counted_as_nothing() {
+    let both = Both::new();
+    for (since, until) in [
+        (None, None),
+        (Some(5), Some(2)),
+        (Some(i64::MIN), Some(i64::MAX)),
+    ] {
+        let filter = Filter {
+            since,
+            until,
+            ..Filter::default()
+        };
+        let found = both
+            .reader()
+            .timeline(&filter, counted(By::Owner, 3, 8))
+            .unwrap();
+        assert_eq!((found.total, found.owners, found.rest), (0, 0, vec![0; 3]));
+        assert_eq!(found.from, since.unwrap_or(NOW));
+    }
+}
