@@ -1,1 +1,225 @@
+// The page: which view is open, what happens now, the keyboard, light and dark.
 
+import { byId } from './dom.js';
+import * as filters from './filters.js';
+import * as list from './list.js';
+import { follow } from './live.js';
+import { ownerWords, title } from './rows.js';
+import { address, asked, ask, question, story as route, storyOf } from './state.js';
+import * as status from './status.js';
+import * as story from './story.js';
+import * as timeline from './timeline.js';
+import { clock } from './units.js';
+
+/** Counts are not asked for more often than this (ms), nor the status. */
+const COUNTS = 1500;
+const STATUS = 10_000;
+
+let loading = new AbortController();
+let live = null;
+let query = null;
+
+/** Not more often than each `pause`, and once more after the last call. */
+function seldom(work, pause) {
+  let timer = null;
+  let again = false;
+  const run = () => {
+    again = false;
+    timer = setTimeout(() => { timer = null; if (again) run(); }, pause);
+    work();
+  };
+  return () => { if (timer) again = true; else run(); };
+}
+
+const recount = seldom(async () => { await timeline.show(loading.signal); if (byId('many')) list.foot(); }, COUNTS);
+const restate = seldom(async () => { await status.show(); if (byId('many')) list.foot(); }, COUNTS);
+
+let at = null;
+
+/** Shows what the address says, once. */
+function moved() {
+  if (location.href === at) return;
+  at = location.href;
+  show();
+}
+
+function show() {
+  const now = route();
+  byId('overview').hidden = now !== null;
+  byId('story').hidden = now === null;
+  if (now) {
+    document.title = 'A kill · OOM kills';
+    story.show(now, loading.signal);
+    scrollTo(0, 0);
+  } else if (!byId('story').hidden || byId('story').hasChildNodes()) {
+    story.close();
+  }
+  const wanted = new URLSearchParams(question()).toString();
+  const by = asked().by;
+  if (wanted !== query) begin(wanted);
+  else if (by !== shownBy) recount();
+  shownBy = by;
+  if (!now) {
+    document.title = 'OOM kills';
+    filters.show();
+    scrollTo(0, place);
+    focusRow(last);
+  }
+}
+
+let shownBy;
+/** Where the list was left. */
+let place = 0;
+let last = null;
+
+/** Another question: another table, another stream. */
+function begin(wanted) {
+  query = wanted;
+  loading.abort();
+  loading = new AbortController();
+  live?.end();
+  const { signal } = loading;
+  const { kind, ...conditions } = question();
+  const kinds = [...new Set([...kind.split(','), 'OomKill', 'OomInstance'])].join(',');
+  const reload = () => Promise.all([list.load(signal), timeline.show(signal), status.show()]).then(() => byId('many') && list.foot());
+  live = follow({ ...conditions, kind: kinds }, {
+    opened: (again) => {
+      alive(true);
+      // From here on nothing is missed: what is stored is read now.
+      if (again && byId('rows')) { recount(); restate(); } else reload();
+      const now = route();
+      if (now) story.show(now, signal);
+    },
+    told,
+    missed: reload,
+    down: (error) => alive(false, error),
+    refused: (error) => { alive(true); reload(); byId('live-words').textContent = error.message; },
+  });
+}
+
+function told(event) {
+  if (story.concerns(event)) story.show(route(), loading.signal);
+  if (list.happened(event) && event.kind === 'OomKill') announce(event);
+  if (event.kind === 'OomKill') recount();
+  restate();
+}
+
+const waiting = [];
+const speak = seldom(() => {
+  const all = waiting.splice(0);
+  byId('announce').textContent = all.length === 1 ? `Killed: ${title(all[0])} in ${ownerWords(all[0])}` : `${all.length} new kills`;
+}, 1000);
+
+function announce(event) {
+  waiting.push(event);
+  speak();
+}
+
+/** Whether it answers; a banner says so where it does not. */
+function alive(yes, error) {
+  const banner = byId('banner');
+  byId('live').className = `live ${yes ? 'up' : 'down'}`;
+  byId('live-words').textContent = yes ? 'live' : 'not live';
+  if (yes) heard = null;
+  else heard ??= new Date();
+  banner.hidden = yes;
+  if (!yes) banner.textContent = `The agent cannot be asked: ${error.message}. What is shown is of ${clock(heard)}; it is tried again by itself.`;
+}
+
+let heard = null;
+
+const rows = () => [...(byId('rows')?.children ?? [])];
+
+/** Puts the focus on the row of this event. */
+function focusRow(id) {
+  if (id === null) return;
+  rows().find((row) => row.dataset.id === id)?.querySelector('.open')?.focus({ preventScroll: true });
+}
+
+/** To the next row, or the one before; in a story, to its story. */
+function step(by) {
+  const open = route();
+  if (open) {
+    const all = list.events();
+    const at = all.findIndex((event) => event.id === open.id);
+    const next = all[at + by];
+    if (at >= 0 && next) { last = next.id; location.replace(storyOf(next)); }
+    return;
+  }
+  const all = rows();
+  const at = all.findIndex((row) => row.contains(document.activeElement));
+  const next = all[at < 0 ? 0 : Math.min(all.length - 1, Math.max(0, at + by))];
+  next?.querySelector('.open').focus();
+  next?.scrollIntoView({ block: 'nearest' });
+}
+
+function back() {
+  if (route()) location.hash = '#/';
+  else if (document.activeElement?.closest('#filters')) document.activeElement.blur();
+}
+
+const KEYS = {
+  j: () => step(1),
+  k: () => step(-1),
+  Escape: back,
+  '/': () => { if (route()) back(); byId('filter')?.focus(); },
+  t: turn,
+  '?': () => byId('help').showModal(),
+};
+
+addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  const isTyping = event.target.closest?.('input, select, textarea');
+  if (isTyping && event.key !== 'Escape') return;
+  const act = KEYS[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+const THEMES = ['system', 'light', 'dark'];
+
+/** Light, dark, or as the system is. */
+function turn() {
+  const now = localStorage.getItem('theme') ?? 'system';
+  dress(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
+}
+
+function dress(theme) {
+  localStorage.setItem('theme', theme);
+  document.documentElement.dataset.theme = theme;
+  byId('theme').textContent = { system: '◐ Auto', light: '○ Light', dark: '● Dark' }[theme] ?? '◐ Auto';
+  byId('theme').setAttribute('aria-label', `Theme: ${theme === 'system' ? 'as the system' : theme}`);
+}
+
+dress(localStorage.getItem('theme') ?? 'system');
+byId('theme').addEventListener('click', turn);
+byId('keys').addEventListener('click', () => byId('help').showModal());
+byId('to-status').addEventListener('click', (event) => {
+  event.preventDefault();
+  if (route()) location.hash = '#/';
+  byId('status').scrollIntoView();
+  byId('status').focus();
+});
+byId('home').addEventListener('click', (event) => { event.preventDefault(); ask({}); });
+document.addEventListener('click', (event) => {
+  const link = event.target.closest('a');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (link.matches('.open')) {
+    place = scrollY;
+    last = link.closest('tr').dataset.id;
+  } else if (link.matches('[data-ask]')) {
+    event.preventDefault();
+    place = 0;
+    ask(Object.fromEntries(new URL(link.href).searchParams));
+  }
+});
+addEventListener('online', () => live?.now());
+document.addEventListener('visibilitychange', () => { if (!document.hidden) live?.now(); });
+addEventListener('asked', moved);
+addEventListener('popstate', moved);
+addEventListener('hashchange', moved);
+setInterval(() => { if (!document.hidden) restate(); }, STATUS);
+
+list.tellWatched(status.watched);
+moved();

@@ -42,6 +42,8 @@ pub mod metrics;
 pub mod nats;
 pub mod notify;
 pub mod offline;
+#[cfg(any(feature = "otlp", feature = "webhook"))]
+pub mod outbound;
 pub mod question;
 pub mod realtime;
 pub mod sink;
@@ -53,3 +55,5 @@ pub mod timestamp;
 pub mod trend;
 pub mod trigger;
 pub mod watch;
+#[cfg(feature = "webhook")]
+pub mod webhook;

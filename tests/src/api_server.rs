@@ -25,7 +25,6 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::events::v1::Event;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Map, Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -35,7 +34,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls};
 use tower::ServiceExt as _;
 
-use crate::agent::DEADLINE;
+use crate::{agent::DEADLINE, certificate};
 
 /// What it takes for a token.
 pub const TOKEN: &str = "a-token-of-the-tests";
@@ -91,24 +90,14 @@ struct Held {
 impl ApiServer {
     /// Starts it, with the namespaces `default` and `shop`.
     pub fn start() -> Result<Self> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let own = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![own.der().clone()], key)?;
+        let (tls, authority) = certificate::localhost()?;
         let shared = Arc::<Shared>::default();
         shared.lock().namespaces = ["default", "shop"].map(str::to_owned).into();
         let mut server = Self {
             shared,
             address: ([127, 0, 0, 1], 0).into(),
             tls: Arc::new(tls),
-            authority: issuer.pem(),
+            authority,
             running: None,
         };
         server.go_on()?;

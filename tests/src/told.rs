@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use oom_agent::{
     clock::Now,
-    event::{Event, Owner, OwnerKind, Pod, Timestamp},
+    event::{Event, OomKill, Owner, OwnerKind, Pod, Timestamp},
     evidence::Evidence,
     offline,
     store::{Entry, RingPlace, Run, Snapshot},
@@ -72,26 +72,44 @@ impl Kills {
 pub fn report_in_pod(kills: &Kills, n: u64, pod: &str, seconds: u64) -> Entry {
     let mut report = kills.report.clone();
     if let Event::OomInstance(report) = &mut report {
-        let time = Timestamp::from_unix_ns(i128::from(seconds) * 1_000_000_000);
         report.id = format!("oom-{n}").into();
-        report.time = Some(time);
+        report.time = Some(at(seconds));
         report.kills.truncate(1);
         for kill in &mut report.kills {
-            kill.id = format!("{BOOT}-{n}").into();
-            kill.time = Some(time);
-            kill.owner = Some(Owner {
-                container_name: Some("app".to_owned()),
-                pod: Some(Pod {
-                    namespace: Some("shop".to_owned()),
-                    name: Some(pod.to_owned()),
-                    uid: format!("uid-of-{pod}"),
-                    qos: None,
-                }),
-                ..Owner::of(OwnerKind::Container)
-            });
+            place(kill, n, pod, seconds);
         }
     }
     Entry::Event(report.into())
+}
+
+/// That kill alone.
+#[must_use]
+pub fn kill_in_pod(kills: &Kills, n: u64, pod: &str, seconds: u64) -> Entry {
+    let mut kill = kills.kill.clone();
+    if let Event::OomKill(kill) = &mut kill {
+        kill.instance_id = format!("oom-{n}").into();
+        place(kill, n, pod, seconds);
+    }
+    Entry::Event(kill.into())
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_unix_ns(i128::from(seconds) * 1_000_000_000)
+}
+
+fn place(kill: &mut OomKill, n: u64, pod: &str, seconds: u64) {
+    kill.id = format!("{BOOT}-{n}").into();
+    kill.time = Some(at(seconds));
+    kill.owner = Some(Owner {
+        container_name: Some("app".to_owned()),
+        pod: Some(Pod {
+            namespace: Some("shop".to_owned()),
+            name: Some(pod.to_owned()),
+            uid: format!("uid-of-{pod}"),
+            qos: None,
+        }),
+        ..Owner::of(OwnerKind::Container)
+    });
 }
 
 /// The report of a machine full of tasks: so many rows, all alike.

@@ -6,65 +6,22 @@
 //! those of an agent that stops do.
 #![cfg(not(target_env = "musl"))]
 
-use std::{
-    collections::BTreeMap, env, ffi::OsString, future::IntoFuture as _, path::Path,
-    process::Command,
-};
+use std::{env, ffi::OsString, future::IntoFuture as _, path::Path, process::Command};
 
 use anyhow::{Result, bail, ensure};
 use oom_agent::{
-    api::{Parts, Shared, router},
+    api::router,
     clock::Now,
-    correlate::Host,
-    metrics,
-    status::{Board, Facts, Summary},
     store::{Batch, Store},
-    watch::Watchers,
 };
 use oom_tests::{
-    machine,
+    machine, served,
     told::{BOOT, Kills, run},
 };
 use tokio::{net::TcpListener, runtime::Builder, task::spawn_blocking};
 
 /// Seconds that the whole takes at most.
 const SECONDS: &str = "40";
-
-fn served(store: &Path) -> Result<Shared> {
-    let (watchers, intake, thread) = Watchers::start()?;
-    drop(intake);
-    ensure!(thread.join().is_ok(), "the thread of watchers");
-    let facts = Facts {
-        node: None,
-        cluster: None,
-        boot_id: None,
-        started: None,
-        tier: "none".into(),
-        not_better: Vec::new(),
-        reasons: BTreeMap::new(),
-        store: None,
-    };
-    let board = Board::new(
-        facts,
-        Box::new(|| Some(Summary::default())),
-        Box::new(|| 0),
-        Box::new(Vec::new),
-    );
-    board.set_ready(true);
-    Ok(Shared::new(Parts {
-        metrics: metrics::start(&metrics::Options::default(), None)?.0,
-        board,
-        store: Some(store.to_owned()),
-        watchers,
-        host: Host {
-            boot_id: None,
-            boot: "boot".into(),
-            node: None,
-            cluster: None,
-        },
-        host_root: "/".into(),
-    }))
-}
 
 fn fill(path: &Path) -> Result<()> {
     let kills = Kills::new()?;
@@ -86,7 +43,7 @@ fn whatever_is_asked_is_answered_as_the_document_says() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let store = dir.path().join("events.db");
     fill(&store)?;
-    let shared = served(&store)?;
+    let shared = served::shared(&store)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;

@@ -1,6 +1,6 @@
-//! What is stored: `/v1/events`, `/v1/events/{id}`, `/v1/instances/{id}`.
+//! What is stored: `/v1/events`, `/v1/events/{id}`, `/v1/instances/{id}`, `/v1/instances/{id}/explanation`.
 //!
-//! Reads the store; emits its events as they are there, without taking them apart. Refuses a parameter that
+//! Reads the store; emits its events as they are there, without taking them apart, or a report in plain words. Refuses a parameter that
 //! it does not know.
 
 use axum::{
@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     event::{Event, Kind, OomInstance},
+    explain::explain,
     question::{Kinds, Question},
+    sink::text::TextStyle,
     store::{Cursor, Order, Page, Stored},
 };
 
@@ -98,6 +100,12 @@ where
         )
         .answers::<OomInstance>()
         .fails(&[400, 404, 503]),
+        Route::new(
+            "/v1/instances/{id}/explanation",
+            get(explanation),
+            "One report in plain words, as `oom-agent explain` has it.",
+        )
+        .fails(&[400, 404, 503]),
     ]
 }
 
@@ -163,7 +171,8 @@ async fn by_id(
         Some(&[kind]) => Some(kind),
         Some(_) => return Err(refused("kind: one of them, or none")),
     };
-    one(&records, kind, path(id)?).await
+    let found = one(&records, kind, path(id)?).await?;
+    Ok(json(found.body + "\n"))
 }
 
 async fn instance(
@@ -172,7 +181,26 @@ async fn instance(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     Query::of(query.as_deref())?.none()?;
-    one(&records, Some(Kind::OomInstance), path(id)?).await
+    let found = one(&records, Some(Kind::OomInstance), path(id)?).await?;
+    Ok(json(found.body + "\n"))
+}
+
+async fn explanation(
+    State(records): State<Records>,
+    id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<String, Problem> {
+    Query::of(query.as_deref())?.none()?;
+    let found = one(&records, Some(Kind::OomInstance), path(id)?).await?;
+    let mut told = String::new();
+    match serde_json::from_str(&found.body) {
+        Ok(Event::OomInstance(report)) => explain(&report, TextStyle::default(), &mut told),
+        _ => {
+            let detail = format!("report {:?} is not of this version", found.id);
+            return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+        }
+    }
+    Ok(told)
 }
 
 /// The part of the path that is the client's choice.
@@ -181,14 +209,13 @@ pub(super) fn path(part: Result<Path<String>, PathRejection>) -> Result<String, 
         .map_err(|error| refused(error.body_text()))
 }
 
-async fn one(records: &Records, kind: Option<Kind>, id: String) -> Result<Response, Problem> {
+async fn one(records: &Records, kind: Option<Kind>, id: String) -> Result<Stored, Problem> {
     let detail = format!("no event has the id {id:?}, or it is no longer kept");
     let found = records
         .readers
         .ask(Patience::Some, move |reader| reader.get(kind, &id));
     let found: Option<Stored> = found.await?;
-    let found = found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))?;
-    Ok(json(found.body + "\n"))
+    found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, detail))
 }
 
 /// Text that is JSON.

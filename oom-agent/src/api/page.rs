@@ -42,6 +42,20 @@ static FILES: &[File] = &files! {
     "index.html": HTML,
     "page.css": CSS,
     "app.js": SCRIPT,
+    "curve.js": SCRIPT,
+    "dom.js": SCRIPT,
+    "facts.js": SCRIPT,
+    "filters.js": SCRIPT,
+    "list.js": SCRIPT,
+    "live.js": SCRIPT,
+    "net.js": SCRIPT,
+    "rows.js": SCRIPT,
+    "state.js": SCRIPT,
+    "status.js": SCRIPT,
+    "story.js": SCRIPT,
+    "timeline.js": SCRIPT,
+    "tree.js": SCRIPT,
+    "units.js": SCRIPT,
 };
 
 /// Nothing but these files, nobody but this server; and text cannot become markup (Trusted Types).

@@ -36,7 +36,12 @@ pub(super) struct AccessArgs {
 pub(super) struct RunArgs {
     /// Publish events to NATS JetStream, for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
     /// `tls://HOST[:PORT]`. The stream is made by `oom-agent fleet init`.
-    #[arg(long, value_name = "URL,…", value_delimiter = ',', requires = "cluster")]
+    #[arg(
+        long,
+        value_name = "URL,…",
+        value_delimiter = ',',
+        requires = "cluster"
+    )]
     nats: Vec<String>,
     #[command(flatten)]
     access: AccessArgs,

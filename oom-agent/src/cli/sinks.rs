@@ -1,6 +1,6 @@
 //! What `oom-agent run` takes about those to whom events are delivered.
 
-#[cfg(feature = "kubernetes")]
+#[cfg(any(feature = "kubernetes", feature = "webhook"))]
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +11,8 @@ use super::nats::RunArgs as NatsArgs;
 use crate::daemon::SinkOptions;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
+#[cfg(feature = "webhook")]
+use crate::{event::Kind, outbound::Endpoint, question::Kinds, webhook};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Delivery")]
@@ -21,6 +23,9 @@ pub(super) struct SinkArgs {
     #[cfg(feature = "nats")]
     #[command(flatten)]
     nats: NatsArgs,
+    #[cfg(feature = "webhook")]
+    #[command(flatten)]
+    webhook: WebhookArgs,
 }
 
 #[cfg(feature = "kubernetes")]
@@ -35,9 +40,55 @@ struct KubernetesArgs {
     kubeconfig: Option<PathBuf>,
 }
 
+#[cfg(feature = "webhook")]
+#[derive(Debug, Args)]
+struct WebhookArgs {
+    /// Post kills to this address as CloudEvents 1.0: https, or http on this machine.
+    #[arg(long, value_name = "URL")]
+    webhook: Option<Endpoint>,
+    /// Kinds of events to post: all that tell of kills, if nothing is said.
+    #[arg(long, value_name = "KIND,…", requires = "webhook")]
+    webhook_kind: Option<Kinds>,
+    /// Events of one request at most; with more than 1, requests are batches (application/cloudevents-batch+json).
+    #[arg(long, value_name = "EVENTS", requires = "webhook", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    webhook_batch: u32,
+    /// `source` of the events, instead of /oom-agent/NODE.
+    #[arg(long, value_name = "URI", requires = "webhook")]
+    webhook_source: Option<String>,
+    /// A file with the secret that requests are signed with (Standard Webhooks): whsec_ and base64.
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    webhook_secret_file: Option<PathBuf>,
+    /// A file with more headers for requests, such as a token: one `Name: value` on a line.
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    webhook_headers_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) that are trusted, instead of those that the host trusts.
+    #[arg(long, value_name = "FILE", requires = "webhook")]
+    webhook_ca: Option<PathBuf>,
+    /// Post to another machine without TLS: whoever is on the way reads everything.
+    #[arg(long, requires = "webhook")]
+    webhook_insecure: bool,
+}
+
+#[cfg(feature = "webhook")]
+impl WebhookArgs {
+    fn options(self) -> Option<webhook::Options> {
+        let all = || Kind::ALL.into_iter().filter(|kind| kind.is_of_kill());
+        Some(webhook::Options {
+            to: self.webhook?,
+            kinds: (self.webhook_kind).map_or_else(|| all().collect(), |Kinds(kinds)| kinds),
+            batch: usize::try_from(self.webhook_batch).unwrap_or(1),
+            source: self.webhook_source,
+            secret: self.webhook_secret_file,
+            headers: self.webhook_headers_file,
+            ca: self.webhook_ca,
+            insecure: self.webhook_insecure,
+        })
+    }
+}
+
 impl From<SinkArgs> for SinkOptions {
     #[cfg_attr(
-        not(any(feature = "kubernetes", feature = "nats")),
+        not(feature = "sinks"),
         expect(unused_variables, reason = "there is none in this build")
     )]
     fn from(args: SinkArgs) -> Self {
@@ -48,6 +99,8 @@ impl From<SinkArgs> for SinkOptions {
             }),
             #[cfg(feature = "nats")]
             nats: args.nats.options(),
+            #[cfg(feature = "webhook")]
+            webhook: args.webhook.options(),
         }
     }
 }

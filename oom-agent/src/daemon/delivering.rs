@@ -12,8 +12,7 @@ use std::{
 };
 
 use super::{Options, RunError, durable::Keeping, system};
-use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
-#[cfg(any(feature = "kubernetes", feature = "nats"))]
+#[cfg(feature = "sinks")]
 use crate::deliver::Sink;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes::{self, Credentials};
@@ -21,6 +20,12 @@ use crate::kubernetes::{self, Credentials};
 use crate::{
     clock::Now,
     nats::{self, Access, Heartbeat, How},
+};
+use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
+#[cfg(feature = "webhook")]
+use crate::{
+    deliver::Posts,
+    webhook::{self, Webhook},
 };
 
 /// At the end, all of them together may take this long.
@@ -35,9 +40,13 @@ pub struct SinkOptions {
     /// A fleet's stream; `None`: not.
     #[cfg(feature = "nats")]
     pub nats: Option<nats::Options>,
+    /// `CloudEvents` over HTTPS; `None`: not.
+    #[cfg(feature = "webhook")]
+    pub webhook: Option<webhook::Options>,
 }
 
 /// Why there is nothing that this sink could do.
+#[cfg(feature = "sinks")]
 fn refused<E>(sink: &'static str) -> impl FnOnce(E) -> RunError
 where
     E: Error + Send + Sync + 'static,
@@ -80,6 +89,10 @@ impl SinkOptions {
         if self.nats.is_some() {
             return true;
         }
+        #[cfg(feature = "webhook")]
+        if self.webhook.is_some() {
+            return true;
+        }
         false
     }
 }
@@ -107,7 +120,13 @@ impl Sinks {
             let events = nats::Events::new(access, cluster, node, nats.heartbeat, how);
             sinks.add(events);
         }
-        #[cfg(not(any(feature = "kubernetes", feature = "nats")))]
+        #[cfg(feature = "webhook")]
+        if let Some(webhook) = &options.sinks.webhook {
+            let node = host.node.as_deref().unwrap_or_default();
+            let webhook = Webhook::new(webhook, node).map_err(refused("webhook"))?;
+            sinks.add(Posts::new(webhook));
+        }
+        #[cfg(not(feature = "sinks"))]
         let _ = (host, &mut sinks);
         Ok(sinks)
     }
@@ -127,7 +146,7 @@ impl Sinks {
         })
     }
 
-    #[cfg(any(feature = "kubernetes", feature = "nats"))]
+    #[cfg(feature = "sinks")]
     fn add(&mut self, sink: impl Sink) {
         let start = |store, deliveries| Delivery::start(sink, store, deliveries);
         self.ready.push(Box::new(start));

@@ -12,15 +12,19 @@
 
 mod backoff;
 mod health;
+mod post;
+mod retry_after;
 mod thread;
 
 use std::time::Duration;
 
 pub use self::{
     health::{Health, SinkStatus},
+    post::{Answer, Beside, Most, Post, Posts},
+    retry_after::retry_after,
     thread::Delivery,
 };
-use crate::store::{Filter, Stored};
+use crate::store::{DeadLetter, Filter, Stored};
 
 /// Somebody to deliver to.
 pub trait Sink: Send + 'static {
@@ -65,8 +69,8 @@ pub struct Outcome {
     pub done: i64,
     /// What was delivered now, in the sink's own units.
     pub delivered: u64,
-    /// What never will be.
-    pub refused: Vec<Refused>,
+    /// What never will be: the other end does not take it, or it cannot be told. Kept in the store.
+    pub refused: Vec<DeadLetter>,
     /// Why not everything that was due: all is left alone for a while.
     pub trouble: Option<Trouble>,
     /// Tries that failed for a part of it, and not with `trouble`.
@@ -91,17 +95,6 @@ impl Outcome {
             ..Self::default()
         }
     }
-}
-
-/// Something that the other end will never take, or that cannot be told to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The event, or the first of several.
-    pub id: String,
-    /// How many, in the sink's own units.
-    pub count: u64,
-    /// Why.
-    pub why: String,
 }
 
 /// Why the other end did not take something that it may take later.

@@ -97,12 +97,14 @@ impl Sink for Scripted {
                 ..Outcome::default()
             };
             if it.refuses {
-                let refused = |id| Refused {
-                    id,
+                let refused = |event: &Stored| DeadLetter {
+                    seq: event.seq,
+                    thing: event.id.clone(),
                     count: 1,
+                    tries: 1,
                     why: "no such place".to_owned(),
                 };
-                outcome.refused = ids.map(refused).collect();
+                outcome.refused = batch.events.iter().map(refused).collect();
             } else {
                 outcome.delivered = batch.events.len() as u64;
                 it.ids.extend(ids);

@@ -19,11 +19,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Batch, Health, Outcome, Refused, Sink, backoff::Backoff};
+use super::{Batch, Health, Outcome, Sink, backoff::Backoff};
 use crate::{
     error::chain,
     realtime,
-    store::{Delivered, Deliveries, Filter, QueryError, Reader},
+    store::{DeadLetter, Delivered, Deliveries, Filter, QueryError, Reader},
 };
 
 /// Between two looks at the store at least: what a storm brings is gathered.
@@ -236,6 +236,9 @@ impl<S: Sink> Courier<S> {
             say_refused(self.sink.name(), &outcome.refused);
             self.keep(at.done, &outcome);
             if let Some(trouble) = outcome.trouble {
+                if outcome.delivered > 0 {
+                    self.backoff.reset();
+                }
                 return Ok(self.backoff.pause(trouble.retry_after));
             }
             self.backoff.reset();
@@ -271,7 +274,7 @@ impl<S: Sink> Courier<S> {
         let at = Place { read: done, done };
         self.at = Some(at);
         self.health.place(done, last);
-        self.keep_as(done, state);
+        self.keep_as(done, state, Vec::new());
         Ok(at)
     }
 
@@ -298,26 +301,27 @@ impl<S: Sink> Courier<S> {
 
     fn keep(&mut self, done: i64, outcome: &Outcome) {
         let is_kept = |(at, state): &(i64, String)| *at == done && *state == outcome.state;
-        if !self.kept.as_ref().is_some_and(is_kept) {
-            self.keep_as(done, outcome.state.clone());
+        if !outcome.refused.is_empty() || !self.kept.as_ref().is_some_and(is_kept) {
+            self.keep_as(done, outcome.state.clone(), outcome.refused.clone());
         }
     }
 
-    fn keep_as(&mut self, through: i64, state: String) {
+    fn keep_as(&mut self, through: i64, state: String, dead: Vec<DeadLetter>) {
         self.deliveries.keep(Delivered {
             sink: self.sink.name().into(),
             database: self.database,
             through,
             state: state.clone(),
+            dead,
         });
         self.kept = Some((through, state));
     }
 }
 
 /// One line for all, for there may be many.
-fn say_refused(sink: &str, refused: &[Refused]) {
-    if let Some(Refused { id, why, .. }) = refused.last() {
+fn say_refused(sink: &str, refused: &[DeadLetter]) {
+    if let Some(DeadLetter { thing, why, .. }) = refused.last() {
         let all: u64 = refused.iter().map(|it| it.count).sum();
-        tracing::warn!("{sink}: {all} never told, the last of them {id}: {why}");
+        tracing::warn!("{sink}: {all} never told, the last of them {thing}: {why}");
     }
 }

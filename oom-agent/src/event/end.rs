@@ -63,6 +63,9 @@ pub struct VictimEnd {
     pub boot_id: Option<Arc<str>>,
     /// Node name.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// The kill, as in its report, with its end.
     pub kill: OomKill,
 }
@@ -83,6 +86,9 @@ pub struct OomStuck {
     pub boot_id: Option<Arc<str>>,
     /// Node name.
     pub node: Option<Arc<str>>,
+    /// Name of the cluster that the node is of. Absent where the agent was not told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Arc<str>>,
     /// From the mark until then.
     pub stuck_for_ns: u64,
     /// The thread that looks most stuck: in an uninterruptible sleep, if one is. Null if none could be read.
@@ -121,6 +127,7 @@ impl VictimEnd {
             monotonic_ns: 0,
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             kill: OomKill::for_tests(),
         }
     }
@@ -137,6 +144,7 @@ impl OomStuck {
             monotonic_ns: 0,
             boot_id: Some("boot".into()),
             node: Some("node".into()),
+            cluster: None,
             stuck_for_ns: 10_000_000_000,
             thread: None,
             threads: None,

@@ -46,6 +46,12 @@ impl Kind {
             Self::OomStuck => "OomStuck",
         }
     }
+
+    /// Whether it tells of a kill, and not of containers that come and go.
+    #[must_use]
+    pub const fn is_of_kill(self) -> bool {
+        !matches!(self, Self::ContainerCreation | Self::ContainerDeletion)
+    }
 }
 
 impl Scope {
@@ -128,6 +134,8 @@ impl Event {
             Self::OomInstance(instance) => instance.node.as_ref(),
             Self::ContainerCreation(created) => created.node.as_ref(),
             Self::ContainerDeletion(deleted) => deleted.node.as_ref(),
+            Self::VictimEnd(end) => end.node.as_ref(),
+            Self::OomStuck(stuck) => stuck.node.as_ref(),
         }
     }
 
@@ -139,6 +147,8 @@ impl Event {
             Self::OomInstance(instance) => instance.cluster.as_ref(),
             Self::ContainerCreation(created) => created.cluster.as_ref(),
             Self::ContainerDeletion(deleted) => deleted.cluster.as_ref(),
+            Self::VictimEnd(end) => end.cluster.as_ref(),
+            Self::OomStuck(stuck) => stuck.cluster.as_ref(),
         }
     }
 

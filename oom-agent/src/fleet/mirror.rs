@@ -195,7 +195,9 @@ impl Mirror {
         let missed = first.saturating_sub(place + 1);
         if place > 0 && missed > 0 {
             self.counts.missed += missed;
-            tracing::error!("up to {missed} messages were dropped from the stream before they were read");
+            tracing::error!(
+                "up to {missed} messages were dropped from the stream before they were read"
+            );
         }
     }
 
@@ -231,6 +233,7 @@ impl Mirror {
             database: 0,
             through: i64::try_from(place).unwrap_or(i64::MAX),
             state: stream.to_owned(),
+            dead: Vec::new(),
         };
         let done = self.store.take(told, delivered, &Now::read())?;
         self.counts.stored += done.events;

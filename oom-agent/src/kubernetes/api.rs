@@ -6,10 +6,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-};
+use hyper::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Client,
@@ -24,7 +21,10 @@ use super::{
     book::Series,
     post::{event, series},
 };
-use crate::{deliver::Trouble, error::chain};
+use crate::{
+    deliver::{Trouble, retry_after},
+    error::chain,
+};
 
 /// Bytes of an answer that are read.
 const MOST: usize = 64 * 1024;
@@ -109,7 +109,7 @@ impl Api {
         let response = self.client.send(request).await;
         let response: Response<Body> = response.map_err(|error| chain(&error))?;
         let (head, body) = response.into_parts();
-        let retry_after = retry_after(&head.headers);
+        let retry_after = retry_after(&head.headers, jiff::Timestamp::now());
         let body = Limited::new(body, MOST).collect().await;
         // The status tells enough.
         let body = body.map_or_else(|_| Vec::new(), |body| body.to_bytes().to_vec());
@@ -119,12 +119,6 @@ impl Api {
 
 fn again(why: String, retry_after: Option<Duration>) -> Answer {
     Answer::Again(Trouble { why, retry_after })
-}
-
-/// Seconds: the API server sends no dates.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What an answer means. What is not clearly for ever is tried again. Policies, quotas and webhooks deny one
@@ -236,19 +230,6 @@ mod tests {
         ] {
             let answer = of(&method, status, &json!({}));
             assert!(matches!(answer, Answer::Denied(_)), "{status}: {answer:?}");
-        }
-    }
-
-    #[test]
-    fn seconds_are_waited_for_as_asked() {
-        for (value, wanted) in [
-            ("7", Some(7)),
-            (" 1 ", Some(1)),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
-            assert_eq!(retry_after(&headers), wanted.map(Duration::from_secs));
         }
     }
 }

@@ -307,6 +307,16 @@ impl Book {
 }
 
 impl Series {
+    /// The first report of it that is not told.
+    pub(super) fn untold_from(&self) -> i64 {
+        self.untold.unwrap_or(self.first_seq)
+    }
+
+    /// How often telling it failed.
+    pub(super) const fn tried(&self) -> u32 {
+        self.tries
+    }
+
     fn add(&mut self, post: &Post, seq: i64) -> Taken {
         self.all = Extent {
             count: self.all.count.saturating_add(1),

@@ -14,10 +14,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize};
 
 use super::{name, note};
-use crate::{
-    deliver::Refused,
-    event::{OomInstance, OomKill, Outcome, Pod, Scope},
-};
+use crate::event::{OomInstance, OomKill, Outcome, Pod, Scope};
 
 /// `reportingController` of all events.
 const CONTROLLER: &str = "oom-agent";
@@ -51,15 +48,22 @@ pub(super) struct Post {
     pub(super) note: String,
 }
 
+/// What cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unfit {
+    /// The kill, or the report.
+    pub(super) id: String,
+    pub(super) why: String,
+}
+
 /// What is to be told of a report on this node, and what cannot be.
-pub(super) fn of(report: &OomInstance, node: &str) -> (Vec<Post>, Vec<Refused>) {
+pub(super) fn of(report: &OomInstance, node: &str) -> (Vec<Post>, Vec<Unfit>) {
     let mut posts = Vec::new();
     let mut refused = Vec::new();
     let mut put = |id: &str, post: Result<Post, String>| match post {
         Ok(post) => posts.push(post),
-        Err(why) => refused.push(Refused {
+        Err(why) => refused.push(Unfit {
             id: id.to_owned(),
-            count: 1,
             why,
         }),
     };

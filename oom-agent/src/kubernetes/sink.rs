@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use super::{
     Credentials,
     api::{Answer, Api},
-    book::{Book, Due, Taken, Then},
+    book::{Book, Due, Series, Taken, Then},
     bucket::Bucket,
     post,
 };
 use crate::{
-    deliver::{Batch, Outcome, Refused, Sink, Trouble},
+    deliver::{Batch, Outcome, Sink, Trouble},
     error::chain,
     event::{Event, Kind},
-    store::{Filter, Stored},
+    store::{DeadLetter, Filter},
 };
 
 /// For a request and its answer.
@@ -56,7 +56,7 @@ impl Events {
     }
 
     /// Puts what the events tell into the book, as far as there is room; up to which number that is.
-    fn read(&mut self, batch: &Batch<'_>, refused: &mut Vec<Refused>) -> i64 {
+    fn read(&mut self, batch: &Batch<'_>, refused: &mut Vec<DeadLetter>) -> i64 {
         let now = Instant::now();
         for stored in batch.events {
             if self.book.is_full() {
@@ -65,15 +65,17 @@ impl Events {
             match serde_json::from_str(&stored.body) {
                 Ok(Event::OomInstance(report)) => {
                     let (posts, unfit) = post::of(&report, &self.node);
-                    refused.extend(unfit);
+                    refused.extend(unfit.into_iter().map(|it| of(stored.seq, it.id, it.why)));
                     for post in posts {
                         if let Taken::Refused(why) = self.book.take(post, stored.seq, now) {
-                            refused.push(refusal(stored, why));
+                            refused.push(of(stored.seq, stored.id.clone(), why));
                         }
                     }
                 }
                 Ok(_) => {}
-                Err(error) => refused.push(refusal(stored, error.to_string())),
+                Err(error) => {
+                    refused.push(of(stored.seq, stored.id.clone(), error.to_string()));
+                }
             }
         }
         batch.through
@@ -105,17 +107,31 @@ impl Events {
                 Answer::There => outcome.delivered += self.book.was_there(at, now),
                 Answer::Gone => self.book.was_gone(at),
                 Answer::Refused(why) => {
-                    let id = self.book.series(at).first.name.clone();
+                    let letter = letter(self.book.series(at));
                     let count = self.book.refused(at, &why, now);
-                    outcome.refused.push(Refused { id, count, why });
+                    let letter = DeadLetter {
+                        count,
+                        why,
+                        ..letter
+                    };
+                    outcome.refused.push(letter);
                 }
                 Answer::Denied(why) => {
-                    let id = self.book.series(at).first.name.clone();
+                    let letter = letter(self.book.series(at));
                     outcome.failed += 1;
                     match self.book.denied(at, &why, now) {
                         Then::Again => outcome.denied = Some(why),
-                        Then::AgainAlone => tracing::debug!("kubernetes: {id}: {why}; tried again"),
-                        Then::Refused(count) => outcome.refused.push(Refused { id, count, why }),
+                        Then::AgainAlone => {
+                            tracing::debug!("kubernetes: {}: {why}; tried again", letter.thing);
+                        }
+                        Then::Refused(count) => {
+                            let letter = DeadLetter {
+                                count,
+                                why,
+                                ..letter
+                            };
+                            outcome.refused.push(letter);
+                        }
                     }
                 }
                 Answer::Again(trouble) => {
@@ -141,11 +157,25 @@ impl Events {
     }
 }
 
-fn refusal(stored: &Stored, why: String) -> Refused {
-    Refused {
-        id: stored.id.clone(),
+/// What was never tried.
+const fn of(seq: i64, thing: String, why: String) -> DeadLetter {
+    DeadLetter {
+        seq,
+        thing,
         count: 1,
+        tries: 0,
         why,
+    }
+}
+
+/// What is told of a series that is given up.
+fn letter(of: &Series) -> DeadLetter {
+    DeadLetter {
+        seq: of.untold_from(),
+        thing: of.first.name.clone(),
+        count: 0,
+        tries: of.tried() + 1,
+        why: String::new(),
     }
 }
 

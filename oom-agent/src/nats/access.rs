@@ -55,7 +55,9 @@ pub enum AccessError {
         url: String,
     },
     /// It has a password in it.
-    #[error("the URL of {host} has a user or a password in it, which everybody can read: use --nats-creds")]
+    #[error(
+        "the URL of {host} has a user or a password in it, which everybody can read: use --nats-creds"
+    )]
     Secret {
         /// Which.
         host: String,
@@ -109,9 +111,7 @@ impl Access {
             || options.ca.is_some()
             || options.client.is_some()
         {
-            connect = connect
-                .require_tls(true)
-                .tls_client_config(tls(options)?);
+            connect = connect.require_tls(true).tls_client_config(tls(options)?);
         }
         if let Some(path) = &options.creds {
             connect = credentials(connect, path)?;
@@ -247,13 +247,21 @@ mod tests {
 
     #[test]
     fn servers_are_urls_without_secrets() {
-        for url in ["nats://10.0.0.1", "nats://nats.example:4222", "nats://[::1]:4222"] {
+        for url in [
+            "nats://10.0.0.1",
+            "nats://nats.example:4222",
+            "nats://[::1]:4222",
+        ] {
             assert!(read(url).is_ok(), "{url}");
         }
         for url in ["10.0.0.1:4222", "ws://nats", "http://nats", "nats://", ""] {
             assert!(matches!(read(url), Err(AccessError::Url { .. })), "{url}");
         }
-        for url in ["nats://u:hunter2@nats", "nats://hunter2@nats", "u:hunter2@nats"] {
+        for url in [
+            "nats://u:hunter2@nats",
+            "nats://hunter2@nats",
+            "u:hunter2@nats",
+        ] {
             let error = read(url).unwrap_err();
             assert!(matches!(error, AccessError::Secret { .. }), "{url}");
             assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -178,7 +178,10 @@ impl Link {
     }
 
     /// Sends a message; what comes of it is told by the future.
-    pub async fn publish(&self, publication: Publication) -> Result<PublishAckFuture, PublishError> {
+    pub async fn publish(
+        &self,
+        publication: Publication,
+    ) -> Result<PublishAckFuture, PublishError> {
         let Publication { subject, id, body } = publication;
         let message = PublishMessage::build()
             .payload(Bytes::from(body))

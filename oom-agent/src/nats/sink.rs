@@ -18,9 +18,9 @@ use super::{
     subject::{of_event, of_heartbeat, of_node},
 };
 use crate::{
-    deliver::{Batch, Outcome, Refused, Sink, Trouble},
+    deliver::{Batch, Outcome, Sink, Trouble},
     error::chain,
-    store::{Filter, Stored},
+    store::{DeadLetter, Filter, Stored},
 };
 
 /// Clocks of nodes and servers differ by no more than this.
@@ -182,10 +182,12 @@ fn message_id(stored: &Stored) -> String {
     format!("{}:{}", stored.kind.as_str(), stored.id)
 }
 
-fn refusal(stored: &Stored, error: &async_nats::jetstream::context::PublishError) -> Refused {
-    Refused {
-        id: stored.id.clone(),
+fn refusal(stored: &Stored, error: &async_nats::jetstream::context::PublishError) -> DeadLetter {
+    DeadLetter {
+        seq: stored.seq,
+        thing: message_id(stored),
         count: 1,
+        tries: 1,
         why: chain(error),
     }
 }

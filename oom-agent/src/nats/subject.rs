@@ -25,8 +25,7 @@ pub fn nodes_of(stream: &str) -> String {
 /// A name as one part of a subject.
 #[must_use]
 pub fn token(name: &str) -> Cow<'_, str> {
-    let is_special =
-        |c: char| matches!(c, '.' | '*' | '>') || c.is_whitespace() || c.is_control();
+    let is_special = |c: char| matches!(c, '.' | '*' | '>') || c.is_whitespace() || c.is_control();
     match name {
         "" => Cow::Borrowed("_"),
         name if name.contains(is_special) => Cow::Owned(name.replace(is_special, "_")),
@@ -84,10 +83,7 @@ mod tests {
         ] {
             assert_eq!(token(name), part);
         }
-        assert_eq!(
-            of_event("eu.1", "n", Kind::OomKill),
-            "oom.eu_1.n.OomKill"
-        );
+        assert_eq!(of_event("eu.1", "n", Kind::OomKill), "oom.eu_1.n.OomKill");
         assert_eq!(of_node("eu", "n.x"), "oom.eu.n_x.>");
         assert_eq!(subjects_of(None, None, &[]), ["oom.*.*.*"]);
         assert_eq!(

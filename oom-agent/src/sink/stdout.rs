@@ -205,6 +205,14 @@ impl Renderer {
         }
     }
 
+    /// As text without colours.
+    pub(crate) fn plain() -> Self {
+        Self {
+            format: Format::Text,
+            style: TextStyle::default(),
+        }
+    }
+
     /// Appends an event, with the end of its line.
     pub(crate) fn render(self, event: &Event, line: &mut Vec<u8>) {
         match self.format {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::DeadLetter;
 use crate::{clock::Now, event::Event, evidence::Evidence};
 
 /// One step of detection.
@@ -47,6 +48,19 @@ pub struct Delivered {
     pub through: i64,
     /// The sink's own words on what it has told behind that.
     pub state: String,
+    /// What it never will deliver, since the last word.
+    pub dead: Vec<DeadLetter>,
+}
+
+impl Delivered {
+    /// Takes over the dead letters of the word before this, as far as they are not too many.
+    pub(super) fn follow(&mut self, before: Self) {
+        if before.database == self.database {
+            self.dead.splice(0..0, before.dead);
+            let over = self.dead.len().saturating_sub(DeadLetter::KEPT);
+            self.dead.drain(..over);
+        }
+    }
 }
 
 /// Where a record of the ring was.

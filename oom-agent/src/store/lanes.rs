@@ -173,10 +173,11 @@ impl Lanes {
         }
         self.log_read = batch.log_read.or(self.log_read);
         self.backfilled |= batch.backfilled;
-        for delivered in batch.delivered {
-            self.delivered
-                .entry(delivered.sink.clone())
-                .or_insert(delivered);
+        for before in batch.delivered {
+            match self.delivered.get_mut(&before.sink) {
+                Some(delivered) => delivered.follow(before),
+                None => self.put_delivered(before),
+            }
         }
         self.ring = batch.ring.or(self.ring);
         self.hole |= batch.hole;
@@ -206,6 +207,14 @@ impl Lanes {
                 None => break,
             }
         }
+    }
+
+    /// Takes the last word of a sink.
+    pub(super) fn put_delivered(&mut self, mut delivered: Delivered) {
+        if let Some(before) = self.delivered.remove(&delivered.sink) {
+            delivered.follow(before);
+        }
+        self.delivered.insert(delivered.sink.clone(), delivered);
     }
 
     /// Takes an event; gives the kills and the news that had to go for it.

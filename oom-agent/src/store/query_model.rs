@@ -141,6 +141,7 @@ prop_compose! {
             scope: SCOPES.get(usize::from(bytes[12] % 3)).copied().filter(|_| given(12)),
             boot: some(13, &WORDS),
             backfill: given(14).then_some(bytes[14] % 2 == 0),
+            ..Filter::default()
         }
     }
 }

@@ -233,7 +233,7 @@ impl Waiting {
                 return POSITIONS_WAIT;
             }
             Entry::Delivered(delivered) => {
-                lanes.delivered.insert(delivered.sink.clone(), delivered);
+                lanes.put_delivered(delivered);
                 return POSITIONS_WAIT;
             }
             Entry::Evidence {

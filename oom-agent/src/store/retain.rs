@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::{
+    dead_letters,
     error::StoreError,
     index,
     write::{Store, begin, write_clock},
@@ -101,7 +102,7 @@ impl Store {
         }
         let more = self.give_back()?;
         if !more {
-            self.note_clock(now)?;
+            self.note_clock(oldest_ns, now)?;
         }
         Ok(Retained { removed: 0, more })
     }
@@ -209,13 +210,14 @@ impl Store {
         Ok(too_many > pages)
     }
 
-    /// Notes down now and then where the store's clock stands.
-    fn note_clock(&mut self, now: &Now) -> Result<(), StoreError> {
+    /// Now and then drops old dead letters, and notes down where the store's clock stands.
+    fn note_clock(&mut self, oldest_ns: i64, now: &Now) -> Result<(), StoreError> {
         let clock = self.clock.moved(&self.boot_id, now);
         if clock.store_ns - self.clock.store_ns < NOTED_NS {
             return Ok(());
         }
         let transaction = begin(&mut self.db)?;
+        dead_letters::retain(&transaction, oldest_ns)?;
         write_clock(&transaction, &clock)?;
         transaction.commit()?;
         self.clock = clock;

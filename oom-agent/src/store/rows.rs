@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{Committed, Snapshot, age, batch::Batch, error::StoreError, index, journal::Encoder};
+use super::{
+    Committed, Snapshot, age, batch::Batch, dead_letters, error::StoreError, index,
+    journal::Encoder,
+};
 use crate::{
     clock::Now,
     event::{Event, Kind, Scope},
@@ -202,7 +205,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    pub(super) fn positions(&self, batch: &Batch) -> Result<(), StoreError> {
+    pub(super) fn positions(&self, batch: &Batch, at: (i64, i64)) -> Result<(), StoreError> {
         if batch.log_read.is_some() || batch.ring.is_some() || batch.backfilled {
             self.transaction
                 .prepare_cached(
@@ -221,6 +224,9 @@ impl Writing<'_> {
             self.transaction
                 .prepare_cached("INSERT OR REPLACE INTO sink (name, seq, state) VALUES (?, ?, ?)")?
                 .execute(params![delivered.sink, delivered.through, delivered.state])?;
+            for letter in &delivered.dead {
+                dead_letters::insert(self.transaction, &delivered.sink, letter, at)?;
+            }
         }
         for (kind, (events, bytes)) in &self.usage {
             self.transaction

@@ -17,6 +17,7 @@ const STEPS: &[&[&str]] = &[
     &[include_str!("schema.sql"), index::TABLES],
     &[include_str!("sink.sql")],
     &[include_str!("generation.sql")],
+    &[include_str!("dead_letter.sql")],
 ];
 
 /// The version that this agent writes.

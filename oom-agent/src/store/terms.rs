@@ -161,7 +161,9 @@ impl<'a> Terms<'a> {
 fn shorter(image: &str) -> [&str; 2] {
     let tagged = image.split_once('@').map_or(image, |(tagged, _)| tagged);
     let name = tagged.rfind('/').map_or(0, |slash| slash + 1);
-    let tag = tagged[name..].find(':').map_or(tagged.len(), |tag| name + tag);
+    let tag = tagged[name..]
+        .find(':')
+        .map_or(tagged.len(), |tag| name + tag);
     [tagged, &tagged[..tag]]
 }
 

@@ -291,7 +291,7 @@ impl Store {
             }
         }
         more(&mut writing)?;
-        writing.positions(batch)?;
+        writing.positions(batch, (age::wall_ns(now), stored_ns))?;
         let committed = writing.committed;
         transaction.commit()?;
         self.journal = journal;

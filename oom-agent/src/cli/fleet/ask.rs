@@ -114,9 +114,7 @@ pub(super) fn runtime() -> Result<Runtime, FleetError> {
 }
 
 /// A connection for one command.
-pub(super) async fn connect(
-    access: &Access,
-) -> Result<async_nats::jetstream::Context, FleetError> {
+pub(super) async fn connect(access: &Access) -> Result<async_nats::jetstream::Context, FleetError> {
     let connected = access.connect("oom-agent fleet").await;
     Ok(connected.map_err(crate::nats::LinkError::from)?)
 }

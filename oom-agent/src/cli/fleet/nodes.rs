@@ -65,7 +65,9 @@ pub(super) fn run(args: NodesArgs) -> Result<ExitCode, Failure> {
         put(&table.rows(&rows))?;
     }
     if unreadable > 0 {
-        eprintln!("oom-agent: {unreadable} nodes are left out: this version does not understand them");
+        eprintln!(
+            "oom-agent: {unreadable} nodes are left out: this version does not understand them"
+        );
     }
     let of = count(all as u64, "node", "nodes");
     eprintln!("oom-agent: {of}, {bad} to look after");
@@ -99,12 +101,20 @@ fn cells(node: &Node) -> Vec<Cell> {
     let name = |name: &Option<String>| name.as_deref().map_or_else(Cell::none, Cell::plain);
     let unexplained = said.unexplained;
     let unexplained = unexplained.map_or_else(Cell::none, |it| Cell::plain(&it.to_string()));
-    let behind: u64 = said.behind.values().map(|sink| sink.behind).max().unwrap_or(0);
+    let behind: u64 = said
+        .behind
+        .values()
+        .map(|sink| sink.behind)
+        .max()
+        .unwrap_or(0);
     vec![
         Cell::new(tone, word),
         name(&said.cluster),
         name(&said.node),
-        Cell::plain(&format!("{} ago", duration(node.silent_ms.saturating_mul(1_000_000)))),
+        Cell::plain(&format!(
+            "{} ago",
+            duration(node.silent_ms.saturating_mul(1_000_000))
+        )),
         unexplained,
         Cell::plain(&behind.to_string()),
         Cell::plain(said.tier.split(" (").next().unwrap_or_default()),

@@ -1,0 +1,134 @@
+// One kill, from all that is known of it: its report, its tree, its memory, and how often its owner died before.
+
+import { curve } from './curve.js';
+import { byId, el } from './dom.js';
+import { facts, made, processes, sources, trigger, victim } from './facts.js';
+import { json, text } from './net.js';
+import { ownerWords, process, title } from './rows.js';
+import { address } from './state.js';
+import { tree } from './tree.js';
+import { UNKNOWN, bytes, clock, conditions, count, named, words } from './units.js';
+
+/** The report that is shown, or waited for. */
+let open = null;
+
+/** Shows it. */
+export async function show({ kind, id }, signal) {
+  const main = byId('story');
+  const isNew = open?.id !== id;
+  open = { kind, id, instance: null };
+  if (isNew) main.replaceChildren(top('…'));
+  try {
+    const path = encodeURIComponent(id);
+    const event = kind === 'report' ? null : await json(`v1/events/${path}`, kind === 'kill' ? { kind: 'OomKill' } : {}, signal);
+    if (kind === 'event' && !event.instance_id) return plain(main, event);
+    open.instance = event?.instance_id ?? id;
+    const report = await json(`v1/instances/${encodeURIComponent(open.instance)}`, {}, signal).catch((error) => {
+      if (error.status === 404) return null;
+      throw error;
+    });
+    if (!report && !event) throw Object.assign(new Error('There is no such report, or it is no longer kept.'), { status: 404 });
+    const kill = report?.kills.find((one) => one.id === id) ?? event ?? report?.kills[0] ?? null;
+    render(main, kill, report);
+    if (isNew) main.querySelector('h2').focus({ preventScroll: true });
+    if (kill) before(kill, signal);
+    if (report) explained(report, signal);
+  } catch (error) {
+    if (error.name !== 'AbortError') main.replaceChildren(top('No story'), el('p', { class: 'empty', role: 'alert' }, error.message));
+  }
+}
+
+/** A report was told: whether it is the one that is waited for. */
+export const concerns = (event) => open !== null && (event.id === open.instance || event.instance_id === open.instance);
+
+/** Nothing is shown any more. */
+export function close() {
+  open = null;
+  byId('story').replaceChildren();
+}
+
+function top(name, ...more) {
+  return el('div', { class: 'story-top' }, el('a', { href: address_of_list(), class: 'back' }, '← All'), el('h2', { tabindex: -1 }, name), ...more);
+}
+
+const address_of_list = () => `${address(new URLSearchParams(location.search))}#/`;
+
+const card = (name, ...content) => {
+  const inside = content.flat(Infinity).filter(Boolean);
+  return inside.length > 0 && el('section', { class: 'card' }, el('h3', {}, name), inside);
+};
+
+function render(main, kill, report) {
+  const event = kill ?? report;
+  const others = report?.kills.filter((one) => one !== kill) ?? [];
+  main.replaceChildren(
+    top(kill ? process(kill.victim) : words(report.outcome),
+      el('p', { class: 'lead' }, sentence(kill, report)),
+      el('p', { class: 'muted' }, clock(event.time), event.node && ` · ${event.node}`, event.backfill && ' · read back from the log of before the agent watched', event.time_source && event.time_source !== 'kernel' && ` · time by the ${event.time_source === 'logger' ? 'logger' : 'reader’s guess'}`)),
+    !report && el('p', { class: 'banner calm' }, 'Its report is still open: both sources are waited for. It will appear here.'),
+    el('div', { class: 'parts' },
+      report && card('Where the limit was', limit_words(report), tree(report)),
+      report && card('Memory before the kill', curve(report)),
+      kill && card('Who died', victim(kill), owner(kill)),
+      report && card('Who asked for memory', trigger(report)),
+      report && card('What the limit’s cgroup held', made(report)),
+      report && card('What the kernel and both sources said', sources(report)),
+      el('section', { class: 'card', id: 'before', hidden: true }),
+      report && card('Processes', processes(report)),
+      others.length > 0 && card('Killed with it', el('ul', { class: 'plain' }, others.map((one) => el('li', {}, el('a', { href: `#/kill/${encodeURIComponent(one.id)}` }, process(one.victim)))))),
+      el('section', { class: 'card', id: 'plainly', hidden: true }),
+      el('section', { class: 'card raw' }, el('details', {}, el('summary', {}, 'As the API tells it (JSON)'), el('pre', {}, JSON.stringify(report ?? kill, null, 2))))));
+}
+
+function sentence(kill, report) {
+  if (!kill) return report?.scope ? `${words(report.scope)}: nobody was killed.` : 'Nobody was killed.';
+  const of = ownerWords(kill);
+  const limit = report?.limit;
+  const why = limit ? `the limit of the ${limit.level ?? 'cgroup'} (${bytes(limit.limit_bytes)}) was hit`
+    : report?.scope === 'system' ? 'the machine ran out of memory' : report?.scope ? `${words(report.scope)} ran out of memory` : null;
+  return `Killed in ${of}${why ? `: ${why}` : ''}.`;
+}
+
+function limit_words(report) {
+  if (report.limit) return null;
+  return el('p', {}, report.scope === 'system' ? 'The machine ran out, no limit was hit.' : report.scope ? `${words(report.scope)}: no limit of a cgroup was hit.` : 'No source told what ran out.');
+}
+
+function owner(kill) {
+  const found = conditions(kill.owner, kill.cgroup);
+  return facts([
+    ['Owner', found ? el('a', { href: address(found) , 'data-ask': true }, named(found)) : UNKNOWN],
+    ['Image', kill.owner?.image],
+    ['Runtime', kill.owner?.runtime && words(kill.owner.runtime)],
+    ['Container', kill.owner?.container_id],
+    ['Class', kill.owner?.pod?.qos && words(kill.owner.pod.qos)],
+    ['Cgroup', kill.cgroup?.path && el('code', {}, kill.cgroup.path)],
+  ]);
+}
+
+/** How often this owner died before. */
+async function before(kill, signal) {
+  const found = conditions(kill.owner, kill.cgroup);
+  if (!found || !kill.time) return;
+  const earlier = await json('v1/timeline', { ...found, until: kill.time, buckets: 1, top: 1 }, signal).catch(() => null);
+  const section = byId('before');
+  if (!earlier || !section || open?.id === undefined) return;
+  const many = Math.max(0, earlier.total - 1);
+  const all = el('a', { href: address(found), 'data-ask': true }, `All of ${named(found)}`);
+  section.hidden = false;
+  section.replaceChildren(el('h3', {}, 'Before'), el('p', {}, many ? [el('strong', {}, count(many, 'kill')), ` of this owner before this one, the first of them ${clock(earlier.from)}. `] : 'Its owner’s first kill, as far as the store goes back. '), all);
+}
+
+/** The report in plain words, as `oom-agent explain` has it. */
+async function explained(report, signal) {
+  const words = await text(`v1/instances/${encodeURIComponent(report.id)}/explanation`, {}, signal).catch(() => null);
+  const section = byId('plainly');
+  if (!words || !section) return;
+  section.hidden = false;
+  section.replaceChildren(el('h3', {}, 'In plain words'), el('pre', { class: 'words' }, words));
+}
+
+function plain(main, event) {
+  main.replaceChildren(top(title(event), el('p', { class: 'muted' }, `${event.kind} · ${clock(event.time)}`)),
+    el('div', { class: 'parts' }, card('As the API tells it', el('pre', {}, JSON.stringify(event, null, 2)))));
+}

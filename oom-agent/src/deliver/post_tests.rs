@@ -1,0 +1,224 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{event::Kind, store::Cursor};
+
+/// Takes all events but some.
+#[derive(Default)]
+struct Other {
+    denies: BTreeSet<i64>,
+    refuses: BTreeSet<i64>,
+    is_away: bool,
+    rejects: u64,
+    taken: Vec<i64>,
+    requests: Vec<Vec<i64>>,
+}
+
+impl Post for Other {
+    type Letter = i64;
+
+    fn name(&self) -> &'static str {
+        "other"
+    }
+
+    fn filter(&self) -> Filter {
+        Filter::default()
+    }
+
+    fn most(&self) -> Most {
+        Most {
+            events: 4,
+            bytes: 100,
+        }
+    }
+
+    fn write(&self, event: &Stored) -> Result<(i64, usize), String> {
+        match event.body.as_str() {
+            "" => Err("nothing".to_owned()),
+            body => Ok((event.seq, body.len())),
+        }
+    }
+
+    async fn post(&mut self, letters: &[&i64]) -> Answer {
+        let letters: Vec<i64> = letters.iter().copied().copied().collect();
+        self.requests.push(letters.clone());
+        let has = |set: &BTreeSet<i64>| letters.iter().any(|it| set.contains(it));
+        if self.is_away {
+            return Answer::Again(trouble("away"));
+        }
+        if has(&self.denies) {
+            return Answer::Denied(trouble("500"));
+        }
+        if has(&self.refuses) {
+            return Answer::Refused("422".to_owned());
+        }
+        self.taken.extend(letters);
+        match self.rejects {
+            0 => Answer::Taken,
+            some => Answer::TakenBut(some, "too old".to_owned()),
+        }
+    }
+}
+
+fn trouble(why: &str) -> Trouble {
+    Trouble {
+        why: why.to_owned(),
+        retry_after: None,
+    }
+}
+
+fn event(seq: i64, bytes: usize) -> Stored {
+    Stored {
+        seq,
+        cursor: "1.0.0".parse::<Cursor>().unwrap(),
+        kind: Kind::OomKill,
+        id: format!("id-{seq}"),
+        time_ns: 0,
+        body: "x".repeat(bytes),
+    }
+}
+
+fn events(through: i64) -> Vec<Stored> {
+    (1..=through).map(|seq| event(seq, 10)).collect()
+}
+
+/// One pass over what is behind `done`.
+fn pass(posts: &mut Posts<Other>, events: &[Stored], done: i64) -> Outcome {
+    let rest: Vec<_> = events.iter().filter(|it| it.seq > done).cloned().collect();
+    let batch = Batch {
+        events: &rest,
+        through: events.last().map_or(done, |it| it.seq),
+        last: false,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(posts.deliver(batch))
+}
+
+/// Passes until everything is done; what was given up.
+fn until_done(posts: &mut Posts<Other>, events: &[Stored]) -> Vec<DeadLetter> {
+    let mut done = 0;
+    let mut dead = Vec::new();
+    for _ in 0..200 {
+        let outcome = pass(posts, events, done);
+        assert_eq!(outcome.read, outcome.done);
+        assert!(outcome.done >= done);
+        done = outcome.done;
+        dead.extend(outcome.refused);
+        if outcome.trouble.is_none() {
+            return dead;
+        }
+    }
+    panic!("not done behind {done}");
+}
+
+fn seqs(dead: &[DeadLetter]) -> Vec<i64> {
+    dead.iter().map(|it| it.seq).collect()
+}
+
+#[test]
+fn requests_are_bounded_in_events_and_bytes() {
+    let mut posts = Posts::new(Other::default());
+    let mut events = events(6);
+    events.push(event(7, 60));
+    events.push(event(8, 60));
+    events.push(event(9, 500));
+    events.push(event(10, 0));
+    let dead = until_done(&mut posts, &events);
+    let wanted: [&[i64]; 5] = [&[1, 2, 3, 4], &[5, 6, 7], &[8], &[9], &[]];
+    assert_eq!(posts.post.requests, wanted[..4]);
+    assert_eq!(seqs(&dead), [10]);
+    assert_eq!((dead[0].tries, dead[0].why.as_str()), (0, "nothing"));
+}
+
+#[test]
+fn what_is_refused_is_found_among_others() {
+    let mut posts = Posts::new(Other {
+        refuses: [2].into(),
+        ..Other::default()
+    });
+    let dead = until_done(&mut posts, &events(6));
+    let wanted: [&[i64]; 6] = [&[1, 2, 3, 4], &[1], &[2], &[3], &[4], &[5, 6]];
+    assert_eq!(posts.post.requests, wanted);
+    assert_eq!((seqs(&dead), dead[0].tries), (vec![2], 1));
+}
+
+#[test]
+fn an_event_that_alone_is_denied_is_given_up_once_another_is_taken() {
+    let mut posts = Posts::new(Other {
+        denies: [2, 3].into(),
+        ..Other::default()
+    });
+    let dead = until_done(&mut posts, &events(5));
+    assert_eq!(seqs(&dead), [2, 3]);
+    assert!(dead.iter().all(|it| it.tries >= TRIES && it.why == "500"));
+    assert_eq!(posts.post.taken, [1, 4, 5]);
+}
+
+#[test]
+fn as_long_as_nothing_is_taken_nothing_is_given_up() {
+    let mut posts = Posts::new(Other {
+        denies: (1..=20).collect(),
+        ..Other::default()
+    });
+    let all = events(20);
+    for _ in 0..50 {
+        let outcome = pass(&mut posts, &all, 0);
+        assert_eq!((outcome.done, outcome.refused), (0, Vec::new()));
+        assert_eq!(outcome.trouble, Some(trouble("500")));
+    }
+    // The last one alone, likewise: there is nobody to compare it with, and nobody waits for it.
+    posts.post.denies = [20].into();
+    let outcome = pass(&mut posts, &all, 0);
+    assert_eq!((outcome.done, outcome.refused), (19, Vec::new()));
+    posts.post.denies.clear();
+    assert_eq!(until_done(&mut posts, &all), []);
+}
+
+#[test]
+fn an_end_that_is_away_is_nobodys_fault() {
+    let mut posts = Posts::new(Other {
+        is_away: true,
+        ..Other::default()
+    });
+    let all = events(3);
+    for _ in 0..20 {
+        let outcome = pass(&mut posts, &all, 0);
+        assert_eq!((outcome.done, outcome.trouble), (0, Some(trouble("away"))));
+    }
+    posts.post.is_away = false;
+    assert_eq!(until_done(&mut posts, &all), []);
+    assert_eq!(posts.post.taken, [1, 2, 3]);
+}
+
+#[test]
+fn of_a_part_that_is_rejected_the_number_is_told() {
+    let mut posts = Posts::new(Other {
+        rejects: 3,
+        ..Other::default()
+    });
+    let outcome = pass(&mut posts, &events(4), 0);
+    assert_eq!((outcome.delivered, outcome.done), (1, 4));
+    assert_eq!((outcome.refused[0].count, outcome.refused[0].seq), (3, 1));
+}
+
+proptest! {
+    /// Whatever is refused and denied: each event is taken, or given up, once; the last may wait.
+    #[test]
+    fn each_event_has_one_end(
+        refuses in prop::collection::btree_set(1..12_i64, 0..6),
+        denies in prop::collection::btree_set(1..12_i64, 0..6),
+    ) {
+        let mut posts = Posts::new(Other { refuses: refuses.clone(), denies: denies.clone(), ..Other::default() });
+        let dead = until_done(&mut posts, &events(12));
+        let mut ends = seqs(&dead);
+        let given_up: BTreeSet<i64> = ends.iter().copied().collect();
+        prop_assert_eq!(&given_up, &(&refuses | &denies));
+        ends.extend(&posts.post.taken);
+        ends.sort_unstable();
+        prop_assert_eq!(ends, (1..=12).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,181 @@
+//! An event as a `CloudEvent` (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md>).
+//!
+//! Reads an event as it is stored; emits JSON in the structured mode, with the event in `data` as it is on standard
+//! output. Pure. Refuses what is no JSON object.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    event::{Cgroup, Kind, Owner},
+    store::Stored,
+};
+
+/// What the types of all events begin with.
+const TYPES: &str = "io.oom-agent.";
+
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    r#type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<&'a str>,
+    datacontenttype: &'static str,
+    data: &'a RawValue,
+}
+
+/// Of an event, what its envelope repeats.
+#[derive(Deserialize)]
+struct Head<'a> {
+    time: Option<&'a str>,
+    owner: Option<Owner>,
+    cgroup: Option<Cgroup>,
+    #[serde(default)]
+    kills: Vec<Whose>,
+}
+
+/// Of a report, its first kill.
+#[derive(Deserialize)]
+struct Whose {
+    owner: Option<Owner>,
+    cgroup: Option<Cgroup>,
+}
+
+/// The id of an event among those of all kinds.
+pub(super) fn id(event: &Stored) -> String {
+    format!("{}:{}", event.kind.as_str(), event.id)
+}
+
+/// The JSON.
+pub(super) fn json(event: &Stored, id: &str, source: &str) -> Result<String, serde_json::Error> {
+    let head: Head<'_> = serde_json::from_str(&event.body)?;
+    let mut whose = vec![Whose {
+        owner: head.owner,
+        cgroup: head.cgroup,
+    }];
+    whose.extend(head.kills);
+    let cloud_event = CloudEvent {
+        specversion: "1.0",
+        id,
+        source,
+        r#type: format!("{TYPES}{}", snake(event.kind)),
+        subject: whose.iter().find_map(subject),
+        time: head.time,
+        datacontenttype: "application/json",
+        data: serde_json::from_str(&event.body)?,
+    };
+    serde_json::to_string(&cloud_event)
+}
+
+/// Whose it is, as far as it has a name; else the path of the cgroup.
+fn subject(of: &Whose) -> Option<String> {
+    let owner = of.owner.as_ref();
+    let pod = owner.and_then(|owner| owner.pod.as_ref());
+    let container = owner.and_then(|owner| owner.container_name.as_ref());
+    if let Some(pod) = pod
+        && let (Some(namespace), Some(name)) = (&pod.namespace, &pod.name)
+    {
+        let parts = [Some(namespace), Some(name), container];
+        let parts: Vec<_> = parts.into_iter().flatten().map(String::as_str).collect();
+        return Some(parts.join("/"));
+    }
+    let named = owner.and_then(|owner| {
+        let machine = owner.machine.as_ref();
+        container.or(owner.unit.as_ref()).or(machine)
+    });
+    let path = of.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_ref());
+    named.or(path).filter(|it| !it.is_empty()).cloned()
+}
+
+/// `OomKill` as `oom_kill`.
+fn snake(kind: Kind) -> String {
+    let mut snake = String::new();
+    for c in kind.as_str().chars() {
+        if c.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        event::{Event, OomInstance, OomKill, OwnerKind, Pod},
+        store::Cursor,
+    };
+
+    fn told(event: &Event) -> Value {
+        let stored = Stored {
+            seq: 7,
+            cursor: "1.0.7".parse::<Cursor>().unwrap(),
+            kind: event.kind(),
+            id: event.id().to_string(),
+            time_ns: 0,
+            body: serde_json::to_string(event).unwrap(),
+        };
+        let text = json(&stored, &id(&stored), "/oom-agent/node-1").unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn kill() -> OomKill {
+        let mut kill = OomKill::for_tests();
+        kill.cgroup = Some(Cgroup {
+            path: Some("/kubepods/x".to_owned()),
+            id: None,
+            version: None,
+        });
+        kill
+    }
+
+    #[test]
+    fn an_event_is_told_with_its_envelope() {
+        let event = Event::OomKill(Box::new(kill()));
+        let wanted = json!({
+            "specversion": "1.0",
+            "id": "OomKill:id",
+            "source": "/oom-agent/node-1",
+            "type": "io.oom-agent.oom_kill",
+            "subject": "/kubepods/x",
+            "time": "1970-01-01T00:00:00.000000000Z",
+            "datacontenttype": "application/json",
+            "data": event,
+        });
+        assert_eq!(told(&event), wanted);
+    }
+
+    #[test]
+    fn a_report_is_of_whom_its_first_kill_is() {
+        let mut of_pod = kill();
+        of_pod.owner = Some(Owner {
+            container_name: Some("app".to_owned()),
+            pod: Some(Pod {
+                namespace: Some("shop".to_owned()),
+                name: Some("cart-0".to_owned()),
+                uid: "u".to_owned(),
+                qos: None,
+            }),
+            ..Owner::of(OwnerKind::Container)
+        });
+        let mut report = OomInstance::for_tests(vec![of_pod, kill()]);
+        report.time = None;
+        let told = told(&Event::OomInstance(Box::new(report)));
+        assert_eq!(told["subject"], "shop/cart-0/app");
+        assert_eq!(told["type"], "io.oom-agent.oom_instance");
+        assert_eq!(told.get("time"), None);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_left_out() {
+        let bare = Event::OomKill(Box::new(OomKill::for_tests()));
+        assert_eq!(told(&bare).get("subject"), None);
+    }
+}
