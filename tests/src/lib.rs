@@ -15,9 +15,9 @@ pub mod catalogue;
 #[cfg(not(target_env = "musl"))]
 pub mod certificate;
 pub mod check;
-pub mod dist;
 #[cfg(not(target_env = "musl"))]
 pub mod delivering;
+pub mod dist;
 pub mod http;
 pub mod kept;
 pub mod klog;
