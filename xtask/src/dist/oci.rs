@@ -13,6 +13,12 @@ use super::tree::{Tree, gzip, sha256};
 /// Nobody's on any machine, as images without a shell have it.
 const USER: u64 = 65_532;
 
+/// Media types.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
 /// What the image says of itself.
 pub(super) struct Image<'a> {
     pub(super) version: &'a str,
@@ -37,9 +43,8 @@ impl Image<'_> {
         for platform in platforms {
             let layer = self.layer(platform)?;
             let config = self.config(platform, &layer);
-            let layer = blobs.put("application/vnd.oci.image.layer.v1.tar+gzip", gzip(&layer)?)?;
-            let config = blobs.put_json("application/vnd.oci.image.config.v1+json", &config)?;
-            const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+            let layer = blobs.put(LAYER, gzip(&layer)?)?;
+            let config = blobs.put_json(CONFIG, &config)?;
             let manifest = json!({
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
@@ -51,7 +56,6 @@ impl Image<'_> {
             manifest["platform"] = json!({ "architecture": platform.arch, "os": "linux" });
             manifests.push(manifest);
         }
-        const INDEX: &str = "application/vnd.oci.image.index.v1+json";
         let name = format!("oom-agent:{}", self.version);
         let name = json!({ "org.opencontainers.image.ref.name": name });
         let named = match manifests.as_mut_slice() {

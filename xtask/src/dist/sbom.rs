@@ -1,4 +1,4 @@
-//! The bill of materials of one binary: CycloneDX 1.6, JSON.
+//! The bill of materials of one binary, in JSON, by <https://cyclonedx.org/docs/1.6/json/>.
 //!
 //! Takes the linked crates; emits each as a component with its package URL, licence and the sum of its
 //! archive, and who needs whom. Has no serial number and no other date than the source's: the same source

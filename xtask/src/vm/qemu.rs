@@ -64,7 +64,7 @@ pub(crate) struct Guest<'a> {
 pub(crate) enum Start<'a> {
     /// A cpio archive, and the command that its first process runs.
     Initramfs(&'a Path, &'a [String]),
-    /// An image of a disk with a system on it, which may reboot: NVMe, for which kernels need no module.
+    /// An image of a disk with a system on it, which may reboot. It is an NVM Express one, for which kernels need no module.
     Disk(&'a Path),
 }
 
