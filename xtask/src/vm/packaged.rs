@@ -28,7 +28,7 @@ use crate::{
 const KERNEL: &str = "6.12";
 
 /// Both boots, emulated, on a machine that others share.
-const TIMEOUT: Duration = Duration::from_mins(8);
+const TIMEOUT: Duration = Duration::from_mins(15);
 
 /// MiB.
 const MEMORY: u32 = 768;
