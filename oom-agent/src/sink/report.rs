@@ -15,7 +15,7 @@ use super::{
     words::{self, Level},
 };
 use crate::event::{
-    Crosscheck, End, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance,
+    Crosscheck, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance,
     OomKill, Outcome, Reaper, Role, Scope, TaskRow, Trigger,
 };
 
@@ -152,7 +152,7 @@ fn about(lines: &mut Lines, kill: &OomKill) {
         Some(Reaper::NotNeeded) | None => {}
     }
     if let Some(end) = &kill.end
-        && *end != End::default()
+        && end::is_told(end)
     {
         end::say(lines.label("ended"), end);
     }
