@@ -15,8 +15,8 @@ use super::{
     words::{self, Level},
 };
 use crate::event::{
-    Crosscheck, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance,
-    OomKill, Outcome, Reaper, Role, Scope, TaskRow, Trigger,
+    Crosscheck, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill,
+    Outcome, Reaper, Role, Scope, TaskRow, Trigger,
 };
 
 /// Rows of the process table that are shown, beside the victims.
