@@ -33,7 +33,7 @@ pub(super) struct AccessArgs {
 
 /// Of an agent that publishes.
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
+pub(super) struct PublishArgs {
     /// Publish events to NATS JetStream, for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
     /// `tls://HOST[:PORT]`. The stream is made by `oom-agent fleet init`.
     #[arg(
@@ -53,7 +53,7 @@ pub(super) struct RunArgs {
 /// Of somebody who reads.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Servers")]
-pub(super) struct FleetArgs {
+pub(super) struct ServersArgs {
     /// Servers of one cluster: `nats://HOST[:PORT]` or `tls://HOST[:PORT]`.
     #[arg(
         long,
@@ -67,7 +67,7 @@ pub(super) struct FleetArgs {
     access: AccessArgs,
 }
 
-impl RunArgs {
+impl PublishArgs {
     /// `None`: nothing is published.
     pub(super) fn options(self) -> Option<Options> {
         let heartbeat = Duration::from_secs(self.nats_heartbeat);
@@ -76,7 +76,7 @@ impl RunArgs {
     }
 }
 
-impl FleetArgs {
+impl ServersArgs {
     pub(super) fn options(self) -> Options {
         self.access.options(self.nats, HEARTBEAT)
     }

@@ -8,7 +8,7 @@ use super::ask;
 use crate::{
     cli::{
         EXIT_UNHEALTHY,
-        nats::FleetArgs,
+        nats::ServersArgs,
         output::{Failure, put},
     },
     fleet::FleetError,
@@ -39,7 +39,7 @@ pub(super) struct InitArgs {
     #[arg(long)]
     update: bool,
     #[command(flatten)]
-    servers: FleetArgs,
+    servers: ServersArgs,
 }
 
 pub(super) fn run(args: InitArgs) -> Result<ExitCode, Failure> {
