@@ -8,6 +8,7 @@ use crate::nats::{HEARTBEAT, Options, STREAM};
 
 /// As whom one speaks to servers, and how.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
 pub(super) struct AccessArgs {
     /// A file with credentials (JWT and seed, as nsc writes it), or with a seed alone.
     #[arg(long, value_name = "FILE", requires = "nats")]
@@ -34,7 +35,7 @@ pub(super) struct AccessArgs {
 /// Of an agent that publishes.
 #[derive(Debug, Args)]
 pub(super) struct PublishArgs {
-    /// Publish events to NATS JetStream, for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
+    /// Publish events to the stream of a fleet (NATS), for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
     /// `tls://HOST[:PORT]`. The stream is made by `oom-agent fleet init`.
     #[arg(
         long,
