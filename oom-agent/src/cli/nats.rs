@@ -33,7 +33,7 @@ pub(super) struct AccessArgs {
 
 /// Of an agent that publishes.
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
+pub(super) struct PublishArgs {
     /// Publish events to NATS JetStream, for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
     /// `tls://HOST[:PORT]`. The stream is made by `oom-agent fleet init`.
     #[arg(
@@ -67,7 +67,7 @@ pub(super) struct FleetArgs {
     access: AccessArgs,
 }
 
-impl RunArgs {
+impl PublishArgs {
     /// `None`: nothing is published.
     pub(super) fn options(self) -> Option<Options> {
         let heartbeat = Duration::from_secs(self.nats_heartbeat);

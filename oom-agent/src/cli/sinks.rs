@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 #[cfg(feature = "nats")]
-use super::nats::RunArgs as NatsArgs;
+use super::nats::PublishArgs as NatsArgs;
 
 use crate::daemon::SinkOptions;
 #[cfg(feature = "kubernetes")]
