@@ -41,7 +41,6 @@ pub fn shared(store: &Path) -> Result<Shared> {
         store: Some(store.to_owned()),
         watchers,
         host: Host {
-            cluster: None,
             boot_id: None,
             boot: "boot".into(),
             node: None,
