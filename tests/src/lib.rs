@@ -19,6 +19,7 @@ pub mod check;
 pub mod collector;
 #[cfg(not(target_env = "musl"))]
 pub mod delivering;
+pub mod dist;
 pub mod http;
 pub mod kept;
 pub mod klog;

@@ -40,6 +40,8 @@ pub struct Cluster {
     runtime: Runtime,
     /// More lines of each server's configuration.
     more: String,
+    /// What a client needs to be let in.
+    client: Options,
 }
 
 #[derive(Debug)]
@@ -74,11 +76,11 @@ pub fn is_there() -> Result<bool> {
 impl Cluster {
     /// Starts so many, and waits until they have agreed.
     pub fn start(servers: usize) -> Result<Self> {
-        Self::start_with(servers, "")
+        Self::start_with(servers, "", Options::default())
     }
 
-    /// The same with more in their configuration; a client is not let in without what it asks for.
-    pub fn start_with(servers: usize, more: &str) -> Result<Self> {
+    /// The same with more in their configuration, and what a client needs then.
+    pub fn start_with(servers: usize, more: &str, client: Options) -> Result<Self> {
         // Held until all are known, so that no port is given twice.
         let free = || TcpListener::bind("127.0.0.1:0");
         let held: Vec<_> = (0..servers)
@@ -93,8 +95,7 @@ impl Cluster {
         };
         let servers = held.iter().map(server).collect::<Result<Vec<_>>>()?;
         drop(held);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let mut cluster = Self {
@@ -102,6 +103,7 @@ impl Cluster {
             servers,
             runtime,
             more: more.to_owned(),
+            client,
         };
         for n in 0..cluster.servers.len() {
             cluster.go_on(n)?;
@@ -143,12 +145,13 @@ impl Cluster {
     }
 
     /// As an agent has it.
+    #[must_use]
     pub fn options(&self) -> Options {
         Options {
             servers: self.urls(),
             stream: STREAM.to_owned(),
             heartbeat: Duration::from_secs(1),
-            ..Options::default()
+            ..self.client.clone()
         }
     }
 
@@ -158,11 +161,13 @@ impl Cluster {
     }
 
     /// Where asynchronous work is done.
+    #[must_use]
     pub const fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
     /// Process ids of those that run.
+    #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         let children = self.servers.iter().filter_map(|it| it.child.as_ref());
         children.map(Child::id).collect()

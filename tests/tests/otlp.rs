@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
+    correlate::Host,
     deliver::Posts,
     event::Kind,
     otlp::{Counted, Options, Otlp, OtlpError, Protocol},
@@ -25,6 +26,7 @@ use oom_tests::{
     machine::Machine,
     receiver::{self, Receiver},
     scene,
+    told::BOOT,
 };
 use opentelemetry_proto::tonic::{
     collector::logs::v1::{
@@ -48,7 +50,7 @@ fn options(to: &str, protocol: Protocol) -> Result<Options> {
         to: to.parse()?,
         protocol: Some(protocol),
         kinds: vec![Kind::OomInstance],
-        resource: vec![("k8s.cluster.name".to_owned(), "prod".to_owned())],
+        resource: Vec::new(),
         headers: None,
         ca: None,
         insecure: false,
@@ -57,7 +59,12 @@ fn options(to: &str, protocol: Protocol) -> Result<Options> {
 }
 
 fn sink(options: &Options) -> Result<Posts<Otlp>, OtlpError> {
-    let otlp = Otlp::patient(options, "node-1", Counted::default(), PATIENCE);
+    let otlp = Otlp::patient(
+        options,
+        &Host::new(BOOT, "node-1"),
+        Counted::default(),
+        PATIENCE,
+    );
     Ok(Posts::new(otlp?))
 }
 
@@ -249,7 +256,7 @@ fn a_confined_agent_tells_a_real_kill() -> Result<()> {
     args.extend(["--otlp-ca".to_owned(), text_of(&ca)]);
     args.extend(["--otlp-headers-file".to_owned(), text_of(&headers)]);
     let words = "--otlp-protocol grpc --otlp-metrics-interval 1 --socket none --node node-1 \
-                 --otlp-resource k8s.cluster.name=prod";
+                 --cluster prod --otlp-resource deployment.environment.name=test";
     args.extend(words.split_whitespace().map(str::to_owned));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let agent = Launch::run(&args).keeping().start()?;
@@ -300,6 +307,7 @@ fn a_confined_agent_tells_a_real_kill() -> Result<()> {
             ("service.name", "oom-agent"),
             ("host.name", "node-1"),
             ("k8s.cluster.name", "prod"),
+            ("deployment.environment.name", "test"),
         ] {
             let found = text(&resource.attributes, key);
             ensure!(found.as_deref() == Some(value), "{key}: {found:?}");

@@ -1,5 +1,6 @@
-//! What `packaging/` holds: a unit that systemd takes and finds well confined, and a container with nothing in
-//! it but the agent, which tells a real kill.
+//! What `packaging/` holds, and what `cargo xtask dist` makes of it: a unit that systemd takes and finds well
+//! confined, packages that install and go without a trace, images with nothing in them but the agent, which
+//! tells a real kill.
 //!
 //! `cargo test -p oom-tests --test packaging`, as root.
 
@@ -16,6 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use oom_tests::{
     agent::Launch,
     check,
+    dist::Dist,
     machine::{self, Machine},
     runtime::{payload, podman::podman},
     scene,
@@ -74,11 +76,11 @@ fn systemd_takes_the_unit() -> Result<()> {
 }
 
 /// Removes the image, and containers of it that are left.
-struct Image;
+struct Image<'a>(&'a str);
 
-impl Drop for Image {
+impl Drop for Image<'_> {
     fn drop(&mut self) {
-        if let Err(error) = printed(podman().args(["rmi", "--force", IMAGE])) {
+        if let Err(error) = printed(podman().args(["rmi", "--force", self.0])) {
             eprintln!("left behind: {error:#}");
         }
     }
@@ -113,44 +115,34 @@ fn a_container_of_the_agent_alone_tells_kills() -> Result<()> {
             .arg(machine::packaging("Containerfile"))
             .arg(dir.path()),
     )?;
-    let _image = Image;
+    let _image = Image(IMAGE);
 
-    // As in the Containerfile, and with the test's socket. Limits that any process may set.
+    // As in the Containerfile.
+    let options = ["--privileged", "--volume=/dev/kmsg:/dev/kmsg"];
+    tells_a_kill(&machine, IMAGE, &options)
+}
+
+/// Runs an image like that, with the test's socket, and makes a kill. Limits are those that any process may set.
+fn tells_a_kill(machine: &Machine, image: &str, options: &[&str]) -> Result<()> {
+    let dir = tempfile::tempdir()?;
     let run = dir.path().join("run");
     fs::create_dir(&run)?;
     fs::set_permissions(&run, Permissions::from_mode(0o755))?;
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
     let name = run.join("notify");
     let ready = UnixDatagram::bind(&name)?;
+    // The agent in the image may be another user.
+    fs::set_permissions(&name, Permissions::from_mode(0o777))?;
     let mut command = podman();
-    command.args([
-        "run",
-        "--rm",
-        "--privileged",
-        "--pid",
-        "host",
-        "--cgroupns",
-        "host",
-    ]);
-    command.args([
-        "--network",
-        "none",
-        "--pull",
-        "never",
-        "--log-driver",
-        "none",
-    ]);
-    command.args([
-        "--ulimit",
-        "nofile=1024:1024",
-        "--ulimit",
-        "nproc=1024:1024",
-    ]);
-    command.args(["--volume", "/sys:/sys", "--volume", "/dev/kmsg:/dev/kmsg"]);
-    command.args(["--volume", "/:/host:ro,rslave", "--sdnotify", "ignore"]);
+    command.args(["run", "--rm", "--pid=host", "--cgroupns=host"]);
+    command.args(["--network=none", "--pull=never", "--log-driver=none"]);
+    command.args(["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]);
+    command.args(["--volume=/sys:/sys", "--volume=/:/host:ro,rslave"]);
+    command.arg("--sdnotify=ignore").args(options);
     let run = run.to_str().context("path")?;
     let socket = name.to_str().context("path")?;
     command.args(["--volume", &format!("{run}:{run}")]);
-    command.args(["--env", &format!("NOTIFY_SOCKET={socket}"), IMAGE]);
+    command.args(["--env", &format!("NOTIFY_SOCKET={socket}"), image]);
     let words: Result<Vec<String>> = [command.get_program()]
         .into_iter()
         .chain(command.get_args())
@@ -169,4 +161,41 @@ fn a_container_of_the_agent_alone_tells_kills() -> Result<()> {
     let finished = agent.stop(Signal::TERM)?;
     ensure!(finished.summary()?.get("unexplained")? == 0, "{finished:?}");
     finished.says(&["confined by", "landlock", "seccomp"])
+}
+
+/// What podman calls an image of `cargo xtask dist`.
+const LOADED: &str = concat!("localhost/oom-agent:", env!("CARGO_PKG_VERSION"));
+
+#[test]
+fn the_image_of_a_release_tells_kills_and_is_not_root() -> Result<()> {
+    let Some(machine) = Machine::alone()? else {
+        return Ok(());
+    };
+    if !machine::has_program("podman")? || !machine::has_program("runc")? {
+        return Ok(());
+    }
+    let agent = match payload::agent()? {
+        Ok(agent) => agent,
+        Err(reason) => return machine::skip(&reason),
+    };
+    let dist = Dist::of(&agent)?;
+    printed(
+        podman()
+            .args(["load", "--input"])
+            .arg(dist.ending(".oci.tar")?),
+    )?;
+    let _image = Image(LOADED);
+    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+    let mut version = podman();
+    version.args(["run", "--rm", "--network=none", "--log-driver=none"]);
+    let version = printed(version.args(limits).args([LOADED, "--version"]))?;
+    ensure!(version.starts_with("oom-agent "), "{version}");
+
+    // Four capabilities, and a user without any other right.
+    let options = [
+        "--cap-add=BPF,PERFMON,SYSLOG,DAC_READ_SEARCH",
+        "--security-opt=seccomp=unconfined",
+        "--device=/dev/kmsg:/dev/kmsg:r",
+    ];
+    tells_a_kill(&machine, LOADED, &options)
 }

@@ -9,6 +9,7 @@ mod arch;
 mod bench;
 mod build_ebpf;
 mod cross;
+mod dist;
 mod fuzz;
 mod project;
 mod python;
@@ -27,6 +28,7 @@ use clap::Parser;
 enum Command {
     Bench(bench::Args),
     BuildEbpf(build_ebpf::Args),
+    Dist(dist::Args),
     Run(run::Args),
     Test(test::Args),
     Vm(vm::Args),
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Bench(args) => bench::main(&args),
         Command::BuildEbpf(args) => build_ebpf::main(&args),
+        Command::Dist(args) => dist::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Vm(args) => vm::main(&args),

@@ -67,6 +67,8 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
             kernels: args.kernels.clone(),
             ..vm::Plan::whole()
         })?);
+        step("the package for Debian, under systemd, over a reboot");
+        skipped.extend(vm::play_packaged()?);
     }
     if let Some(seconds) = args.fuzz {
         step("fuzzing");

@@ -52,7 +52,7 @@ struct KubernetesArgs {
 #[cfg(feature = "webhook")]
 #[derive(Debug, Args)]
 struct WebhookArgs {
-    /// Post kills to this address as CloudEvents 1.0: https, or http on this machine.
+    /// Post kills to this address, each as an event of cloudevents.io 1.0: https, or http on this machine.
     #[arg(long, value_name = "URL")]
     webhook: Option<Endpoint>,
     /// Kinds of events to post: all that tell of kills, if nothing is said.
@@ -107,7 +107,7 @@ struct OtlpArgs {
     /// Kinds of events to tell: all that tell of kills, if nothing is said.
     #[arg(long, value_name = "KIND,…", requires = "otlp")]
     otlp_kind: Option<Kinds>,
-    /// An attribute of the resource, such as k8s.cluster.name=prod; may be given again.
+    /// An attribute of the resource, such as deployment.environment.name=prod; may be given again.
     #[arg(long, value_name = "KEY=VALUE", requires = "otlp", value_parser = pair)]
     otlp_resource: Vec<(String, String)>,
     /// A file with headers for requests, such as a token: one `Name: value` on a line.

@@ -44,7 +44,7 @@ impl Ending {
     /// Whether nothing is to be waited for. `log`: whether the log may still say what the reaper did.
     pub(super) fn is_complete(&self, reaper: Option<Reaper>, log: bool) -> bool {
         let reaped = self.reaping_ns.is_none() || reaper.is_some() || !log;
-        let ended = self.exit.is_some() && (self.freed.is_some() || !self.watched);
+        let ended = self.exit.is_some() && !self.watched;
         (self.settled || ended) && reaped
     }
 

@@ -106,7 +106,7 @@ pub struct Watch {
 }
 
 /// What a correlator hands to its successor at a quiet moment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     audit: Audit,
     /// BPF, the log, the flight recorder.

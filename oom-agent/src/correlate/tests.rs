@@ -44,6 +44,10 @@ impl Bench {
         self
     }
 
+    pub(super) fn events(&self) -> &[Event] {
+        &self.out
+    }
+
     fn kills(&self) -> Vec<&OomKillEvent> {
         self.out
             .iter()
@@ -861,6 +865,7 @@ fn the_reaper_is_told_if_it_came_in_time_and_never_waited_for() {
             monotonic_ns: MS,
             tid,
             reaped,
+            left_bytes: None,
         })
     };
     let told = |bpf_up, steps: Vec<(u64, Evidence)>| {

@@ -24,7 +24,7 @@ const LIVING: usize = 256;
 const EARLY: usize = 256;
 
 /// A victim that has outlived its report.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Living {
     kill: OomKill,
     watch: Watch,

@@ -146,18 +146,16 @@ impl Sinks {
         }
         #[cfg(feature = "otlp")]
         if let Some(otlp) = &options.sinks.otlp {
-            let node = host.node.as_deref().unwrap_or_default();
             let counted = Counted {
                 board: sinks.board.clone(),
                 metrics: sinks.metrics.clone(),
             };
-            let otlp = Otlp::new(otlp, node, counted).map_err(refused("otlp"))?;
+            let otlp = Otlp::new(otlp, host, counted).map_err(refused("otlp"))?;
             sinks.add(Posts::new(otlp));
         }
         #[cfg(feature = "webhook")]
         if let Some(webhook) = &options.sinks.webhook {
-            let node = host.node.as_deref().unwrap_or_default();
-            let webhook = Webhook::new(webhook, node).map_err(refused("webhook"))?;
+            let webhook = Webhook::new(webhook, host).map_err(refused("webhook"))?;
             sinks.add(Posts::new(webhook));
         }
         #[cfg(not(feature = "sinks"))]

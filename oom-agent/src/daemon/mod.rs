@@ -199,9 +199,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
-    let is_counted = bound.is_some() || options.sinks.tell_metrics();
-    let metrics = is_counted.then(|| serving::count(options, &mut hub));
-    let metrics = metrics.transpose()?;
+    let metrics = serving::count(options, bound.is_some(), &mut hub)?;
     let watching = bound
         .zip(metrics.clone())
         .map(|(bound, metrics)| Watching::start(bound, metrics, &mut hub))

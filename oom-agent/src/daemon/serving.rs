@@ -48,12 +48,19 @@ pub(super) fn bind(options: &Options) -> Result<Option<Bound>, RunError> {
     }
 }
 
-/// Counts for whoever asks, or is told.
-pub(super) fn count(options: &Options, hub: &mut Hub) -> Result<Metrics, RunError> {
+/// Counts, if somebody may ask or is told.
+pub(super) fn count(
+    options: &Options,
+    is_asked: bool,
+    hub: &mut Hub,
+) -> Result<Option<Metrics>, RunError> {
+    if !is_asked && !options.sinks.tell_metrics() {
+        return Ok(None);
+    }
     let (metrics, queue) = metrics::start(&options.metrics, options.store.path.as_deref())
         .map_err(system("cannot start a thread"))?;
     hub.add(queue);
-    Ok(metrics)
+    Ok(Some(metrics))
 }
 
 impl Watching {

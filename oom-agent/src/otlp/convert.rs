@@ -47,10 +47,8 @@ pub(super) fn requests(families: &[Family<'_>], times: Times) -> (Vec<Vec<Metric
     let mut points = 0;
     let mut unknown = 0;
     for family in families {
-        let start = match SINCE_START.iter().any(|it| family.name.starts_with(it)) {
-            true => times.started,
-            false => 0,
-        };
+        let is_new = SINCE_START.iter().any(|it| family.name.starts_with(it));
+        let start = if is_new { times.started } else { 0 };
         let times = Times {
             started: start,
             ..times

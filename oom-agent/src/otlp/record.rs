@@ -21,7 +21,9 @@ use crate::{
 const BODY: usize = 16 * 1024;
 
 /// Members that are told by other means, or of no use.
-const TOLD: [&str; 6] = ["schema", "kind", "id", "time", "node", "backfill"];
+const TOLD: [&str; 7] = [
+    "schema", "kind", "id", "time", "node", "cluster", "backfill",
+];
 
 /// Of whom the event is: names of the conventions, and where their values are.
 const OF_PROCESS: [(&str, &str); 9] = [
@@ -95,10 +97,8 @@ fn attributes(
     attributes.text("log.record.uid", &uid);
     attributes.text("oom.event.id", &stored.id);
     // A report is of whom its first kill is.
-    let first = value.pointer("/kills/0");
-    let of = first
-        .filter(|_| value.get("victim").is_none())
-        .unwrap_or(value);
+    let kill = value.get("kill").or(value.pointer("/kills/0"));
+    let of = kill.unwrap_or(value);
     for (key, pointer) in OF_PROCESS.into_iter().chain(OF_OWNER) {
         attributes.json(key, of.pointer(pointer));
     }
@@ -125,9 +125,11 @@ fn attributes(
     for (name, member) in members.filter(|(name, _)| !TOLD.contains(&name.as_str())) {
         attributes.json(&format!("oom.{name}"), Some(member));
     }
-    let memory = of.get("memory").and_then(Value::as_object);
-    for (name, member) in memory.into_iter().flatten() {
-        attributes.json(&format!("oom.memory.{name}"), Some(member));
+    for part in ["memory", "end"] {
+        let members = of.get(part).and_then(Value::as_object);
+        for (name, member) in members.into_iter().flatten() {
+            attributes.json(&format!("oom.{part}.{name}"), Some(member));
+        }
     }
     attributes.0
 }
@@ -203,7 +205,10 @@ fn bounded(text: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::{
-        event::{Cgroup, Limit, LimitSource, OomInstance, OomKill, Owner, OwnerKind, Pod, Scope},
+        event::{
+            Cgroup, End, Limit, LimitSource, OomInstance, OomKill, Owner, OwnerKind, Pod, Scope,
+            VictimEnd,
+        },
         store::Cursor,
     };
 
@@ -326,6 +331,35 @@ mod tests {
         report.scope = Some(Scope::System);
         let of_machine = of(&stored(&Event::OomInstance(Box::new(report)))).unwrap();
         assert_eq!(of_machine.severity_number(), SeverityNumber::Fatal);
+    }
+
+    #[test]
+    fn an_end_is_of_whom_the_kill_is() {
+        let mut kill = kill();
+        kill.end = Some(End {
+            exit_after_ns: Some(7),
+            ..End::default()
+        });
+        let end = VictimEnd {
+            schema: 1,
+            id: "id-end".into(),
+            time: Timestamp::from_unix_ns(0),
+            monotonic_ns: 0,
+            boot_id: None,
+            node: None,
+            cluster: Some("prod".into()),
+            kill,
+        };
+        let record = of(&stored(&Event::VictimEnd(Box::new(end)))).unwrap();
+        assert_eq!(record.event_name, "victim.end");
+        assert_eq!(record.severity_number(), SeverityNumber::Info);
+        let shown = shown(&record);
+        for (key, value) in [("k8s.pod.name", "cart-0"), ("oom.end.exit_after_ns", "7")] {
+            assert!(
+                shown.contains(&(key.to_owned(), value.to_owned())),
+                "{shown:#?}"
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{fs, path::Path};
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
 
 use super::attributes::Attributes;
+use crate::correlate::Host;
 
 /// The agent.
 const NAME: &str = "oom-agent";
@@ -15,13 +16,17 @@ const NAME: &str = "oom-agent";
 /// Of the schema whose names are used.
 pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 
-/// Of an agent on the node of this name.
-pub(super) fn of(node: &str, given: &[(String, String)]) -> Resource {
+/// Of an agent on this node.
+pub(super) fn of(host: &Host, given: &[(String, String)]) -> Resource {
     let machine = fs::read_to_string(Path::new("/etc/machine-id")).unwrap_or_default();
     let found = [
         ("service.name", NAME),
         ("service.version", env!("CARGO_PKG_VERSION")),
-        ("host.name", node),
+        ("host.name", host.node.as_deref().unwrap_or_default()),
+        (
+            "k8s.cluster.name",
+            host.cluster.as_deref().unwrap_or_default(),
+        ),
         ("host.id", machine.trim()),
     ];
     let mut attributes = Attributes::default();

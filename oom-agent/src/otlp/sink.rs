@@ -19,6 +19,7 @@ use super::{
     Counted, Options, OtlpError, convert, openmetrics, record, resource, transport::Transport,
 };
 use crate::{
+    correlate::Host,
     deliver::{Answer, Beside, Most, Post},
     event::Kind,
     metrics::Format,
@@ -51,22 +52,22 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Reads what it needs, for the node of this name.
-    pub fn new(options: &Options, node: &str, counted: Counted) -> Result<Self, OtlpError> {
-        Self::patient(options, node, counted, PATIENCE)
+    /// Reads what it needs, for this node.
+    pub fn new(options: &Options, host: &Host, counted: Counted) -> Result<Self, OtlpError> {
+        Self::patient(options, host, counted, PATIENCE)
     }
 
     /// The same, with so long for each request.
     pub fn patient(
         options: &Options,
-        node: &str,
+        host: &Host,
         counted: Counted,
         patience: Duration,
     ) -> Result<Self, OtlpError> {
         Ok(Self {
             transport: Transport::new(options, patience)?,
             kinds: options.kinds.clone(),
-            resource: resource::of(node, &options.resource),
+            resource: resource::of(host, &options.resource),
             counted,
             interval: options.metrics_interval,
             due: None,

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::{Options, Secret, WebhookError, cloud_event};
 use crate::{
+    correlate::Host,
     deliver::{Answer, Most, Post},
     event::Kind,
     outbound::{Client, Endpoint, Roots, answer, read_headers},
@@ -45,15 +46,15 @@ pub struct Letter {
 }
 
 impl Webhook {
-    /// Reads what it needs, for the node of this name.
-    pub fn new(options: &Options, node: &str) -> Result<Self, WebhookError> {
-        Self::patient(options, node, PATIENCE)
+    /// Reads what it needs, for this node.
+    pub fn new(options: &Options, host: &Host) -> Result<Self, WebhookError> {
+        Self::patient(options, host, PATIENCE)
     }
 
     /// The same, with so long for each request.
     pub fn patient(
         options: &Options,
-        node: &str,
+        host: &Host,
         patience: Duration,
     ) -> Result<Self, WebhookError> {
         if !options.to.is_private() && !options.insecure {
@@ -72,7 +73,7 @@ impl Webhook {
             to: options.to.clone(),
             kinds: options.kinds.clone(),
             batch: options.batch,
-            source: source.unwrap_or_else(|| format!("/oom-agent/{node}")),
+            source: source.unwrap_or_else(|| cloud_event::source(host)),
             secret,
             headers: headers.unwrap_or_default(),
         })

@@ -79,7 +79,7 @@ impl Agent {
     async fn publish(mut self, kills: Arc<Kills>, count: usize) -> Result<Self> {
         let mut events = Vec::new();
         for _ in 0..count {
-            let id = (self.n as u64) << 32 | self.seq.unsigned_abs();
+            let id = (self.n as u64 * 1_000_000) + self.seq.unsigned_abs();
             for entry in kills.entries(id) {
                 if let Entry::Event(event) = entry {
                     self.seq += 1;

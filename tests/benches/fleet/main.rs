@@ -69,7 +69,9 @@ fn main() -> Result<()> {
         let first = storm % SHARE * rack;
         let nodes = first..(first + rack).min(count);
         agents.publish(&cluster, nodes, KILLS)?;
-        std::thread::sleep(Duration::from_secs(1).saturating_sub(second.elapsed()));
+        let left = Duration::from_secs(1).saturating_sub(second.elapsed());
+        let wait = async { tokio::time::sleep(left).await };
+        cluster.runtime().block_on(wait);
     }
     reader.wait(agents.published())?;
     figures.lags(reader.lags());

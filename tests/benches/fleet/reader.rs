@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,7 @@ use futures_util::StreamExt as _;
 use oom_agent::{clock::Now, event::Timestamp};
 use oom_tests::nats::{Cluster, STREAM};
 use serde::Deserialize;
+use tokio::runtime::Builder;
 
 /// Nothing that is waited for takes longer.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -36,8 +38,9 @@ impl Reader {
     pub(crate) fn start(cluster: &Cluster) -> Result<Self> {
         let read = Arc::<Mutex<Read>>::default();
         let (into, access) = (read.clone(), cluster.access()?);
-        cluster.runtime().spawn(async move {
-            if let Err(error) = follow(access, into).await {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        thread::spawn(move || {
+            if let Err(error) = runtime.block_on(follow(access, into)) {
                 eprintln!("the reader has ended: {error:#}");
             }
         });
@@ -53,7 +56,7 @@ impl Reader {
                 return Ok(());
             }
             ensure!(Instant::now() < end, "{read} of {events} events were read");
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

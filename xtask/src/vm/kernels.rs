@@ -273,17 +273,25 @@ fn configured() -> Result<String> {
     ]))
 }
 
+/// The mirror of Debian's main archive that this machine's apt uses.
+pub(super) fn mirror() -> Result<String> {
+    Ok(archive_of(&configured()?, "Debian")?.to_owned())
+}
+
+/// Where the archive of this label is.
+fn archive_of<'a>(configured: &'a str, label: &str) -> Result<&'a str> {
+    configured
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find_map(|(uri, of)| (of == label).then_some(uri))
+        .with_context(|| format!("apt is not set up with an archive labelled {label}"))
+}
+
 /// A sources.list with all suites, from the URIs of the suites that the machine uses.
 fn sources(configured: &str) -> Result<String> {
     let mut list = String::new();
     for (label, suites) in [("Debian", SUITES), ("Debian-Security", SECURITY_SUITES)] {
-        let uri = configured
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .find_map(|(uri, of)| (of == label).then_some(uri));
-        let Some(uri) = uri else {
-            bail!("apt is not set up with an archive labelled {label}");
-        };
+        let uri = archive_of(configured, label)?;
         for suite in suites {
             writeln!(list, "deb {uri} {suite} main")?;
         }

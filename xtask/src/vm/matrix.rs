@@ -20,7 +20,7 @@ use super::{
     boot, cache, keep,
     kernels::{self, Kernel},
     lacks, outbox, programs,
-    qemu::Guest,
+    qemu::{Guest, Start},
     report::{BootReport, Line, Report},
     table,
 };
@@ -356,9 +356,8 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
     command.extend(plan.capture.iter().map(|_| "--capture".to_owned()));
     let guest = Guest {
         kernel,
-        initramfs,
+        start: Start::Initramfs(initramfs, &command),
         append: &row.append(),
-        command: &command,
         memory: plan.memory,
         outbox: &outbox,
         console: &console,
@@ -402,7 +401,7 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
 }
 
 /// The last lines of a console.
-fn end_of(console: &[u8]) -> String {
+pub(super) fn end_of(console: &[u8]) -> String {
     const LINES: usize = 30;
     let text = String::from_utf8_lossy(console);
     let lines: Vec<&str> = text.lines().collect();

@@ -9,9 +9,11 @@ mod kernels;
 mod machine;
 mod matrix;
 mod outbox;
+mod packaged;
 mod programs;
 mod qemu;
 mod report;
+mod root;
 mod table;
 
 use std::{
@@ -23,8 +25,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-pub(crate) use self::matrix::{Plan, play};
-use self::qemu::{Guest, Outcome};
+use self::qemu::{Guest, Outcome, Start};
+pub(crate) use self::{
+    matrix::{Plan, play},
+    packaged::play as play_packaged,
+};
 use crate::{arch::Arch, cross, project};
 
 /// What died before any of our code ran is booted again this often.
@@ -47,6 +52,9 @@ pub(crate) struct Args {
     /// List kernels and scenarios of the matrix.
     #[arg(long)]
     list: bool,
+    /// The package for Debian, under a real systemd, over a reboot; no matrix.
+    #[arg(long, conflicts_with = "command")]
+    deb: bool,
     /// How many guests at a time; each takes one CPU.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -84,6 +92,12 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     if args.list {
         return matrix::list();
+    }
+    if args.deb {
+        if let Some(skip) = packaged::play()? {
+            println!("skipped: {}: {}", skip.name, skip.reason);
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     if args.publish {
         return report::publish().map(|()| ExitCode::SUCCESS);
@@ -144,9 +158,8 @@ fn command(args: &Args) -> Result<()> {
         let started = Instant::now();
         let guest = Guest {
             kernel: &resolved,
-            initramfs: &initramfs,
+            start: Start::Initramfs(&initramfs, &args.command),
             append: &args.append,
-            command: &args.command,
             memory: args.memory,
             outbox: &outbox,
             console: &console,

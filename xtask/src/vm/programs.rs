@@ -39,7 +39,7 @@ pub(super) fn archive(arch: Arch, tests: &[String], files: &[PathBuf]) -> Result
 }
 
 /// Builds the programs, a little optimised because QEMU without KVM is slow.
-fn programs(arch: Arch, tests: &[String]) -> Result<Vec<Program>> {
+pub(super) fn programs(arch: Arch, tests: &[String]) -> Result<Vec<Program>> {
     let mut what = vec!["--package", "oom-agent", "--package", "oom-tests", "--bins"];
     // There is no cluster in a guest.
     what.push("--no-default-features");

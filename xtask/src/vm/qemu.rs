@@ -1,11 +1,11 @@
 //! One boot of a guest in QEMU, without acceleration: any machine can do it.
 //!
-//! Takes a kernel, an initramfs and a command for its first process; emits what the serial console
-//! said, what the guest sent through its second serial port, and the command's exit code. Refuses to
+//! Takes a kernel, and an initramfs with a command for its first process, or a disk; emits what the serial
+//! console said, what the guest sent through its second serial port, and the command's exit code. Refuses to
 //! wait longer than the deadline.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fmt,
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Write as _},
@@ -46,12 +46,10 @@ const CONSOLE: &str = "console: ";
 pub(crate) struct Guest<'a> {
     /// The kernel, and with it the kind of machine.
     pub(crate) kernel: &'a Kernel,
-    /// The cpio archive.
-    pub(crate) initramfs: &'a Path,
+    /// What it boots into.
+    pub(crate) start: Start<'a>,
     /// More words for the kernel's command line.
     pub(crate) append: &'a str,
-    /// The command that the first process runs.
-    pub(crate) command: &'a [String],
     /// MiB, a quarter of it on a second memory node.
     pub(crate) memory: u32,
     /// The file for what the guest sends through its second serial port.
@@ -60,6 +58,14 @@ pub(crate) struct Guest<'a> {
     pub(crate) console: &'a Path,
     /// From power on to power off.
     pub(crate) timeout: Duration,
+}
+
+/// What a guest boots into.
+pub(crate) enum Start<'a> {
+    /// A cpio archive, and the command that its first process runs.
+    Initramfs(&'a Path, &'a [String]),
+    /// An image of a disk with a system on it, which may reboot. It is an NVM Express one, for which kernels need no module.
+    Disk(&'a Path),
 }
 
 /// How a guest ended.
@@ -133,17 +139,33 @@ struct Qemu(Child);
 impl Qemu {
     fn start(guest: &Guest<'_>) -> Result<Self> {
         let machine = machine::of(guest.kernel.arch);
-        let command_line = command_line(machine.console, guest.append, guest.command)?;
+        let (drive, words) = match guest.start {
+            Start::Initramfs(archive, command) => (
+                vec![
+                    OsString::from("-no-reboot"),
+                    "-initrd".into(),
+                    archive.into(),
+                ],
+                command_line(machine.console, guest.append, command)?,
+            ),
+            Start::Disk(image) => (
+                disk(image),
+                format!(
+                    "console={} quiet panic=-1 root=/dev/nvme0n1 rw OOM_TESTS_GUEST=1 {}",
+                    machine.console, guest.append
+                ),
+            ),
+        };
         let child = Command::new(machine.qemu)
             .args(["-accel", ACCEL, "-smp", "2", "-m"])
             .arg(guest.memory.to_string())
             .args(nodes(guest.memory))
             .args(["-display", "none", "-monitor", "none"])
             .args(machine.args(guest.outbox))
-            .args(["-nic", "none", "-no-reboot"])
+            .args(["-nic", "none"])
+            .args(drive)
             .args([OsStr::new("-kernel"), guest.kernel.image.as_os_str()])
-            .args([OsStr::new("-initrd"), guest.initramfs.as_os_str()])
-            .args(["-append", &command_line])
+            .args(["-append", &words])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -158,6 +180,17 @@ impl Drop for Qemu {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn disk(image: &Path) -> Vec<OsString> {
+    let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
+    drive.push(image);
+    vec![
+        "-drive".into(),
+        drive,
+        "-device".into(),
+        "nvme,serial=disk,drive=disk".into(),
+    ]
 }
 
 /// Two memory nodes; both CPUs belong to the first.

@@ -22,8 +22,8 @@ use aya::{
 };
 use rustix::{
     fs::{
-        Access, CWD, FlockOperation, Mode, OFlags, access, flock, fstat, mkdirat, open, renameat,
-        statfs,
+        Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock, fstat, mkdirat, open,
+        renameat, statfs,
     },
     io::Errno,
 };
@@ -187,7 +187,10 @@ impl Pins {
             return Err(PinsError::NotBpffs(dir.to_owned()));
         }
         let at = if dir.exists() { dir } else { above };
-        access(at, Access::WRITE_OK | Access::EXEC_OK).map_err(failed)
+        // As the process that will do it: without this flag its capabilities do not count, and systemd lets
+        // only these through /sys/fs/bpf.
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        accessat(CWD, at, wanted, AtFlags::EACCESS).map_err(failed)
     }
 
     /// Opens the directory, and makes it if need be, without its lock.

@@ -14,7 +14,7 @@ fn found(kernel: &str) -> Found {
 /// The fourth is built with another configuration.
 const KERNELS: [&str; 5] = [
     "5.10.262",
-    "6.12.107",
+    "6.12.117",
     "6.18.15",
     "6.18.44",
     "6.12.117-arm64",
@@ -83,6 +83,13 @@ fn every_field_is_found_on_every_kernel_but_what_btf_does_not_know() {
             found.cgroup_tracepoints.iter().all(Option::is_some),
             "{kernel}"
         );
+        // `exit_mmap` came with 6.1.
+        let old = kernel.starts_with("5.");
+        assert_eq!(
+            found.end_tracepoints.map(|id| id.is_some()),
+            [true, !old, true, true],
+            "{kernel}"
+        );
         for (name, word) in Layout::NAMES.iter().zip(found.layout.words()) {
             // Switches that the caller sets, and what tracefs tells of the classic tracepoint.
             let not_in_btf = [
@@ -105,7 +112,7 @@ fn the_tracepoint_is_known_by_its_prototype_not_by_version() {
         ("5.10.223", MarkPrototype::Pid),
         ("5.10.262", MarkPrototype::Task),
         ("6.1.192", MarkPrototype::Task),
-        ("6.12.107", MarkPrototype::Task),
+        ("6.12.117", MarkPrototype::Task),
         ("7.2.13", MarkPrototype::Task),
     ] {
         let found = found(kernel);
@@ -122,7 +129,7 @@ fn resident_sizes_are_found_before_and_after_the_percpu_counters() {
     for (kernel, stride) in [
         ("5.10.262", 8),
         ("6.1.192", 8),
-        ("6.12.107", 40),
+        ("6.12.117", 40),
         ("7.2.13", 40),
     ] {
         assert_eq!(found(kernel).layout.mm_rss_stride, stride, "{kernel}");

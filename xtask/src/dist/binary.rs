@@ -1,0 +1,123 @@
+//! The agent as one static file, without symbols.
+//!
+//! Builds it with all features; strips it with the tool that comes with rustc, for any architecture. Refuses a
+//! toolchain that lacks it.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    arch::Arch,
+    cross::{self, Build},
+    project, tool,
+};
+
+const WHAT: [&str; 4] = [
+    "--locked",
+    "--package=oom-agent",
+    "--bin=oom-agent",
+    "--all-features",
+];
+
+/// A program for one kind of machine.
+pub(super) struct Binary {
+    pub(super) arch: Arch,
+    /// Where cargo put it.
+    path: PathBuf,
+    /// What of it is shipped.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Binary {
+    /// Builds it.
+    pub(super) fn build(arch: Arch, profile: &str) -> Result<Self> {
+        let mut what = WHAT.to_vec();
+        // Paths of this machine are nobody's business, and would make it differ from that of another one.
+        let remap = format!("build.rustflags=[{}]", remapped()?);
+        if profile == "release" {
+            what.extend(["--config", &remap]);
+        }
+        let build = Build {
+            arch,
+            profile,
+            what: &what,
+        };
+        let programs = cross::build(&build)?;
+        let program = programs.into_iter().find(|it| it.name == "oom-agent");
+        let path = program.context("cargo built no oom-agent")?.path;
+        Self::built(arch, path)
+    }
+
+    /// One that is there.
+    pub(super) fn built(arch: Arch, path: PathBuf) -> Result<Self> {
+        let bytes = stripped(&path)?;
+        Ok(Self { arch, path, bytes })
+    }
+}
+
+/// One of them that this machine can run; built for it if none is.
+pub(super) fn that_runs_here(binaries: &[Binary]) -> Result<PathBuf> {
+    if let Some(binary) = binaries.iter().find(|it| it.arch.is_here()) {
+        return Ok(binary.path.clone());
+    }
+    let here = Arch::ALL.into_iter().find(|arch| arch.is_here());
+    let here = here.context("this machine is none that the agent is for")?;
+    Ok(Binary::build(here, "dev")?.path)
+}
+
+/// The file without symbols and debug information.
+pub(crate) fn stripped(path: &PathBuf) -> Result<Vec<u8>> {
+    let sysroot = sysroot()?;
+    let objcopy = sysroot.join(format!("lib/rustlib/{}/bin/rust-objcopy", host()?));
+    ensure!(
+        objcopy.is_file(),
+        "this toolchain has no {}",
+        objcopy.display()
+    );
+    let to = tempfile::NamedTempFile::new()?;
+    let mut strip = Command::new(objcopy);
+    strip.arg("--strip-all").arg(path).arg(to.path());
+    // Its libraries are the compiler's.
+    strip.env("LD_LIBRARY_PATH", sysroot.join("lib"));
+    tool::run(&mut strip)?;
+    Ok(fs::read(to.path())?)
+}
+
+/// The sources' directories, as they are shown instead.
+fn remapped() -> Result<String> {
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(
+        || std::env::home_dir().map(|home| home.join(".cargo")),
+        |dir| Some(dir.into()),
+    );
+    let dirs = [
+        (cargo.context("no home directory")?, "/cargo"),
+        (project::root(), "/oom-agent"),
+    ];
+    let words = dirs.map(|(from, to)| {
+        format!(
+            "{:?}",
+            format!("--remap-path-prefix={}={to}", from.display())
+        )
+    });
+    Ok(words.join(","))
+}
+
+fn rustc() -> Command {
+    tool::without_package(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+fn sysroot() -> Result<PathBuf> {
+    Ok(tool::output(
+        rustc()
+            .args(["--print", "sysroot"])
+            .current_dir(project::root()),
+    )?
+    .into())
+}
+
+fn host() -> Result<String> {
+    let about = tool::output(rustc().arg("-vV").current_dir(project::root()))?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc has no host")?.to_owned())
+}
