@@ -5,10 +5,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -41,6 +41,8 @@ const ARGS: [&str; 11] = [
 #[derive(Debug)]
 pub struct Browser {
     driver: Child,
+    /// Held open: it says more.
+    _stdout: BufReader<ChildStdout>,
     port: u16,
     session: String,
     _profile: TempDir,
@@ -53,7 +55,7 @@ impl Browser {
             return Ok(None);
         }
         let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=OFF"])
+            .arg("--port=0")
             .env("TZ", "UTC")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -61,12 +63,14 @@ impl Browser {
             .spawn()
             .context("chromedriver")?;
         let stdout = driver.stdout.take().context("stdout")?;
-        let port = port(BufReader::new(stdout))?;
+        let mut stdout = BufReader::new(stdout);
+        let port = port(&mut stdout)?;
         let profile = tempfile::tempdir()?;
         let mut args: Vec<_> = ARGS.map(str::to_owned).into();
         args.push(format!("--user-data-dir={}", profile.path().display()));
         let mut browser = Self {
             driver,
+            _stdout: stdout,
             port,
             session: String::new(),
             _profile: profile,
@@ -189,12 +193,25 @@ impl Browser {
         );
         stream.write_all(head.as_bytes())?;
         stream.write_all(body.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
-        let mut answer: Value =
-            serde_json::from_str(body).with_context(|| format!("{path}: {body}"))?;
-        let status = head.get(9..12).unwrap_or_default();
+        let mut stream = BufReader::new(stream);
+        let mut status = String::new();
+        stream.read_line(&mut status)?;
+        // The driver keeps the connection open, whatever it is asked.
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line)?;
+            let line = line.trim_end().to_ascii_lowercase();
+            match line.strip_prefix("content-length:") {
+                Some(bytes) => length = bytes.trim().parse()?,
+                None if line.is_empty() => break,
+                None => {}
+            }
+        }
+        let mut answer = vec![0; length];
+        stream.read_exact(&mut answer)?;
+        let mut answer: Value = serde_json::from_slice(&answer).context("not JSON")?;
+        let status = status.get(9..12).unwrap_or_default();
         ensure!(status == "200", "{path}: {status} {}", answer["value"]);
         Ok(answer["value"].take())
     }
