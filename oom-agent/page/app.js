@@ -80,7 +80,7 @@ function begin(wanted) {
   live?.end();
   const { signal } = loading;
   const { kind, ...conditions } = question();
-  const kinds = [...new Set([...kind.split(','), 'OomKill', 'OomInstance'])].join(',');
+  const kinds = [...new Set([...kind.split(','), 'OomKill', 'OomInstance', 'OomStuck', 'VictimEnd'])].join(',');
   const reload = () => Promise.all([list.load(signal), timeline.show(signal), status.show()]).then(() => byId('many') && list.foot());
   live = follow({ ...conditions, kind: kinds }, {
     opened: (again) => {
@@ -99,7 +99,8 @@ function begin(wanted) {
 
 function told(event) {
   if (story.concerns(event)) story.show(route(), loading.signal);
-  if (list.happened(event) && event.kind === 'OomKill') announce(event);
+  list.happened(event);
+  if (event.kind === 'OomKill' || event.kind === 'OomStuck') announce(event);
   if (event.kind === 'OomKill') recount();
   restate();
 }
@@ -107,7 +108,8 @@ function told(event) {
 const waiting = [];
 const speak = seldom(() => {
   const all = waiting.splice(0);
-  byId('announce').textContent = all.length === 1 ? `Killed: ${title(all[0])} in ${ownerWords(all[0])}` : `${all.length} new kills`;
+  const one = all[0];
+  byId('announce').textContent = all.length === 1 ? `${one.kind === 'OomStuck' ? 'Stuck' : 'Killed'}: ${title(one)} in ${ownerWords(one)}` : `${all.length} new kills`;
 }, 1000);
 
 function announce(event) {

@@ -18,8 +18,15 @@ function fill(node, attributes, children) {
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? '' : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...real(children));
   return node;
+}
+
+const real = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
+/** Puts these children in place of those that there are. */
+export function put(node, ...children) {
+  node.replaceChildren(...real(children));
 }
 
 /** The element with this id. */

@@ -2,7 +2,7 @@
 
 import { el, styled } from './dom.js';
 import { process } from './rows.js';
-import { UNKNOWN, bytes, clock, count, duration, held, words } from './units.js';
+import { UNKNOWN, bytes, clock, count, duration, held, short, words } from './units.js';
 
 /** Names and values. */
 export function facts(pairs) {
@@ -33,14 +33,31 @@ export function victim(kill) {
 
 /** How it ended, as far as anybody knows. */
 function end(kill) {
-  const end = kill.end;
-  if (!end) return kill.reaper ? `the kernel’s reaper: ${words(kill.reaper)}` : null;
-  const exit = end.still_alive ? 'it had not ended when this was told'
-    : end.exit_after_ns === null || end.exit_after_ns === undefined ? null : `gone ${end.at_most ? 'within' : 'after'} ${duration(end.exit_after_ns)}`;
-  const freed = end.freed_bytes === null || end.freed_bytes === undefined ? null : `${bytes(end.freed_bytes)} given back${end.freed_after_ns ? ` after ${duration(end.freed_after_ns)}` : ''}`;
-  const outcome = end.reaper?.outcome ?? (typeof end.reaper === 'string' ? end.reaper : kill.reaper);
-  return [exit, freed, outcome && `reaper: ${words(outcome)}`].filter(Boolean).join('; ') || 'not known';
+  const { end, reaper } = kill;
+  const said = [];
+  if (end?.exit_after_ns !== null && end?.exit_after_ns !== undefined) said.push(`gone ${end.at_most ? 'within' : 'after'} ${duration(end.exit_after_ns)}${end.exit_source ? `, by ${end.exit_source === 'bpf' ? 'eBPF' : 'its pidfd'}` : ''}`);
+  else if (end?.still_alive) said.push('still there when this was told');
+  if (end?.freed_after_ns) said.push(`${end.freed_bytes === null ? 'its memory' : bytes(end.freed_bytes)} given back after ${duration(end.freed_after_ns)}`);
+  const reaped = { reaped: 'the reaper took its memory', unable: 'the reaper could not take its memory', not_needed: 'no reaper was needed' }[reaper];
+  if (reaped) said.push(`${reaped}${end?.reaping_finished_after_ns ? ` within ${duration(end.reaping_finished_after_ns)}` : ''}${end?.reaping_left_bytes ? `, and left ${bytes(end.reaping_left_bytes)}` : ''}`);
+  return said.length ? said.join('; ') : null;
 }
+
+/** A victim that did not end in time. */
+export function stuck(event) {
+  const thread = event.thread;
+  return [
+    el('p', {}, `It was still there ${duration(event.stuck_for_ns)} after the kernel had marked it.`),
+    facts([
+      ['Still holds', bytes(event.held_bytes)],
+      ['Threads', event.threads === null ? null : `${event.threads}, ${event.uninterruptible ?? UNKNOWN} of them cannot be interrupted`],
+      ['Sleeps in', thread && `${thread.wchan ?? UNKNOWN} (state ${thread.state}, thread ${thread.tid})`],
+    ]),
+    thread?.kernel_stack?.length > 0 && trace('Its kernel stack', thread.kernel_stack),
+  ];
+}
+
+const trace = (name, functions) => el('details', {}, el('summary', {}, `${name} (${count(functions.length, 'function')})`), el('ol', { class: 'trace' }, functions.map((one) => el('li', {}, el('code', {}, one)))));
 
 /** Who asked for memory. */
 export function trigger(report) {
@@ -53,10 +70,10 @@ export function trigger(report) {
       ['Process', `${said(one.comm)} (${one.pid ?? `thread ${said(one.tid)}`})${own ? ', the victim itself' : ''}`],
       ['Wanted', [words(one.allocation), order].filter((word) => word && word !== UNKNOWN).join(', ') || UNKNOWN],
       ['Flags', one.gfp_flags ?? (one.gfp_mask === null ? null : `0x${one.gfp_mask.toString(16)}`)],
-      ['Its cgroup', one.cgroup],
+      ['Its cgroup', one.cgroup && el('code', { title: one.cgroup }, short(one.cgroup))],
       ['CPU', one.cpu],
     ]),
-    one.call_trace?.length > 0 && el('details', {}, el('summary', {}, `Call trace (${count(one.call_trace.length, 'function')})`), el('ol', { class: 'trace' }, one.call_trace.map((name) => el('li', {}, el('code', {}, name))))),
+    one.call_trace?.length > 0 && trace('Call trace', one.call_trace),
   ];
 }
 

@@ -1,12 +1,14 @@
 // What is asked for, to be seen and changed: kind and time have fields of their own, all else is a word with a name.
 
-import { byId, el } from './dom.js';
+import { byId, el, put } from './dom.js';
 import { CONDITIONS, asked, narrow } from './state.js';
 
 /** Kinds of event, as they are asked for together. */
 export const KINDS = {
   OomKill: 'Kills',
   OomInstance: 'Reports',
+  OomStuck: 'Stuck victims',
+  VictimEnd: 'Late ends',
   'ContainerCreation,ContainerDeletion': 'Containers',
 };
 
@@ -25,7 +27,7 @@ export function show() {
     name, value: now[name] ?? '', placeholder: hint, size: 12, spellcheck: 'false', autocomplete: 'off',
     onchange: (event) => narrow({ [name]: event.target.value.trim() }),
   }));
-  byId('filters').replaceChildren(
+  put(byId('filters'), 
     el('label', {}, 'Show', el('select', { name: 'kind', onchange: (event) => narrow({ kind: event.target.value === 'OomKill' ? null : event.target.value }) },
       Object.entries(kinds).map(([value, label]) => el('option', { value, selected: value === kind }, label)))),
     time('since', 'Since', 'ever (24h, 7d)'),
@@ -48,7 +50,7 @@ function adding(now) {
   const choices = el('datalist', { id: 'choices' });
   const name = el('select', {
     'aria-label': 'Condition',
-    onchange: () => choices.replaceChildren(...(CHOICES[name.value] ?? []).map((one) => el('option', { value: one }))),
+    onchange: () => put(choices, ...(CHOICES[name.value] ?? []).map((one) => el('option', { value: one }))),
   }, names.map(([of, label]) => el('option', { value: of, selected: of === last }, label)));
   return el('form', {
     class: 'adding',

@@ -1,6 +1,6 @@
 // The table of events: pages by cursor, and what happens now on top.
 
-import { byId, el } from './dom.js';
+import { byId, el, put } from './dom.js';
 import { KINDS } from './filters.js';
 import { json } from './net.js';
 import { COLUMNS, row } from './rows.js';
@@ -58,7 +58,7 @@ export function foot() {
   byId('more').hidden = next === null;
   byId('empty').hidden = shown.size > 0;
   byId('table').hidden = shown.size === 0;
-  if (shown.size === 0) byId('empty').replaceChildren(...nothing());
+  if (shown.size === 0) put(byId('empty'), ...nothing());
 }
 
 /** Words for an empty table: set by who knows what is watched. */
@@ -74,7 +74,7 @@ function nothing() {
 
 function frame(list) {
   const title = KINDS[question().kind] ?? 'Events';
-  list.replaceChildren(
+  put(list, 
     el('div', { class: 'head' }, el('h2', { id: 'list-title' }, title), el('span', { id: 'many', class: 'muted' })),
     el('div', { id: 'empty', class: 'empty', hidden: true }),
     el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-labelledby': 'list-title' },
@@ -89,7 +89,7 @@ function frame(list) {
 
 function trouble(list, error) {
   shown = new Map();
-  list.replaceChildren(el('div', { class: 'head' }, el('h2', { id: 'list-title' }, 'Events')),
+  put(list, el('div', { class: 'head' }, el('h2', { id: 'list-title' }, 'Events')),
     el('div', { class: 'empty', role: 'alert' }, el('p', {}, error.status ? error.message : 'Nobody answers yet.')));
 }
 

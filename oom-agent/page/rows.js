@@ -2,7 +2,7 @@
 
 import { el } from './dom.js';
 import { asked, narrow, storyOf } from './state.js';
-import { UNKNOWN, bytes, clock, conditions, count, held, named, words } from './units.js';
+import { UNKNOWN, bytes, clock, conditions, count, duration, held, named, words } from './units.js';
 
 /** Heads of the columns. */
 export const COLUMNS = ['Time', 'What', 'Owner', 'Memory', 'Why', 'Seen by'];
@@ -32,7 +32,7 @@ export function process(victim) {
 
 /** Its owner, in words. */
 export function ownerWords(event) {
-  const kill = event.kills?.[0] ?? event;
+  const kill = event.kill ?? event.kills?.[0] ?? event;
   const found = conditions(kill.owner, kill.cgroup);
   return found ? named(found) : UNKNOWN;
 }
@@ -66,6 +66,8 @@ const of = {
       seen: both(report.crosscheck),
     };
   },
+  OomStuck: (stuck) => ({ ...of.OomKill(stuck.kill), memory: bytes(stuck.held_bytes), why: `still there after ${duration(stuck.stuck_for_ns)}` }),
+  VictimEnd: (end) => ({ ...of.OomKill(end.kill), why: `ended after ${duration(end.kill.end?.exit_after_ns)}` }),
   ContainerCreation: (made) => ({ ...container(made), why: made.late ? 'created, found late' : 'created' }),
   ContainerDeletion: (gone) => ({ ...container(gone), why: gone.exit_code < 0 ? 'removed' : `removed, exit ${gone.exit_code}` }),
 };

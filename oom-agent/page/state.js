@@ -5,10 +5,14 @@ export const CONDITIONS = {
   namespace: 'namespace',
   pod: 'pod',
   container: 'container',
+  workload: 'workload',
   unit: 'unit',
   comm: 'process name',
   pid: 'pid',
   cgroup: 'cgroup',
+  image: 'image',
+  node: 'node',
+  cluster: 'cluster',
   scope: 'scope',
   boot: 'boot',
   backfill: 'history',
@@ -22,19 +26,9 @@ const BY = 'by';
 
 /** Conditions as they are in the address, and `by`. */
 export function asked() {
-  const known = [...Object.keys(CONDITIONS), ...OTHERS, BY, ...more];
+  const known = [...Object.keys(CONDITIONS), ...OTHERS, BY];
   const pairs = [...new URLSearchParams(location.search)];
   return Object.fromEntries(pairs.filter(([name, value]) => known.includes(name) && value !== ''));
-}
-
-const more = [];
-
-/** Conditions that only some servers know: those of a fleet. */
-export function knowMore(names) {
-  for (const name of names) {
-    CONDITIONS[name] ??= name;
-    more.push(name);
-  }
 }
 
 /** The question to the store. */
@@ -60,8 +54,9 @@ export function story() {
   }
 }
 
-/** Where the story of an event is. */
+/** Where the story of an event is: of what came of a kill, that of the kill. */
 export function storyOf(event) {
+  if (event.kill) return storyOf({ kind: 'OomKill', id: event.kill.id });
   const kind = { OomKill: 'kill', OomInstance: 'report' }[event.kind] ?? 'event';
   return `#/${kind}/${encodeURIComponent(event.id)}`;
 }

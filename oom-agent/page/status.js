@@ -1,8 +1,7 @@
 // How the agent is: tier and why not better, sources, audit, losses, store, sinks. Of a fleet: its nodes.
 
-import { byId, el } from './dom.js';
+import { byId, el, put } from './dom.js';
 import { json } from './net.js';
-import { knowMore } from './state.js';
 import { clock, count, words } from './units.js';
 
 /** The last status; null before the first. */
@@ -18,12 +17,11 @@ export async function show(signal) {
       } catch (error) {
         if (error.status !== 404) throw error;
         fleet = true;
-        knowMore(['cluster', 'node', 'image', 'workload']);
       }
     }
     nodes(await json('v1/nodes', {}, signal));
   } catch (error) {
-    if (error.status) byId('status').replaceChildren(title('Status'), el('p', { class: 'empty' }, error.message));
+    if (error.status) put(byId('status'), title('Status'), el('p', { class: 'empty' }, error.message));
   }
 }
 
@@ -53,9 +51,9 @@ function agent() {
   const lost = Object.entries(losses).filter(([, many]) => many > 0);
   const down = sinks.filter((sink) => sink.up === false);
   const whole = status.detecting && (audit.unexplained ?? 0) === 0 && down.length === 0;
-  summary(whole, !status.detecting ? 'detection does not answer' : audit.unexplained ? `${audit.unexplained} unexplained` : down.length ? `${down[0].sink} is away` : `${status.tier}, all explained`);
+  summary(whole, !status.detecting ? 'detection does not answer' : audit.unexplained ? `${audit.unexplained} unexplained` : down.length ? `${down[0].sink} is away` : `${status.tier.split(' (')[0]}, all explained`);
   byId('node').textContent = status.node ?? '';
-  byId('status').replaceChildren(title('Status'),
+  put(byId('status'), title('Status'),
     el('dl', {},
       fact('Sees', el('strong', {}, status.tier), status.not_better.length > 0 && el('ul', { class: 'why' }, status.not_better.map((why) => el('li', {}, why)))),
       fact('Detection', mark(status.detecting, status.ready ? 'ready' : 'starting', 'does not answer')),
@@ -79,14 +77,23 @@ function sink(one) {
   return el('li', {}, mark(one.up !== false, `${one.sink}: ${one.delivered.toLocaleString('en')} delivered${behind}`, `${one.sink}: away since ${clock(one.since)}${behind}`), more && el('small', {}, more));
 }
 
-/** Of a fleet: whoever is silent or unexplained first, as the server says. */
-function nodes(answer) {
-  const all = answer.nodes ?? answer;
-  const bad = all.filter((node) => node.silent || (node.audit?.unexplained ?? node.unexplained ?? 0) !== 0);
-  summary(bad.length === 0, bad.length ? `${count(bad.length, 'node')} in trouble` : `${count(all.length, 'node')}, all well`);
-  byId('status').replaceChildren(title('Nodes'),
-    el('ul', { class: 'plain' }, all.slice(0, 200).map((node) => el('li', {},
-      mark(!bad.includes(node), `${node.cluster ?? ''} ${node.node ?? ''}`, `${node.cluster ?? ''} ${node.node ?? ''}`),
-      el('small', {}, [node.silent && 'silent', node.tier, node.time && `heard ${clock(node.time)}`].filter(Boolean).join(' · '))))),
-    all.length > 200 && el('p', { class: 'muted' }, `and ${all.length - 200} more`));
+const WORDS = { silent: 'silent', unexplained: 'unexplained kills', lossy: 'has lost something', well: 'well', stopped: 'stopped' };
+
+/** Of a fleet: those first whom somebody must look after, as the server sorts them. */
+function nodes({ nodes: all, unreadable, trouble }) {
+  const isBad = (node) => !['well', 'stopped'].includes(node.state);
+  const bad = all.filter(isBad);
+  summary(bad.length === 0 && !trouble, trouble ?? (bad.length ? `${count(bad.length, 'node')} in trouble` : `${count(all.length, 'node')}, all well`));
+  put(byId('status'), title('Nodes'), trouble && el('p', { class: 'bad' }, trouble),
+    el('ul', { class: 'plain' }, all.slice(0, FIRST).map((node) => {
+      const { cluster, node: name, tier, unexplained } = node.heartbeat;
+      const label = [cluster, name].filter(Boolean).join('/') || 'nameless';
+      const said = [WORDS[node.state] ?? node.state, unexplained ? `${unexplained} unexplained` : null, `heard ${clock(node.heard)}`, tier];
+      return el('li', {}, mark(!isBad(node), label, label), el('small', {}, said.filter(Boolean).join(' · ')));
+    })),
+    all.length > FIRST && el('p', { class: 'muted' }, `and ${all.length - FIRST} more`),
+    unreadable > 0 && el('p', { class: 'muted' }, `${unreadable} are not understood`));
 }
+
+/** More nodes than this are a count. */
+const FIRST = 200;

@@ -1,13 +1,13 @@
 // One kill, from all that is known of it: its report, its tree, its memory, and how often its owner died before.
 
 import { curve } from './curve.js';
-import { byId, el } from './dom.js';
-import { facts, made, processes, sources, trigger, victim } from './facts.js';
+import { byId, el, put } from './dom.js';
+import { facts, made, processes, sources, stuck, trigger, victim } from './facts.js';
 import { json, text } from './net.js';
 import { ownerWords, process, title } from './rows.js';
 import { address } from './state.js';
 import { tree } from './tree.js';
-import { UNKNOWN, bytes, clock, conditions, count, named, words } from './units.js';
+import { UNKNOWN, bytes, clock, conditions, count, duration, named, short, words } from './units.js';
 
 /** The report that is shown, or waited for. */
 let open = null;
@@ -17,7 +17,7 @@ export async function show({ kind, id }, signal) {
   const main = byId('story');
   const isNew = open?.id !== id;
   open = { kind, id, instance: null };
-  if (isNew) main.replaceChildren(top('…'));
+  if (isNew) put(main, top('…'));
   try {
     const path = encodeURIComponent(id);
     const event = kind === 'report' ? null : await json(`v1/events/${path}`, kind === 'kill' ? { kind: 'OomKill' } : {}, signal);
@@ -32,19 +32,20 @@ export async function show({ kind, id }, signal) {
     render(main, kill, report);
     if (isNew) main.querySelector('h2').focus({ preventScroll: true });
     if (kill) before(kill, signal);
+    if (kill && (!report || kill.end?.still_alive)) later(kill, signal);
     if (report) explained(report, signal);
   } catch (error) {
-    if (error.name !== 'AbortError') main.replaceChildren(top('No story'), el('p', { class: 'empty', role: 'alert' }, error.message));
+    if (error.name !== 'AbortError') put(main, top('No story'), el('p', { class: 'empty', role: 'alert' }, error.message));
   }
 }
 
 /** A report was told: whether it is the one that is waited for. */
-export const concerns = (event) => open !== null && (event.id === open.instance || event.instance_id === open.instance);
+export const concerns = (event) => open !== null && (event.id === open.instance || event.instance_id === open.instance || event.kill?.instance_id === open.instance);
 
 /** Nothing is shown any more. */
 export function close() {
   open = null;
-  byId('story').replaceChildren();
+  put(byId('story'));
 }
 
 function top(name, ...more) {
@@ -61,23 +62,26 @@ const card = (name, ...content) => {
 function render(main, kill, report) {
   const event = kill ?? report;
   const others = report?.kills.filter((one) => one !== kill) ?? [];
-  main.replaceChildren(
+  put(main, 
     top(kill ? process(kill.victim) : words(report.outcome),
       el('p', { class: 'lead' }, sentence(kill, report)),
       el('p', { class: 'muted' }, clock(event.time), event.node && ` · ${event.node}`, event.backfill && ' · read back from the log of before the agent watched', event.time_source && event.time_source !== 'kernel' && ` · time by the ${event.time_source === 'logger' ? 'logger' : 'reader’s guess'}`)),
     !report && el('p', { class: 'banner calm' }, 'Its report is still open: both sources are waited for. It will appear here.'),
     el('div', { class: 'parts' },
-      report && card('Where the limit was', limit_words(report), tree(report)),
-      report && card('Memory before the kill', curve(report)),
-      kill && card('Who died', victim(kill), owner(kill)),
-      report && card('Who asked for memory', trigger(report)),
-      report && card('What the limit’s cgroup held', made(report)),
-      report && card('What the kernel and both sources said', sources(report)),
-      el('section', { class: 'card', id: 'before', hidden: true }),
-      report && card('Processes', processes(report)),
-      others.length > 0 && card('Killed with it', el('ul', { class: 'plain' }, others.map((one) => el('li', {}, el('a', { href: `#/kill/${encodeURIComponent(one.id)}` }, process(one.victim)))))),
-      el('section', { class: 'card', id: 'plainly', hidden: true }),
-      el('section', { class: 'card raw' }, el('details', {}, el('summary', {}, 'As the API tells it (JSON)'), el('pre', {}, JSON.stringify(report ?? kill, null, 2))))));
+      el('div', {},
+        report && card('Where the limit was', limit_words(report), tree(report)),
+        kill && card('Who died', victim(kill), owner(kill)),
+        el('section', { class: 'card', id: 'before', hidden: true })),
+      el('div', {},
+        el('section', { class: 'card alarm', id: 'later', hidden: true }),
+        report && card('Memory before the kill', curve(report)),
+        report && card('What the limit’s cgroup held', made(report)),
+        report && card('Who asked for memory', trigger(report)),
+        report && card('What the kernel and both sources said', sources(report)))),
+    report && card('Processes', processes(report)),
+    others.length > 0 && card('Killed with it', el('ul', { class: 'plain' }, others.map((one) => el('li', {}, el('a', { href: `#/kill/${encodeURIComponent(one.id)}` }, process(one.victim)))))),
+    el('section', { class: 'card', id: 'plainly', hidden: true }),
+    el('section', { class: 'card' }, el('details', {}, el('summary', {}, 'As the API tells it (JSON)'), el('pre', {}, JSON.stringify(report ?? kill, null, 2)))));
 }
 
 function sentence(kill, report) {
@@ -100,9 +104,9 @@ function owner(kill) {
     ['Owner', found ? el('a', { href: address(found) , 'data-ask': true }, named(found)) : UNKNOWN],
     ['Image', kill.owner?.image],
     ['Runtime', kill.owner?.runtime && words(kill.owner.runtime)],
-    ['Container', kill.owner?.container_id],
+    ['Container', kill.owner?.container_id && el('code', { title: kill.owner.container_id }, short(kill.owner.container_id))],
     ['Class', kill.owner?.pod?.qos && words(kill.owner.pod.qos)],
-    ['Cgroup', kill.cgroup?.path && el('code', {}, kill.cgroup.path)],
+    ['Cgroup', kill.cgroup?.path && el('code', { title: kill.cgroup.path }, short(kill.cgroup.path))],
   ]);
 }
 
@@ -116,7 +120,17 @@ async function before(kill, signal) {
   const many = Math.max(0, earlier.total - 1);
   const all = el('a', { href: address(found), 'data-ask': true }, `All of ${named(found)}`);
   section.hidden = false;
-  section.replaceChildren(el('h3', {}, 'Before'), el('p', {}, many ? [el('strong', {}, count(many, 'kill')), ` of this owner before this one, the first of them ${clock(earlier.from)}. `] : 'Its owner’s first kill, as far as the store goes back. '), all);
+  put(section, el('h3', {}, 'Before'), el('p', {}, many ? [el('strong', {}, count(many, 'kill')), ` of this owner before this one, the first of them ${clock(earlier.from)}. `] : 'Its owner’s first kill, as far as the store goes back. '), all);
+}
+
+/** What was told of its end after the report: that it was stuck, and how it ended at last. */
+async function later(kill, signal) {
+  const ask = (suffix, kind) => json(`v1/events/${encodeURIComponent(kill.id + suffix)}`, { kind }, signal).catch(() => null);
+  const [held, gone] = await Promise.all([ask('-stuck', 'OomStuck'), ask('-end', 'VictimEnd')]);
+  const section = byId('later');
+  if (!section || (!held && !gone)) return;
+  section.hidden = false;
+  put(section, el('h3', {}, 'It did not die at once'), held && stuck(held), gone && el('p', {}, `It ended ${duration(gone.kill.end?.exit_after_ns)} after its mark.`));
 }
 
 /** The report in plain words, as `oom-agent explain` has it. */
@@ -125,10 +139,10 @@ async function explained(report, signal) {
   const section = byId('plainly');
   if (!words || !section) return;
   section.hidden = false;
-  section.replaceChildren(el('h3', {}, 'In plain words'), el('pre', { class: 'words' }, words));
+  put(section, el('h3', {}, 'In plain words'), el('pre', { class: 'words' }, words));
 }
 
 function plain(main, event) {
-  main.replaceChildren(top(title(event), el('p', { class: 'muted' }, `${event.kind} · ${clock(event.time)}`)),
+  put(main, top(title(event), el('p', { class: 'muted' }, `${event.kind} · ${clock(event.time)}`)),
     el('div', { class: 'parts' }, card('As the API tells it', el('pre', {}, JSON.stringify(event, null, 2)))));
 }

@@ -1,16 +1,16 @@
 // Kills by owner and time: a table whose cells are bars. A click asks for an owner, a brush for a time.
 
-import { byId, el, svg } from './dom.js';
+import { byId, el, put, svg } from './dom.js';
 import { json } from './net.js';
 import { asked, counted, narrow } from './state.js';
 import { clock, count, duration, named, tick } from './units.js';
 
 const BUCKETS = 72;
 const HEIGHT = 22;
-const BY = ['owner', 'namespace', 'pod', 'container', 'unit', 'cgroup', 'comm'];
+const BY = ['owner', 'workload', 'namespace', 'pod', 'container', 'unit', 'cgroup', 'comm', 'node', 'cluster'];
 
 /** Conditions that name an owner: those of one row go in place of all. */
-const OWNERS = ['namespace', 'pod', 'container', 'unit', 'cgroup', 'subtree', 'comm'];
+const OWNERS = ['workload', 'namespace', 'pod', 'container', 'unit', 'cgroup', 'subtree'];
 
 /** How many there are by the last answer; null if that is not known. */
 export let total = null;
@@ -25,7 +25,7 @@ export async function show(signal) {
   } catch (error) {
     if (error.name === 'AbortError') return;
     total = null;
-    if (error.status) byId('timeline').replaceChildren(heading('Timeline'), el('p', { class: 'empty' }, error.message));
+    if (error.status) put(byId('timeline'), heading('Timeline'), el('p', { class: 'empty' }, error.message));
   }
 }
 
@@ -51,7 +51,7 @@ function render(counts, by) {
       others > 0 && line(`${count(others, 'other')}`, counts.rest, Math.max(most, ...counts.rest), counts, null, rest, 'rest')),
     el('tfoot', { 'aria-hidden': 'true' }, el('tr', {}, el('td'), el('td', {}, axis(counts, span)), el('td'))));
   const zoomed = asked().since || asked().until;
-  byId('timeline').replaceChildren(
+  put(byId('timeline'), 
     heading('Kills', el('span', { class: 'muted' }, `${counts.total.toLocaleString('en')} · each bar ${duration(counts.bucket_ns)}`),
       el('span', { class: 'space' }),
       zoomed && el('button', { type: 'button', class: 'quiet', onclick: () => narrow({ since: null, until: null }) }, 'All time'),

@@ -1,7 +1,7 @@
 // The tree above a victim: each level against its limit, and the one that was hit.
 
 import { el, styled } from './dom.js';
-import { UNKNOWN, bytes, count, words } from './units.js';
+import { UNKNOWN, bytes, count, named, short, words } from './units.js';
 
 /** The levels from the node down, as a list. */
 export function tree(report) {
@@ -36,15 +36,23 @@ function item(level, depth, report) {
   const limit = hit ? report.limit.limit_bytes ?? level.limit_bytes : level.limit_bytes;
   const path = level.cgroup.path;
   const name = path === '/' ? '/' : path?.split('/').pop() ?? UNKNOWN;
+  const known = calls(hit ? report.limit.level ?? level.level : level.level, report.kills[0]?.owner);
   const failed = hit ? report.limit.failcnt ?? level.failcnt : level.failcnt;
   return styled(el('li', { class: hit ? 'hit' : '' },
     el('div', { class: 'level' },
       el('span', { class: 'kind' }, words(hit ? report.limit.level ?? level.level : level.level)),
-      el('span', { class: 'name', title: path ?? '' }, name),
+      known && el('strong', {}, known),
+      el('span', { class: known ? 'name muted' : 'name', title: path ?? '' }, short(name)),
       own && el('span', { class: 'tag' }, 'the victim’s'),
       hit && el('strong', { class: 'tag bad' }, 'limit hit')),
     gauge(usage, limit, hit),
     failed > 0 && el('small', {}, `hit ${count(failed, 'time')} since it was made`)), '--depth', depth);
+}
+
+/** The name that a level has beside its cgroup's. */
+function calls(level, owner) {
+  if (level === 'pod') return owner?.pod?.name && named({ namespace: owner.pod.namespace, pod: owner.pod.name });
+  return level === 'container' ? owner?.container_name : null;
 }
 
 function gauge(usage, limit, hit) {

@@ -48,6 +48,9 @@ export function tick(time, span) {
   return span < 36 * 3600e3 ? said.slice(11, 16) : said.slice(5, 16);
 }
 
+/** An id of a container in short, wherever it stands in a name. */
+export const short = (name) => name.replace(/[0-9a-f]{64}/g, (id) => `${id.slice(0, 12)}…`);
+
 /** A count with its word. */
 export function count(value, one, many = `${one}s`) {
   return `${value.toLocaleString('en')} ${value === 1 ? one : many}`;
@@ -64,7 +67,9 @@ export function named(of) {
   }
   const container = of.container;
   if (container) return /^[0-9a-f]{64}$/.test(container) ? container.slice(0, 12) : container;
-  return of.unit ?? of.cgroup ?? of.namespace ?? of.comm ?? 'nobody who is known';
+  if (of.workload) return of.namespace ? `${of.namespace}/${of.workload}` : of.workload;
+  if (of.node) return of.cluster ? `${of.cluster}/${of.node}` : of.node;
+  return of.unit ?? of.cgroup ?? of.namespace ?? of.comm ?? of.cluster ?? 'nobody who is known';
 }
 
 /** The conditions that find what has this owner; null if it has no name at all. */

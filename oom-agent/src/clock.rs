@@ -38,6 +38,13 @@ impl Now {
         Timestamp::from_unix_ns(i128::from(monotonic_ns) + self.wall_offset_ns)
     }
 
+    /// `CLOCK_BOOTTIME` of a moment on `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn boottime_ns(&self, monotonic_ns: u64) -> u64 {
+        let at = i128::from(monotonic_ns) + self.boot_offset_ns;
+        u64::try_from(at).unwrap_or_default()
+    }
+
     /// Wall clock of a moment on `CLOCK_BOOTTIME`.
     #[must_use]
     pub fn wall_of_boottime(&self, boottime_ns: u64) -> Timestamp {

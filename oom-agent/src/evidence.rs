@@ -1,6 +1,6 @@
 //! Evidence: what one source saw, before anyone compares it with the other.
 //!
-//! Emitted by `source::{bpf,kmsg,audit,memory}` and read by `correlate`; by `source::cgroup` and read by
+//! Emitted by `source::{bpf,kmsg,audit,memory,victim}` and read by `correlate`; by `source::cgroup` and read by
 //! `attribute`. A source turns bytes into these values and knows nothing of other sources; what it
 //! could not read is `None`.
 
@@ -12,7 +12,8 @@ use crate::{
     call_trace::CallTrace,
     event::{
         Allocation, Cgroup, CgroupMemory, CgroupState, Constraint, Memory, MemorySample,
-        MemoryTrend, Reaper, Role, Runtime, Scope, SystemMemory, TaskRow, TopCgroup, Victim,
+        MemoryTrend, Reaper, Role, Runtime, Scope, StuckThread, SystemMemory, TaskRow, TopCgroup,
+        Victim,
     },
     text::Comm,
 };
@@ -54,6 +55,8 @@ pub enum Evidence {
     Cgroup(Box<CgroupEvidence>),
     /// What the memory of a decision's cgroup did, and was right after it.
     Memory(Box<MemoryEvidence>),
+    /// What becomes of a victim.
+    Victim(Box<VictimEvidence>),
 }
 
 /// What reports wait for, as long as it is up.
@@ -65,6 +68,101 @@ pub enum Feed {
     Kmsg,
     /// The flight recorder.
     Memory,
+    /// Who waits for victims to end.
+    Victims,
+}
+
+/// One thing that was seen of a victim after its mark. Moments are on `CLOCK_MONOTONIC`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VictimEvidence {
+    /// BPF: its last thread ended, or one of the last that ended at once.
+    Exited {
+        /// Process.
+        pid: u32,
+        /// `start_boottime` of its leader.
+        start_boottime_ns: u64,
+        /// When.
+        monotonic_ns: u64,
+        /// What was resident still; `None` where the thread has yet to let go of its memory.
+        left_bytes: Option<u64>,
+    },
+    /// BPF: all its memory is unmapped.
+    Freed {
+        /// Process.
+        pid: u32,
+        /// `start_boottime` of its leader.
+        start_boottime_ns: u64,
+        /// When.
+        monotonic_ns: u64,
+    },
+    /// BPF: the `oom_reaper` begins.
+    Reaping {
+        /// Thread.
+        tid: u32,
+        /// When.
+        monotonic_ns: u64,
+    },
+    /// BPF: the `oom_reaper` stops, done or not.
+    Reaped {
+        /// Thread.
+        tid: u32,
+        /// When.
+        monotonic_ns: u64,
+    },
+    /// A watch is over: the process is gone.
+    Gone {
+        /// Id of the kill.
+        kill: Arc<str>,
+        /// The number that the watch had.
+        tid: u32,
+        /// When that was seen.
+        monotonic_ns: u64,
+        /// It was gone when the watch began.
+        at_most: bool,
+        /// All that the reaper did up to then has been told.
+        tells_reaper: bool,
+    },
+    /// A watch that could not be kept.
+    Unwatched {
+        /// BPF will tell of the end all the same.
+        kernel_tells: bool,
+        /// Id of the kill.
+        kill: Arc<str>,
+        /// The number that the watch had.
+        tid: u32,
+    },
+    /// It has not ended in time.
+    Alive {
+        /// Id of the kill.
+        kill: Arc<str>,
+        /// The number that the watch has.
+        tid: u32,
+        /// When it was looked at.
+        monotonic_ns: u64,
+        /// The thread that looks most stuck.
+        thread: Option<StuckThread>,
+        /// Threads.
+        threads: Option<u32>,
+        /// Of them in an uninterruptible sleep.
+        uninterruptible: Option<u32>,
+        /// What it has resident.
+        held_bytes: Option<u64>,
+    },
+}
+
+impl VictimEvidence {
+    /// The process or thread that it names.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        match self {
+            Self::Exited { pid, .. } | Self::Freed { pid, .. } => *pid,
+            Self::Reaping { tid, .. }
+            | Self::Reaped { tid, .. }
+            | Self::Gone { tid, .. }
+            | Self::Unwatched { tid, .. }
+            | Self::Alive { tid, .. } => *tid,
+        }
+    }
 }
 
 /// One thing that the watch of cgroups saw or found out.
@@ -369,6 +467,9 @@ pub enum KmsgEvidence {
         tid: u32,
         /// Whether its memory was taken back.
         reaped: bool,
+        /// What was left of it, where it was.
+        #[serde(default)]
+        left_bytes: Option<u64>,
     },
     /// `oom_kill_process: N callbacks suppressed`: the kernel swallowed N reports.
     Suppressed {
@@ -446,6 +547,9 @@ pub struct KmsgKill {
     pub sacrificed: bool,
     /// What the `oom_reaper` has said of it since; filled in while the line waits for its mark.
     pub reaper: Option<Reaper>,
+    /// What it has left.
+    #[serde(default)]
+    pub reaper_left_bytes: Option<u64>,
 }
 
 /// What the kernel prints before a kill when its rate limit allows.

@@ -42,6 +42,8 @@ pub mod metrics;
 pub mod nats;
 pub mod notify;
 pub mod offline;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(any(feature = "otlp", feature = "webhook"))]
 pub mod outbound;
 pub mod question;

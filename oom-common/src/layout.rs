@@ -96,6 +96,10 @@ layout! {
     signal_oom_score_adj,
     /// `signal_struct.nr_threads`.
     signal_nr_threads,
+    /// `signal_struct.live`: threads that have not ended.
+    signal_live,
+    /// `signal_struct.oom_mm`: set by `mark_oom_victim`.
+    signal_oom_mm,
     /// `cred.uid`.
     cred_uid,
     /// `mm_struct.total_vm`.

@@ -1,16 +1,18 @@
 //! The wire: what crosses the ring buffer between `oom-ebpf` and `oom-agent`.
 //!
-//! [`Record`] and [`CgroupEvent`] go up, [`layout::Layout`] goes down. Both sides compile this file; every size is
+//! [`Record`], [`CgroupEvent`] and [`EndRecord`] go up, [`layout::Layout`] goes down. Both sides compile this file; every size is
 //! asserted here, and [`WIRE_VERSION`] stands in every record. User space decodes records field by
 //! field with `offset_of!`, never by a cast. Refuses to know anything that only one side needs.
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod cgroup_event;
+pub mod end_record;
 pub mod layout;
 pub mod record;
 
 pub use cgroup_event::{CGROUP_PATH_LEN, CgroupEvent, cgroup_kind, cgroup_stat};
+pub use end_record::{EndRecord, end_kind, end_stat};
 pub use layout::{ABSENT, Layout};
 pub use record::{Asker, Level, Oom, Record, Task, flags, kind, level_flags, stat};
 

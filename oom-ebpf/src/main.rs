@@ -1,9 +1,9 @@
 //! The kernel side: reads and counts, never decides.
 //!
-//! One file per program (`mark`, `classic`, `decision`, `self_check`, `cgroup_watch`), one for reading kernel
+//! One file per program (`mark`, `classic`, `decision`, `self_check`, `cgroup_watch`, `victim_end`), one for reading kernel
 //! memory (`read`), one for a task (`task`), one for its cgroups (`cgroup`), one for the ring and its
-//! counters (`ring`). Emits [`oom_common::Record`] and [`oom_common::CgroupEvent`]. Refuses policy: what a mark means is for user
-//! space to say.
+//! counters (`ring`). Emits [`oom_common::Record`], [`oom_common::CgroupEvent`] and
+//! [`oom_common::EndRecord`]. Refuses policy: what a mark means is for user space to say.
 #![no_std]
 #![no_main]
 #![expect(
@@ -28,6 +28,7 @@ mod read;
 mod ring;
 mod self_check;
 mod task;
+mod victim_end;
 
 /// `bpf_probe_read_kernel` and the ring helpers are for GPL-compatible programs only.
 #[unsafe(no_mangle)]

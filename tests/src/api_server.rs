@@ -34,7 +34,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls};
 use tower::ServiceExt as _;
 
-use crate::{agent::DEADLINE, certificate};
+use crate::{agent::DEADLINE, certificate::Localhost};
 
 /// What it takes for a token.
 pub const TOKEN: &str = "a-token-of-the-tests";
@@ -90,14 +90,14 @@ struct Held {
 impl ApiServer {
     /// Starts it, with the namespaces `default` and `shop`.
     pub fn start() -> Result<Self> {
-        let (tls, authority) = certificate::localhost()?;
+        let localhost = Localhost::new()?;
         let shared = Arc::<Shared>::default();
         shared.lock().namespaces = ["default", "shop"].map(str::to_owned).into();
         let mut server = Self {
             shared,
             address: ([127, 0, 0, 1], 0).into(),
-            tls: Arc::new(tls),
-            authority,
+            tls: Arc::new(localhost.server()?),
+            authority: localhost.authority,
             running: None,
         };
         server.go_on()?;

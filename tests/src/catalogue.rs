@@ -91,8 +91,11 @@ impl Scenario {
     }
 }
 
-/// How many kills a storm makes.
-pub const STORM: u32 = 300;
+/// How many kills a storm makes: far more than the 10 reports in 5 seconds that the kernel prints. In a guest,
+/// where emulation makes a few in a second, half as many show the same.
+fn storm_kills() -> u32 {
+    if machine::is_guest() { 150 } else { 300 }
+}
 
 fn death(truth: Result<Truth>) -> Result<Expected> {
     Ok(Expected::Deaths(vec![truth?]))
@@ -255,8 +258,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "storm",
-        about: "500 kills as fast as the machine makes them",
+        about: "hundreds of kills, as fast as the machine makes them",
         needs: &[],
-        play: |_| Ok(Expected::Storm(scene::storm(STORM)?)),
+        play: |_| Ok(Expected::Storm(scene::storm(storm_kills())?)),
     },
 ];

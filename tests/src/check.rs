@@ -50,7 +50,13 @@ pub fn death(kill: &Value, instance: &Value, truth: &Truth, known: Known) -> Res
     differences.kill(kill, truth);
     // The report's copy is the final one; it may know more, and nothing else.
     match instance["kills"].as_array().map(Vec::as_slice) {
-        Some([last]) => differences.kill(last, truth),
+        Some([last]) => {
+            differences.kill(last, truth);
+            let end = &last["end"];
+            if !end["exit_after_ns"].is_u64() && end["still_alive"] != true {
+                differences.add("end", end, "an end, or still alive");
+            }
+        }
         other => differences.add("kills", &json!(other), "one kill"),
     }
     differences.instance(instance, truth);

@@ -16,12 +16,16 @@ pub mod catalogue;
 pub mod certificate;
 pub mod check;
 #[cfg(not(target_env = "musl"))]
+pub mod collector;
+#[cfg(not(target_env = "musl"))]
 pub mod delivering;
 pub mod dist;
 pub mod http;
 pub mod kept;
 pub mod klog;
 pub mod machine;
+#[cfg(not(target_env = "musl"))]
+pub mod nats;
 pub mod outbox;
 pub mod power;
 #[cfg(not(target_env = "musl"))]

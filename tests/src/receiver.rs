@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use crate::{agent::DEADLINE, certificate};
+use crate::{agent::DEADLINE, certificate::Localhost};
 
 /// How a request is answered instead.
 #[derive(Clone, Debug)]
@@ -88,8 +88,9 @@ impl Receiver {
 
     /// With TLS.
     pub fn tls() -> Result<Self> {
-        let (config, authority) = certificate::localhost()?;
-        Self::start(Some((Arc::new(config), authority)))
+        let localhost = Localhost::new()?;
+        let config = Arc::new(localhost.server()?);
+        Self::start(Some((config, localhost.authority)))
     }
 
     fn start(tls: Option<(Arc<ServerConfig>, String)>) -> Result<Self> {

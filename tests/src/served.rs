@@ -21,7 +21,6 @@ pub fn shared(store: &Path) -> Result<Shared> {
     ensure!(thread.join().is_ok(), "the thread of watchers");
     let facts = Facts {
         node: None,
-        cluster: None,
         boot_id: None,
         started: None,
         tier: "none".into(),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use oom_agent::{
+    correlate::Host,
     deliver::Posts,
     event::Kind,
     webhook::{Options, Webhook, WebhookError},
@@ -22,6 +23,7 @@ use oom_tests::{
     machine::Machine,
     receiver::{Fault, Receiver, Sent},
     scene,
+    told::BOOT,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -46,7 +48,11 @@ fn options(to: &str) -> Result<Options> {
 }
 
 fn sink(options: &Options) -> Result<Posts<Webhook>, WebhookError> {
-    Ok(Posts::new(Webhook::patient(options, "node-1", PATIENCE)?))
+    Ok(Posts::new(Webhook::patient(
+        options,
+        &Host::new(BOOT, "node-1"),
+        PATIENCE,
+    )?))
 }
 
 /// The events of a request.
@@ -300,7 +306,7 @@ fn a_confined_agent_posts_a_real_kill() -> Result<()> {
     args.extend(["--webhook-ca".to_owned(), text(&ca)]);
     args.extend(["--webhook-secret-file".to_owned(), text(&secret)]);
     args.extend(["--webhook-headers-file".to_owned(), text(&headers)]);
-    args.extend(["--node", "node-1"].map(str::to_owned));
+    args.extend(["--node", "node-1", "--cluster", "prod"].map(str::to_owned));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let agent = Launch::run(&args).keeping().start()?;
     let truth = scene::one_kill(&machine.hierarchy)?;
@@ -332,7 +338,7 @@ fn a_confined_agent_posts_a_real_kill() -> Result<()> {
         told["specversion"] == "1.0" && told["type"] == "io.oom-agent.oom_kill",
         "{told:#}"
     );
-    ensure!(told["source"] == "/oom-agent/node-1", "{told:#}");
+    ensure!(told["source"] == "/oom-agent/prod/node-1", "{told:#}");
     ensure!(told["time"] == kill["time"], "{told:#}");
     ensure!(sent.headers["webhook-id"] == told["id"].as_str().context("id")?);
     Ok(())

@@ -1,6 +1,6 @@
 //! Programs that come as Python packages, each in an environment of its own below the tools.
 //!
-//! Reads `schemathesis.txt` and `ziglang.txt`, which pin them and all that they need; emits paths. Refuses
+//! Reads `schemathesis.txt`, `nats-server.txt` and `ziglang.txt`, which pin them and all that they need; emits paths. Refuses
 //! other versions: what they do would differ.
 
 use std::{
@@ -32,6 +32,15 @@ const SCHEMATHESIS: Packages = Packages {
     program: |dir| Some(dir.join("bin/schemathesis")),
 };
 
+/// Tests and benches of the fleet ask this variable where the program is.
+pub(crate) const NATS_VARIABLE: &str = "OOM_TESTS_NATS_SERVER";
+
+const NATS: Packages = Packages {
+    name: "nats-server",
+    requirements: include_str!("nats-server.txt"),
+    program: |dir| Some(dir.join("bin/nats-server")),
+};
+
 const ZIG: Packages = Packages {
     name: "ziglang",
     requirements: include_str!("ziglang.txt"),
@@ -49,6 +58,11 @@ const ZIG: Packages = Packages {
 /// The fuzzer of the API: Schemathesis.
 pub(crate) fn schemathesis() -> Result<PathBuf> {
     SCHEMATHESIS.ensure()
+}
+
+/// The server of a fleet's stream: NATS.
+pub(crate) fn nats_server() -> Result<PathBuf> {
+    NATS.ensure()
 }
 
 /// A C compiler for other machines: Zig.

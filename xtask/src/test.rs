@@ -102,6 +102,10 @@ fn tests(required: bool) -> Result<Vec<Skip>> {
         Ok(program) => drop(command.env(python::VARIABLE, program)),
         Err(error) => eprintln!("xtask: no Schemathesis: {error:#}"),
     }
+    match python::nats_server() {
+        Ok(program) => drop(command.env(python::NATS_VARIABLE, program)),
+        Err(error) => eprintln!("xtask: no nats-server: {error:#}"),
+    }
     if io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }

@@ -16,8 +16,11 @@
 //! ([`Server`]).
 
 mod cadvisor;
+mod dead_letters;
 mod edge;
 mod events;
+#[cfg(feature = "nats")]
+mod fleet;
 mod listener;
 mod node;
 mod openapi;
@@ -37,6 +40,8 @@ use std::{path::PathBuf, sync::Arc};
 use axum::{Router, extract::FromRef};
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "nats")]
+pub use self::fleet::{Fleet, FleetStatus, Nodes, router_of_fleet};
 pub use self::{
     cadvisor::CadvisorEvent,
     edge::{ApiError, Bound, Options, SecretError, Server, SocketError, TlsFiles},
@@ -127,6 +132,7 @@ fn routes() -> Vec<Route<Shared>> {
     [
         events::routes(),
         timeline::routes(),
+        dead_letters::routes(),
         stream::routes(),
         node::routes(),
         cadvisor::routes(),

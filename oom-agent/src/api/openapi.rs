@@ -29,6 +29,11 @@ pub(super) fn routes() -> Vec<Route<Shared>> {
 /// The document.
 #[must_use]
 pub fn document() -> Value {
+    of("oom-agent", &super::routes())
+}
+
+/// The document of these routes.
+pub(super) fn of<S>(title: &str, routes: &[Route<S>]) -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
@@ -36,14 +41,14 @@ pub fn document() -> Value {
     let problem = schemas.subschema_for::<Problem>();
     let problem = json!({ "application/problem+json": { "schema": problem } });
     let mut paths = Map::new();
-    for route in super::routes() {
-        let (path, operation) = operation(&route, &mut schemas, &problem);
+    for route in routes {
+        let (path, operation) = operation(route, &mut schemas, &problem);
         paths.insert(path, json!({ "get": operation }));
     }
     json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "oom-agent",
+            "title": title,
             "description": env!("CARGO_PKG_DESCRIPTION"),
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },

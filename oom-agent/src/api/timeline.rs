@@ -61,6 +61,9 @@ enum OwnerBy {
     Unit,
     Cgroup,
     Comm,
+    Workload,
+    Node,
+    Cluster,
 }
 
 /// Counts by owner and by time.
@@ -163,6 +166,9 @@ impl From<OwnerBy> for By {
             OwnerBy::Unit => Self::Unit,
             OwnerBy::Cgroup => Self::Cgroup,
             OwnerBy::Comm => Self::Comm,
+            OwnerBy::Workload => Self::Workload,
+            OwnerBy::Node => Self::Node,
+            OwnerBy::Cluster => Self::Cluster,
         }
     }
 }

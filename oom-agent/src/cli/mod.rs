@@ -9,6 +9,7 @@ use crate::{confine::Guard, trigger::hog, trigger::hog::HogArgs};
 mod ask;
 mod cleanup;
 mod completions;
+mod dead_letters;
 mod doctor;
 mod events;
 mod explain;
@@ -74,6 +75,8 @@ enum Command {
     /// Ask the stream of a fleet: its kills, who is killed most, how its nodes are.
     #[cfg(feature = "nats")]
     Fleet(Box<fleet::FleetArgs>),
+    /// List what sinks will never deliver, and why.
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Tell what this node allows: each capability, feature and permission, what its absence costs and
     /// how to get it.
     Doctor(doctor::DoctorArgs),
@@ -104,6 +107,8 @@ impl Cli {
     pub fn watches(&self) -> Option<&[Guard]> {
         match &self.command {
             Command::Run(args) => Some(args.without()),
+            #[cfg(feature = "nats")]
+            Command::Fleet(args) if args.serves() => Some(&[]),
             _ => None,
         }
     }
@@ -125,6 +130,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Status(args) => status::main(args),
         #[cfg(feature = "nats")]
         Command::Fleet(args) => fleet::main(*args),
+        Command::DeadLetters(args) => dead_letters::main(args),
         Command::Completions(args) => completions::main(&args),
         Command::Man(args) => man::main(&args),
         Command::Schema => schema(),

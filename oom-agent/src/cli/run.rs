@@ -86,6 +86,9 @@ pub(super) struct RunArgs {
     /// Close a report at the latest after this many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     window_ms: u64,
+    /// A victim that has not ended so many seconds after its mark is told to be stuck; 0: none is.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    stuck_after: u64,
     /// Protections of the agent itself that are not wanted.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,…")]
     without: Vec<Guard>,
@@ -155,6 +158,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             watch: args.cgroup_watch,
             memory: !args.no_memory_history,
             host_root: args.host_root,
+            stuck_after: (args.stuck_after > 0).then(|| Duration::from_secs(args.stuck_after)),
         },
         container_events: args.container_events,
         store: StoreOptions {

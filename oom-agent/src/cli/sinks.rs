@@ -1,7 +1,9 @@
 //! What `oom-agent run` takes about those to whom events are delivered.
 
-#[cfg(any(feature = "kubernetes", feature = "webhook"))]
+#[cfg(any(feature = "kubernetes", feature = "otlp", feature = "webhook"))]
 use std::path::PathBuf;
+#[cfg(feature = "otlp")]
+use std::time::Duration;
 
 use clap::Args;
 
@@ -11,8 +13,12 @@ use super::nats::RunArgs as NatsArgs;
 use crate::daemon::SinkOptions;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
+#[cfg(feature = "otlp")]
+use crate::otlp;
 #[cfg(feature = "webhook")]
-use crate::{event::Kind, outbound::Endpoint, question::Kinds, webhook};
+use crate::webhook;
+#[cfg(any(feature = "otlp", feature = "webhook"))]
+use crate::{event::Kind, outbound::Endpoint, question::Kinds};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Delivery")]
@@ -23,6 +29,9 @@ pub(super) struct SinkArgs {
     #[cfg(feature = "nats")]
     #[command(flatten)]
     nats: NatsArgs,
+    #[cfg(feature = "otlp")]
+    #[command(flatten)]
+    otlp: OtlpArgs,
     #[cfg(feature = "webhook")]
     #[command(flatten)]
     webhook: WebhookArgs,
@@ -43,7 +52,7 @@ struct KubernetesArgs {
 #[cfg(feature = "webhook")]
 #[derive(Debug, Args)]
 struct WebhookArgs {
-    /// Post kills to this address as CloudEvents 1.0: https, or http on this machine.
+    /// Post kills to this address, each as an event of cloudevents.io 1.0: https, or http on this machine.
     #[arg(long, value_name = "URL")]
     webhook: Option<Endpoint>,
     /// Kinds of events to post: all that tell of kills, if nothing is said.
@@ -72,10 +81,9 @@ struct WebhookArgs {
 #[cfg(feature = "webhook")]
 impl WebhookArgs {
     fn options(self) -> Option<webhook::Options> {
-        let all = || Kind::ALL.into_iter().filter(|kind| kind.is_of_kill());
         Some(webhook::Options {
             to: self.webhook?,
-            kinds: (self.webhook_kind).map_or_else(|| all().collect(), |Kinds(kinds)| kinds),
+            kinds: kinds(self.webhook_kind),
             batch: usize::try_from(self.webhook_batch).unwrap_or(1),
             source: self.webhook_source,
             secret: self.webhook_secret_file,
@@ -84,6 +92,68 @@ impl WebhookArgs {
             insecure: self.webhook_insecure,
         })
     }
+}
+
+#[cfg(feature = "otlp")]
+#[derive(Debug, Args)]
+struct OtlpArgs {
+    /// Tell kills to an OpenTelemetry collector as log records, and the metrics: https, or http on this machine;
+    /// without the paths of signals.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<Endpoint>,
+    /// How to speak to it; grpc at port 4317 if nothing is said, else http/protobuf.
+    #[arg(long, value_enum, requires = "otlp")]
+    otlp_protocol: Option<otlp::Protocol>,
+    /// Kinds of events to tell: all that tell of kills, if nothing is said.
+    #[arg(long, value_name = "KIND,…", requires = "otlp")]
+    otlp_kind: Option<Kinds>,
+    /// An attribute of the resource, such as deployment.environment.name=prod; may be given again.
+    #[arg(long, value_name = "KEY=VALUE", requires = "otlp", value_parser = pair)]
+    otlp_resource: Vec<(String, String)>,
+    /// A file with headers for requests, such as a token: one `Name: value` on a line.
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    otlp_headers_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) that are trusted, instead of those that the host trusts.
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    otlp_ca: Option<PathBuf>,
+    /// Speak to another machine without TLS: whoever is on the way reads everything.
+    #[arg(long, requires = "otlp")]
+    otlp_insecure: bool,
+    /// How often metrics are told, in seconds; 0: never.
+    #[arg(long, value_name = "SECONDS", requires = "otlp", default_value_t = 60)]
+    otlp_metrics_interval: u32,
+}
+
+#[cfg(feature = "otlp")]
+impl OtlpArgs {
+    fn options(self) -> Option<otlp::Options> {
+        Some(otlp::Options {
+            to: self.otlp?,
+            protocol: self.otlp_protocol,
+            kinds: kinds(self.otlp_kind),
+            resource: self.otlp_resource,
+            headers: self.otlp_headers_file,
+            ca: self.otlp_ca,
+            insecure: self.otlp_insecure,
+            metrics_interval: Duration::from_secs(self.otlp_metrics_interval.into()),
+        })
+    }
+}
+
+/// `KEY=VALUE`.
+#[cfg(feature = "otlp")]
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("not KEY=VALUE"),
+    }
+}
+
+/// Those, or all that tell of kills.
+#[cfg(any(feature = "otlp", feature = "webhook"))]
+fn kinds(given: Option<Kinds>) -> Vec<Kind> {
+    let all = Kind::ALL.into_iter().filter(|kind| kind.is_of_kill());
+    given.map_or_else(|| all.collect(), |Kinds(kinds)| kinds)
 }
 
 impl From<SinkArgs> for SinkOptions {
@@ -99,6 +169,8 @@ impl From<SinkArgs> for SinkOptions {
             }),
             #[cfg(feature = "nats")]
             nats: args.nats.options(),
+            #[cfg(feature = "otlp")]
+            otlp: args.otlp.options(),
             #[cfg(feature = "webhook")]
             webhook: args.webhook.options(),
         }

@@ -21,7 +21,12 @@ use tokio::{
 };
 
 use super::{ClientError, Page, Server};
-use crate::{api::Problem, event::Kind, question::Question, store::Order};
+use crate::{
+    api::Problem,
+    event::Kind,
+    question::Question,
+    store::{DeadLetters, Order},
+};
 
 /// An answer is there after this.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -93,6 +98,17 @@ impl Api {
             Err(ClientError::Refused { status: 404, .. }) => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    pub(super) fn dead_letters(
+        &mut self,
+        sink: Option<&str>,
+        limit: u16,
+    ) -> Result<DeadLetters, ClientError> {
+        let query = serde_urlencoded::to_string([("sink", sink.unwrap_or_default())])?;
+        let query = sink.map_or_else(String::new, |_| format!("&{query}"));
+        let answer = self.get(&format!("/v1/dead-letters?limit={limit}{query}"))?;
+        serde_json::from_slice(&answer).map_err(|error| self.line.malformed(error))
     }
 
     pub(super) fn status(&mut self) -> Result<Box<RawValue>, ClientError> {

@@ -8,7 +8,7 @@ use super::{ClientError, Page};
 use crate::{
     event::Kind,
     question::Question,
-    store::{Filter, Order, QueryError, Reader, Stored, Tail},
+    store::{DeadLetters, Filter, Order, QueryError, Reader, Stored, Tail},
 };
 
 /// An open store.
@@ -56,6 +56,15 @@ impl File {
         let stored = self.reader.get(kind, id);
         let stored = stored.map_err(|error| self.failed(error))?;
         stored.map(|stored| self.json(stored)).transpose()
+    }
+
+    pub(super) fn dead_letters(
+        &self,
+        sink: Option<&str>,
+        limit: u16,
+    ) -> Result<DeadLetters, ClientError> {
+        let letters = self.reader.dead_letters(sink, limit.into());
+        letters.map_err(|error| self.failed(error))
     }
 
     pub(super) fn last_seq(&self) -> Result<i64, ClientError> {

@@ -23,7 +23,11 @@ pub use self::{
     follow::{Follow, News},
 };
 pub use crate::api::SOCKET;
-use crate::{event::Kind, question::Question, store::Order};
+use crate::{
+    event::Kind,
+    question::Question,
+    store::{DeadLetters, Order},
+};
 
 /// Where its store is.
 pub const STORE: &str = "/var/lib/oom-agent/events.db";
@@ -87,6 +91,18 @@ impl Client {
         match self {
             Self::Api(api) => api.event(kind, id),
             Self::File(file) => file.event(kind, id),
+        }
+    }
+
+    /// What sinks will never deliver, the newest first, so many at most (1 to 1,000): of this sink, or of all.
+    pub fn dead_letters(
+        &mut self,
+        sink: Option<&str>,
+        limit: u16,
+    ) -> Result<DeadLetters, ClientError> {
+        match self {
+            Self::Api(api) => api.dead_letters(sink, limit),
+            Self::File(file) => file.dead_letters(sink, limit),
         }
     }
 

@@ -89,6 +89,7 @@ const ALWAYS: &[i64] = &[
     libc::SYS_inotify_add_watch,
     libc::SYS_inotify_init1,
     libc::SYS_inotify_rm_watch,
+    libc::SYS_pidfd_open,
     libc::SYS_ppoll,
     libc::SYS_timerfd_create,
     libc::SYS_timerfd_settime,

@@ -34,6 +34,8 @@ pub struct Counts {
     pub bare_marks: u64,
     /// Reports whose cgroup's memory could not be told in time.
     pub memory_missed: u64,
+    /// Victims whose end nobody could wait for, or nobody waited for long enough.
+    pub ends_missed: u64,
 }
 
 /// The counter at the start and now.

@@ -129,7 +129,7 @@ impl Instance {
             levels: mark.map_or_else(Vec::new, limit::levels),
             outcome: self.outcome(),
             group_kill: self.group_kill(kills),
-            kills: kills.iter().map(|kill| kill.event(host, self)).collect(),
+            kills: kills.iter().map(|kill| kill.reported(host, self)).collect(),
             limit_memory: report.and_then(|report| report.limit_memory.clone()),
             limit_memory_source: from_log(report.is_some_and(|it| it.limit_memory.is_some())),
             system_memory: report.and_then(|report| report.system_memory.clone()),

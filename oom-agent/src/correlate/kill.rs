@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Host, InstanceKey, instance::Instance};
+use super::{Host, InstanceKey, Watch, ending::Ending, instance::Instance};
 use crate::{
     attribute::attribute,
     clock::{Now, TICK_NS},
@@ -27,6 +27,8 @@ pub(super) struct Kill {
     pub(super) line: Option<Box<KmsgKill>>,
     /// What the `oom_reaper` has said of it.
     pub(super) reaper: Option<Reaper>,
+    /// What has become of it.
+    pub(super) ending: Ending,
     /// Marks with a kill's stack, and "Killed process" lines, for this one process.
     pub(super) marks: u32,
     pub(super) lines: u32,
@@ -58,6 +60,7 @@ impl Kill {
             mark: Some(mark),
             line: None,
             reaper: None,
+            ending: Ending::default(),
             marks: 1,
             lines: 0,
             other_tids: Vec::new(),
@@ -79,6 +82,10 @@ impl Kill {
             role: line.role,
             mark: None,
             reaper: line.reaper,
+            ending: Ending {
+                left_bytes: line.reaper_left_bytes,
+                ..Ending::default()
+            },
             line: Some(line),
             marks: 0,
             lines: 1,
@@ -142,7 +149,27 @@ impl Kill {
         }
     }
 
-    /// The event as the evidence stands now.
+    /// The kill of a report: the event, with the end.
+    pub(super) fn reported(&self, host: &Host, instance: &Instance) -> OomKill {
+        let mut event = self.event(host, instance);
+        self.ending.add_to(&mut event, self.monotonic_ns());
+        event
+    }
+
+    /// Whose end is to be told.
+    pub(super) fn watch(&self) -> Watch {
+        let mark = self.mark.as_ref();
+        let by_mark = mark.map(|mark| mark.victim.pid.unwrap_or(mark.victim.tid));
+        let by_line = self.line.as_ref().map(|line| line.tid);
+        Watch {
+            kill: self.id.clone(),
+            pid: by_mark.or(by_line).unwrap_or(0),
+            start_boottime_ns: mark.and_then(|mark| mark.start_boottime_ns),
+            monotonic_ns: self.monotonic_ns(),
+        }
+    }
+
+    /// The alert, as the evidence stands now.
     pub(super) fn event(&self, host: &Host, instance: &Instance) -> OomKill {
         let evidence = [
             self.mark.as_ref().map(|_| Source::Bpf),
@@ -270,7 +297,7 @@ impl Kill {
 
 /// One reading of the two may come from `/proc`, which counts in ticks; no pid is given to a second
 /// process within one.
-fn same_start(a: Option<u64>, b: Option<u64>) -> bool {
+pub(super) fn same_start(a: Option<u64>, b: Option<u64>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a.abs_diff(b) < TICK_NS,
         (a, b) => a == b,

@@ -16,7 +16,12 @@ impl Correlator {
             KmsgEvidence::AlreadyExiting { end, tid, .. } => self.exiting(end, tid, now),
             KmsgEvidence::NoVictim(end) => self.without_kill(Outcome::NoVictim, end, now),
             KmsgEvidence::Panic(end) => self.panic(end, now),
-            KmsgEvidence::Reaped { tid, reaped, .. } => self.reaped(tid, reaped),
+            KmsgEvidence::Reaped {
+                tid,
+                reaped,
+                left_bytes,
+                ..
+            } => self.reaped(tid, reaped, left_bytes),
             KmsgEvidence::Suppressed { reports } => add(&mut counts.suppressed_reports, reports),
             KmsgEvidence::Abandoned { reports } => add(&mut counts.abandoned_reports, reports),
             KmsgEvidence::Lost { records } => add(&mut counts.kmsg_lost, records),
@@ -25,24 +30,27 @@ impl Correlator {
         }
     }
 
-    /// The reaper comes when the victim does not end by itself. Nothing waits for it: it is told if it
-    /// came in time. Of a kill that is not known, nothing is said.
-    fn reaped(&mut self, tid: u32, reaped: bool) {
-        let said = Some(if reaped {
+    /// The reaper comes when the victim does not end by itself. Unless BPF has seen it begin nothing waits for
+    /// it. Of a kill that is not known, nothing is said.
+    fn reaped(&mut self, tid: u32, reaped: bool, left_bytes: Option<u64>) {
+        let said = if reaped {
             Reaper::Reaped
         } else {
             Reaper::Unable
-        });
+        };
         let mut waiting = self.waiting_lines.iter_mut().rev();
         if let Some((_, line)) = waiting.find(|(_, line)| line.tid == tid) {
-            line.reaper = said;
+            (line.reaper, line.reaper_left_bytes) = (Some(said), left_bytes);
         } else if let Some(kill) = self
             .by_tid
             .get(&tid)
             .and_then(|key| self.kills.get_mut(key))
         {
-            kill.reaper = said;
+            kill.reaper = Some(said);
+            kill.ending.left_bytes = left_bytes;
+            self.touched.push(kill.instance);
         }
+        self.reaper_of_living(tid, said, left_bytes);
     }
 
     fn killed(&mut self, line: Box<KmsgKill>, now: Now, out: &mut Vec<Event>) {
@@ -98,6 +106,7 @@ impl Correlator {
             .as_ref()
             .is_some_and(|report| report.victim_tid == Some(line.tid));
         kill.reaper = kill.reaper.or(line.reaper);
+        kill.ending.left_bytes = kill.ending.left_bytes.or(line.reaper_left_bytes);
         if kill.line.is_none() {
             kill.line = Some(line);
         }

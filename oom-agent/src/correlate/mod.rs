@@ -7,6 +7,7 @@
 
 mod audit;
 mod bpf;
+mod ending;
 mod instance;
 mod kill;
 mod kmsg;
@@ -17,6 +18,9 @@ mod memory_tests;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod victim;
+#[cfg(test)]
+mod victim_tests;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,6 +31,7 @@ pub use audit::{Audit, Counts};
 use instance::Instance;
 use kill::Kill;
 pub use replay::log_record;
+use victim::{Living, Victims};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,12 +91,32 @@ pub struct Wish {
     pub machine: bool,
 }
 
+/// A victim whose end the correlator would like to be told; the answer is [`Evidence::Victim`]. Where nobody
+/// waits ([`Feed::Victims`] down) none are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Id of the kill.
+    pub kill: Arc<str>,
+    /// The process; where only a thread is known, that.
+    pub pid: u32,
+    /// `start_boottime` of its leader, as far as is known.
+    pub start_boottime_ns: Option<u64>,
+    /// When it was marked, `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+}
+
 /// What a correlator hands to its successor at a quiet moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     audit: Audit,
     /// BPF, the log, the flight recorder.
     up: [bool; 3],
+    /// Whether somebody waits for victims to end.
+    #[serde(default)]
+    victims_up: bool,
+    /// Those that have outlived their reports.
+    #[serde(default)]
+    living: VecDeque<Living>,
 }
 
 /// Which sources deliver.
@@ -103,6 +128,8 @@ pub struct Up {
     pub kmsg: bool,
     /// The flight recorder.
     pub memory: bool,
+    /// Who waits for victims to end.
+    pub victims: bool,
 }
 
 /// Decisions of the log that are kept apart: their lines follow each other closely.
@@ -149,6 +176,7 @@ pub struct Correlator {
     bpf_up: bool,
     kmsg_up: bool,
     memory_up: bool,
+    victims_up: bool,
     next_key: u64,
     kills: HashMap<KillKey, Kill>,
     /// The newest kill that each thread or process id stands for.
@@ -174,6 +202,7 @@ pub struct Correlator {
     audit: Audit,
     /// What has not been asked for yet.
     wishes: Vec<Wish>,
+    victims: Victims,
 }
 
 impl Correlator {
@@ -187,6 +216,8 @@ impl Correlator {
             bpf_up: false,
             kmsg_up: false,
             memory_up: false,
+            victims_up: false,
+            victims: Victims::default(),
             wishes: Vec::with_capacity(16),
             next_key: 0,
             kills: HashMap::with_capacity(room),
@@ -223,10 +254,17 @@ impl Correlator {
                 Feed::Bpf => self.bpf_up = up,
                 Feed::Kmsg => self.kmsg_up = up,
                 Feed::Memory => self.memory_up = up,
+                Feed::Victims => {
+                    self.victims_up = up;
+                    if up {
+                        self.watch_all();
+                    }
+                }
             },
             // The way of the cgroups goes past here, to `attribute`; that of positions to the store.
             Evidence::Cgroup(_) | Evidence::LogRead { .. } => {}
             Evidence::Memory(memory) => self.memory(*memory),
+            Evidence::Victim(victim) => self.victim(*victim, now, out),
         }
         let mut touched = std::mem::take(&mut self.touched);
         self.close_ready(&touched, now, out);
@@ -277,6 +315,8 @@ impl Correlator {
         Snapshot {
             audit: self.audit,
             up: [self.bpf_up, self.kmsg_up, self.memory_up],
+            victims_up: self.victims_up,
+            living: self.victims.living.clone(),
         }
     }
 
@@ -287,6 +327,7 @@ impl Correlator {
             bpf: self.bpf_up,
             kmsg: self.kmsg_up,
             memory: self.memory_up,
+            victims: self.victims_up,
         }
     }
 
@@ -294,6 +335,8 @@ impl Correlator {
     pub fn restore(&mut self, snapshot: &Snapshot) {
         self.audit = snapshot.audit;
         [self.bpf_up, self.kmsg_up, self.memory_up] = snapshot.up;
+        self.victims_up = snapshot.victims_up;
+        self.victims.living.clone_from(&snapshot.living);
     }
 
     /// What has been counted so far.
@@ -326,7 +369,12 @@ impl Correlator {
             Feed::Bpf => self.bpf_up,
             Feed::Kmsg => self.kmsg_up,
             Feed::Memory => self.memory_up,
+            Feed::Victims => self.victims_up,
         }
+    }
+
+    fn has_ended(&self, kill: &Kill) -> bool {
+        kill.ending.is_complete(kill.reaper, self.kmsg_up)
     }
 
     fn kills_of(&self, instance: &Instance) -> Vec<&Kill> {
@@ -368,8 +416,9 @@ impl Correlator {
         kill.latency_ns = Some(now.monotonic_ns.saturating_sub(kill.monotonic_ns()));
         let event = kill.event(&self.host, instance);
         out.push(Event::OomKill(Box::new(event)));
-        let key = kill.instance;
-        self.wish(key, now);
+        let instance = kill.instance;
+        self.wish(instance, now);
+        self.watch(key);
     }
 
     /// Closes those of `candidates` that are complete.
@@ -399,6 +448,9 @@ impl Correlator {
         counts.instances += 1;
         counts.possible_repeats += u64::from(instance.may_hide_repeats(&of, self.kmsg_up));
         let event = instance.event(&self.host, &of, (self.bpf_up, self.kmsg_up), now);
+        for (key, told) in kills.iter().zip(&event.kills) {
+            self.outlives(*key, told);
+        }
         out.push(Event::OomInstance(Box::new(event)));
         if kills.is_empty() {
             self.instances.remove(&key);
@@ -443,7 +495,13 @@ impl Correlator {
             last.min(instance.active_ns + self.timing.settle_ns)
         };
         let memory = instance.memory_until_ns.filter(|_| self.memory_up);
-        complete.max(memory.unwrap_or(0)).min(last)
+        let ended = !self.victims_up
+            || self
+                .kills_of(instance)
+                .iter()
+                .all(|kill| self.has_ended(kill));
+        let ends = if ended { 0 } else { last };
+        complete.max(memory.unwrap_or(0)).max(ends).min(last)
     }
 
     fn forget(&mut self, now: Now) {

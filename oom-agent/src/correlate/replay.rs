@@ -25,6 +25,8 @@ impl Correlator {
             self.observe(evidence, now, out);
         }
         self.wishes.clear();
+        // Asked for once more when somebody waits again.
+        self.victims.watches.clear();
         for instance in self.instances.values_mut() {
             let waits = !instance.closed && instance.memory_until_ns.is_some_and(|until| until > 0);
             if waits {

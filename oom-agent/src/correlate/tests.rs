@@ -44,6 +44,10 @@ impl Bench {
         self
     }
 
+    pub(super) fn events(&self) -> &[Event] {
+        &self.out
+    }
+
     fn kills(&self) -> Vec<&OomKillEvent> {
         self.out
             .iter()
@@ -198,6 +202,7 @@ pub(super) fn kmsg_kill(ms: u64, tid: u32) -> KmsgKill {
         report: None,
         sacrificed: false,
         reaper: None,
+        reaper_left_bytes: None,
     }
 }
 
@@ -860,6 +865,7 @@ fn the_reaper_is_told_if_it_came_in_time_and_never_waited_for() {
             monotonic_ns: MS,
             tid,
             reaped,
+            left_bytes: None,
         })
     };
     let told = |bpf_up, steps: Vec<(u64, Evidence)>| {

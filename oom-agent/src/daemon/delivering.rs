@@ -12,21 +12,23 @@ use std::{
 };
 
 use super::{Options, RunError, durable::Keeping, system};
+#[cfg(any(feature = "otlp", feature = "webhook"))]
+use crate::deliver::Posts;
 #[cfg(feature = "sinks")]
 use crate::deliver::Sink;
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes::{self, Credentials};
+use crate::metrics::Metrics;
+#[cfg(feature = "otlp")]
+use crate::otlp::{self, Counted, Otlp};
+#[cfg(feature = "webhook")]
+use crate::webhook::{self, Webhook};
 #[cfg(feature = "nats")]
 use crate::{
     clock::Now,
     nats::{self, Access, Heartbeat, How},
 };
 use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
-#[cfg(feature = "webhook")]
-use crate::{
-    deliver::Posts,
-    webhook::{self, Webhook},
-};
 
 /// At the end, all of them together may take this long.
 const LAST: Duration = Duration::from_secs(2);
@@ -40,6 +42,9 @@ pub struct SinkOptions {
     /// A fleet's stream; `None`: not.
     #[cfg(feature = "nats")]
     pub nats: Option<nats::Options>,
+    /// Log records and metrics for OpenTelemetry; `None`: not.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<otlp::Options>,
     /// `CloudEvents` over HTTPS; `None`: not.
     #[cfg(feature = "webhook")]
     pub webhook: Option<webhook::Options>,
@@ -63,11 +68,15 @@ type Start = Box<dyn FnOnce(PathBuf, Deliveries) -> io::Result<Delivery>>;
 /// The board, for sinks that tell how the agent is; empty until all that it tells of has been started.
 pub(super) type BoardLater = Arc<OnceLock<Board>>;
 
+/// What is counted, for sinks that tell it, likewise.
+pub(super) type MetricsLater = Arc<OnceLock<Metrics>>;
+
 /// Sinks that are ready to start.
 #[derive(Default)]
 pub(super) struct Sinks {
     ready: Vec<Start>,
     board: BoardLater,
+    metrics: MetricsLater,
 }
 
 /// Deliveries that run.
@@ -75,6 +84,7 @@ pub(super) struct Sinks {
 pub(super) struct Delivering {
     running: Vec<Delivery>,
     board: BoardLater,
+    metrics: MetricsLater,
 }
 
 impl SinkOptions {
@@ -89,9 +99,23 @@ impl SinkOptions {
         if self.nats.is_some() {
             return true;
         }
+        #[cfg(feature = "otlp")]
+        if self.otlp.is_some() {
+            return true;
+        }
         #[cfg(feature = "webhook")]
         if self.webhook.is_some() {
             return true;
+        }
+        false
+    }
+
+    /// Whether one of them tells metrics.
+    #[must_use]
+    pub fn tell_metrics(&self) -> bool {
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &self.otlp {
+            return !otlp.metrics_interval.is_zero();
         }
         false
     }
@@ -120,10 +144,18 @@ impl Sinks {
             let events = nats::Events::new(access, cluster, node, nats.heartbeat, how);
             sinks.add(events);
         }
+        #[cfg(feature = "otlp")]
+        if let Some(otlp) = &options.sinks.otlp {
+            let counted = Counted {
+                board: sinks.board.clone(),
+                metrics: sinks.metrics.clone(),
+            };
+            let otlp = Otlp::new(otlp, host, counted).map_err(refused("otlp"))?;
+            sinks.add(Posts::new(otlp));
+        }
         #[cfg(feature = "webhook")]
         if let Some(webhook) = &options.sinks.webhook {
-            let node = host.node.as_deref().unwrap_or_default();
-            let webhook = Webhook::new(webhook, node).map_err(refused("webhook"))?;
+            let webhook = Webhook::new(webhook, host).map_err(refused("webhook"))?;
             sinks.add(Posts::new(webhook));
         }
         #[cfg(not(feature = "sinks"))]
@@ -160,6 +192,7 @@ impl Sinks {
     ) -> Result<Delivering, RunError> {
         let mut delivering = Delivering {
             board: self.board,
+            metrics: self.metrics,
             ..Delivering::default()
         };
         let (Some(store), Some(keeping)) = (&options.store.path, keeping) else {
@@ -175,13 +208,14 @@ impl Sinks {
 }
 
 impl Delivering {
-    /// Has the board tell how each goes, and each what the board tells.
-    pub(super) fn show(&self, board: &Board) {
+    /// Has the board tell how each goes, and each what the board tells and what is counted.
+    pub(super) fn show(&self, board: &Board, metrics: Option<&Metrics>) {
         for delivery in &self.running {
             board.add_sink(delivery.health());
         }
         // Called once: there is nothing in it.
         let _ = self.board.set(board.clone());
+        let _ = metrics.map(|metrics| self.metrics.set(metrics.clone()));
     }
 
     /// Ends them. The store must still run.

@@ -1,23 +1,35 @@
-//! The threads that find out what detection must not wait for: whose a cgroup is, and what its memory did.
+//! The threads that find out what detection must not wait for: whose a cgroup is, what its memory did, and how
+//! victims end.
 //!
-//! Starts the watch of cgroups and the flight recorder, and leads what the watch sees to both the recorder
-//! and the detection threads. Either may fail without costing a kill: then names or histories are
-//! missing, and it is said why.
+//! Starts the watch of cgroups, the flight recorder and the watch of victims, and leads what the first sees to
+//! both the recorder and the detection threads. Each may fail without costing a kill: then names, histories or
+//! ends are missing, and it is said why.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use crate::{
     attribute::Ask,
     confine::Confinement,
-    correlate::Wish,
+    correlate::{Watch, Wish},
     detect::{Detector, Helper, Helpers},
     error::chain,
-    evidence::{Lookup, Names},
+    evidence::{Evidence, Feed, Lookup, Names},
     hierarchy::Hierarchy,
     source::{
-        bpf::cgroups::{self, CgroupPrograms},
+        bpf::{
+            cgroups::{self, CgroupPrograms},
+            ends::EndPrograms,
+        },
         cgroup::{self, CgroupThread, Lookups, names::Finder},
         memory::{self, MemoryThread, Recorder},
+        victim::{self, VictimThread, Watcher},
     },
 };
 
@@ -41,6 +53,29 @@ pub struct HelperOptions {
     pub memory: bool,
     /// Where the host's files are.
     pub host_root: PathBuf,
+    /// A victim that has not ended so long after its mark is stuck; `None`: none is.
+    pub stuck_after: Option<Duration>,
+}
+
+/// What these threads bring into the kernel.
+#[derive(Default)]
+pub(super) struct Programs {
+    pub(super) cgroups: Option<CgroupPrograms>,
+    pub(super) ends: Option<EndPrograms>,
+}
+
+/// Memory is locked after everything that needs much of it for a moment: what is given back then is not.
+struct Loading {
+    confinement: Confinement,
+    left: AtomicUsize,
+}
+
+impl Loading {
+    fn done(&self) {
+        if self.left.fetch_sub(1, Relaxed) == 1 {
+            self.confinement.lock_memory();
+        }
+    }
 }
 
 /// The running threads.
@@ -48,6 +83,7 @@ pub struct HelperOptions {
 pub(super) struct HelperThreads {
     cgroups: Option<CgroupThread>,
     memory: Option<MemoryThread>,
+    victims: Option<VictimThread>,
 }
 
 /// What they have counted, for the summary.
@@ -57,6 +93,8 @@ pub struct HelperCounts {
     pub cgroups: cgroup::Counts,
     /// By the recorder.
     pub memory: memory::Counters,
+    /// By the watch of victims.
+    pub victims: victim::Counters,
     /// Cgroups are watched.
     pub watching: bool,
 }
@@ -65,23 +103,74 @@ impl HelperThreads {
     /// Starts what was asked for, and lets detection ask it.
     pub(super) fn start(
         options: &HelperOptions,
-        programs: Option<CgroupPrograms>,
+        programs: Programs,
         detector: &Detector,
         confinement: &Confinement,
     ) -> Self {
         let mut threads = Self::default();
-        // After everything that needs much memory for a moment: what is given back then is not locked.
-        let lock_memory = || confinement.lock_memory();
+        let loading = Arc::new(Loading {
+            confinement: confinement.clone(),
+            left: AtomicUsize::new(2),
+        });
+        let mut helpers = Helpers {
+            victims: threads.watch_victims(options, programs.ends, detector, &loading),
+            ..Helpers::default()
+        };
+        let wait = helpers.victims.is_some();
+        threads.watch_cgroups(options, programs.cgroups, detector, &loading, &mut helpers);
+        detector.help(helpers);
+        if wait {
+            detector.inbox().submit([Evidence::SourceState {
+                source: Feed::Victims,
+                up: true,
+            }]);
+        }
+        threads
+    }
+
+    fn watch_victims(
+        &mut self,
+        options: &HelperOptions,
+        programs: Option<EndPrograms>,
+        detector: &Detector,
+        loading: &Arc<Loading>,
+    ) -> Option<Helper<Watch>> {
+        let (inbox, attached) = (detector.inbox(), loading.clone());
+        let started = VictimThread::start(
+            programs,
+            options.stuck_after,
+            move || attached.done(),
+            move |evidence| inbox.submit(evidence),
+        );
+        match started {
+            Ok((thread, watcher)) => {
+                self.victims = Some(thread);
+                Some(wait(watcher))
+            }
+            Err(error) => {
+                tracing::warn!("how victims end is not told: {error}");
+                loading.done();
+                None
+            }
+        }
+    }
+
+    fn watch_cgroups(
+        &mut self,
+        options: &HelperOptions,
+        programs: Option<CgroupPrograms>,
+        detector: &Detector,
+        loading: &Arc<Loading>,
+        helpers: &mut Helpers,
+    ) {
         if options.watch == CgroupWatch::Off {
-            lock_memory();
-            return threads;
+            return loading.done();
         }
         let hierarchy = match Hierarchy::find() {
             Ok(hierarchy) => hierarchy,
             Err(error) => {
                 tracing::warn!("no names and no memory history: {}", chain(&error));
-                lock_memory();
-                return threads;
+                return loading.done();
             }
         };
         let inbox = detector.inbox();
@@ -90,7 +179,7 @@ impl HelperThreads {
         });
         let recorder = match memory {
             Some(Ok((thread, recorder))) => {
-                threads.memory = Some(thread);
+                self.memory = Some(thread);
                 Some(recorder)
             }
             Some(Err(error)) => {
@@ -115,36 +204,34 @@ impl HelperThreads {
             }
         };
         let attached = {
-            let confinement = confinement.clone();
-            move || confinement.lock_memory()
+            let loading = loading.clone();
+            move || loading.done()
         };
-        let names = match CgroupThread::start(watch, programs, attached, submit) {
+        helpers.memory = recorder.map(grant);
+        helpers.names = match CgroupThread::start(watch, programs, attached, submit) {
             Ok((thread, asks)) => {
-                threads.cgroups = Some(thread);
+                self.cgroups = Some(thread);
                 let ask: Helper<Ask> = Box::new(move |it| asks.ask(&it.path, it.id));
                 Some(ask)
             }
             Err(error) => {
                 tracing::warn!("no names: {error}");
-                lock_memory();
+                loading.done();
                 None
             }
         };
-        detector.help(Helpers {
-            names,
-            memory: recorder.map(grant),
-        });
-        threads
     }
 
     /// What they have counted, now and later.
     pub(super) fn counting(&self) -> impl Fn() -> HelperCounts + Send + Sync + 'static {
         let cgroups = self.cgroups.as_ref().map(CgroupThread::counts);
         let memory = self.memory.as_ref().map(MemoryThread::counters);
+        let victims = self.victims.as_ref().map(VictimThread::counters);
         move || HelperCounts {
             watching: cgroups.is_some(),
             cgroups: cgroups.as_ref().map(|counts| counts()).unwrap_or_default(),
             memory: memory.as_ref().map(|counts| counts()).unwrap_or_default(),
+            victims: victims.as_ref().map(|counts| counts()).unwrap_or_default(),
         }
     }
 
@@ -154,8 +241,13 @@ impl HelperThreads {
             watching: false,
             cgroups: self.cgroups.map(CgroupThread::stop).unwrap_or_default(),
             memory: self.memory.map(MemoryThread::stop).unwrap_or_default(),
+            victims: self.victims.map(VictimThread::stop).unwrap_or_default(),
         }
     }
+}
+
+fn wait(watcher: Watcher) -> Helper<Watch> {
+    Box::new(move |watch| watcher.ask(watch.clone()))
 }
 
 fn grant(recorder: Recorder) -> Helper<Wish> {

@@ -28,7 +28,7 @@ pub use self::{
 use self::{
     delivering::Sinks,
     durable::Keeping,
-    helpers::HelperThreads,
+    helpers::{HelperThreads, Programs},
     opened::{Bpf, KMSG_TIER, Opened},
     running::Running,
     service::Service,
@@ -199,11 +199,18 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         hub.add(FirstReport(once.clone()));
     }
 
+    let metrics = serving::count(options, bound.is_some(), &mut hub)?;
     let watching = bound
-        .map(|bound| Watching::start(bound, options, &mut hub))
+        .zip(metrics.clone())
+        .map(|(bound, metrics)| Watching::start(bound, metrics, &mut hub))
         .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
-    let states = [(Feed::Bpf, bpf.is_ok()), (Feed::Kmsg, kmsg.is_ok())];
+    let states = [
+        (Feed::Bpf, bpf.is_ok()),
+        (Feed::Kmsg, kmsg.is_ok()),
+        // Nobody waits for victims yet, whoever did before.
+        (Feed::Victims, false),
+    ];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
     let reasons = [
         ("bpf", bpf.as_ref().err().cloned()),
@@ -213,6 +220,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         source,
         tier,
         programs,
+        ends,
         not_better,
     } = bpf.unwrap_or_default();
     let tier = tier.map_or(KMSG_TIER, load::Tier::describe);
@@ -236,7 +244,15 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     for note in notes {
         tracing::info!("slower than it could be: {note}");
     }
-    let helpers = HelperThreads::start(&options.helpers, programs, &detector, &confinement);
+    let helpers = HelperThreads::start(
+        &options.helpers,
+        Programs {
+            cgroups: programs,
+            ends,
+        },
+        &detector,
+        &confinement,
+    );
     let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
@@ -258,7 +274,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         Watching::subscribers(watching.as_ref()),
         confinement.telling(),
     );
-    running.delivering.show(&board);
+    running.delivering.show(&board, metrics.as_ref());
     let serving = watching.map(|watching| watching.serve(options, host, board.clone()));
     let serving = serving.transpose()?;
     confinement.system_calls(&features);

@@ -15,6 +15,7 @@ use crate::{
         bpf::{
             cgroups::CgroupPrograms,
             debug,
+            ends::EndPrograms,
             holder::HeldError,
             load,
             open::{claim, open as open_programs},
@@ -55,6 +56,8 @@ pub(super) struct Bpf {
     pub(super) not_better: Vec<String>,
     /// To watch cgroups with.
     pub(super) programs: Option<CgroupPrograms>,
+    /// To see victims end with.
+    pub(super) ends: Option<EndPrograms>,
 }
 
 /// Opens all that is wanted.
@@ -167,6 +170,7 @@ fn open_bpf(options: &Options, wanted: &load::Options, pins: Option<Pins>) -> Re
         tier: Some(loaded.tier),
         not_better: std::mem::take(&mut loaded.notes),
         programs: loaded.cgroups.take(),
+        ends: loaded.ends.take(),
         source: Some(BpfSource::new(loaded, symbols)),
     })
 }

@@ -48,15 +48,27 @@ pub(super) fn bind(options: &Options) -> Result<Option<Bound>, RunError> {
     }
 }
 
+/// Counts, if somebody may ask or is told.
+pub(super) fn count(
+    options: &Options,
+    is_asked: bool,
+    hub: &mut Hub,
+) -> Result<Option<Metrics>, RunError> {
+    if !is_asked && !options.sinks.tell_metrics() {
+        return Ok(None);
+    }
+    let (metrics, queue) = metrics::start(&options.metrics, options.store.path.as_deref())
+        .map_err(system("cannot start a thread"))?;
+    hub.add(queue);
+    Ok(Some(metrics))
+}
+
 impl Watching {
     /// Puts those who watch before the store: what they are told, it will have.
-    pub(super) fn start(bound: Bound, options: &Options, hub: &mut Hub) -> Result<Self, RunError> {
+    pub(super) fn start(bound: Bound, metrics: Metrics, hub: &mut Hub) -> Result<Self, RunError> {
         let (watchers, intake, thread) =
             Watchers::start().map_err(system("cannot start a thread"))?;
         hub.add(intake);
-        let (metrics, queue) = metrics::start(&options.metrics, options.store.path.as_deref())
-            .map_err(system("cannot start a thread"))?;
-        hub.add(queue);
         Ok(Self {
             bound,
             watchers,

@@ -8,7 +8,8 @@
 //! Reads the store by cursor; hands events to one [`Sink`] in the order of storing, and keeps in the store how
 //! far that has got. The store is the queue: an end that is away for an hour delays nothing else and costs no
 //! memory. What a crash cuts off is handed over again, so a sink tells by the ids of events, and its end must
-//! take the same id twice for one. Refuses history (`backfill`), and events of before its first start.
+//! take the same id twice for one. Where that is requests and answers, [`Posts`] is the sink, and a [`Post`] all that is to be
+//! written. Refuses history (`backfill`), and events of before its first start.
 
 mod backoff;
 mod health;

@@ -153,9 +153,9 @@ impl<P: Post> Posts<P> {
                         at += 1;
                         continue;
                     }
-                    return Some(oldest(suspects, first.seq, trouble));
+                    return Some(oldest(&suspects, first.seq, trouble));
                 }
-                Answer::Again(trouble) => return Some(oldest(suspects, first.seq, trouble)),
+                Answer::Again(trouble) => return Some(oldest(&suspects, first.seq, trouble)),
             }
             // The other end answers others: it was those.
             outcome
@@ -180,7 +180,7 @@ impl<P: Post> Posts<P> {
 }
 
 /// Where to go on: with the first that was not taken.
-fn oldest(suspects: Vec<(DeadLetter, Trouble)>, seq: i64, trouble: Trouble) -> (i64, Trouble) {
+fn oldest(suspects: &[(DeadLetter, Trouble)], seq: i64, trouble: Trouble) -> (i64, Trouble) {
     let first = suspects.first().map_or(seq, |(dead, _)| dead.seq);
     (first, trouble)
 }

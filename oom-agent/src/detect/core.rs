@@ -6,7 +6,7 @@ use super::journal::Journal;
 use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
-    correlate::{Correlator, Counts, Up, Wish},
+    correlate::{Correlator, Counts, Up, Watch, Wish},
     event::Event,
     evidence::Evidence,
     hub::{Hub, Output},
@@ -53,6 +53,8 @@ pub struct Helpers {
     pub names: Option<Helper<Ask>>,
     /// Memory of a cgroup.
     pub memory: Option<Helper<Wish>>,
+    /// The end of a victim.
+    pub victims: Option<Helper<Watch>>,
 }
 
 /// Takes a question, or says that it cannot.
@@ -307,6 +309,13 @@ impl Core {
             let grant = self.helpers.memory.as_mut();
             if !grant.is_some_and(|grant| grant(&wish)) {
                 self.correlator.refuse(&wish);
+            }
+        }
+        let watches: Vec<Watch> = self.correlator.watches().collect();
+        for watch in watches {
+            let wait = self.helpers.victims.as_mut();
+            if !wait.is_some_and(|wait| wait(&watch)) {
+                self.correlator.refuse_watch(&watch);
             }
         }
         for event in self.events.drain(..) {

@@ -13,12 +13,19 @@ use crate::confine::{
     capabilities::{NEEDS, Need},
 };
 
-/// What an agent with its defaults makes use of.
-const DEFAULTS: [Feature; 4] = [Feature::Bpf, Feature::Log, Feature::Names, Feature::Store];
+/// What an agent with its defaults makes use of, and with a sink.
+const WHOLE: [Feature; 6] = [
+    Feature::Bpf,
+    Feature::Log,
+    Feature::Names,
+    Feature::Store,
+    Feature::Server,
+    Feature::Client,
+];
 
 pub(super) fn checks(held: Option<CapabilitySet>) -> Vec<Check> {
     let tried = thread::Builder::new()
-        .spawn(|| confine::attempt(&DEFAULTS))
+        .spawn(|| confine::attempt(&WHOLE))
         .map(thread::JoinHandle::join);
     let mut checks: Vec<_> = match tried {
         Ok(Ok(protections)) => protections.into_iter().map(check).collect(),

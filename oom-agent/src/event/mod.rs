@@ -92,7 +92,7 @@ impl Event {
 }
 
 /// The alert: one per killed process.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OomKill {
     /// Version of this contract.
     #[schemars(extend("const" = SCHEMA))]

@@ -12,13 +12,15 @@ use async_nats::jetstream::{
     consumer::{DeliverPolicy, pull::OrderedConfig},
 };
 use futures_util::StreamExt as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::FleetError;
 use crate::{
     clock::Now,
     event::Event,
     nats::streams,
-    store::{Delivered, Filter, Store},
+    store::{Delivered, Filter, Retention, Store},
 };
 
 /// Messages of one commit, at most.
@@ -40,7 +42,7 @@ pub enum From {
 }
 
 /// What has been read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Messages.
     pub read: u64,
@@ -52,6 +54,8 @@ pub struct Counts {
     pub unreadable: u64,
     /// Messages that the stream had dropped before they were read, at the most.
     pub missed: u64,
+    /// Events that retention has removed.
+    pub removed: u64,
 }
 
 /// Reads the stream into a store.
@@ -60,6 +64,7 @@ pub struct Mirror {
     only: Option<Filter>,
     subjects: Vec<String>,
     from: From,
+    retention: Option<Retention>,
     counts: Counts,
 }
 
@@ -72,8 +77,16 @@ impl Mirror {
             only,
             subjects,
             from,
+            retention: None,
             counts: Counts::default(),
         }
+    }
+
+    /// Keeps no more than this.
+    #[must_use]
+    pub const fn retaining(mut self, retention: Retention) -> Self {
+        self.retention = Some(retention);
+        self
     }
 
     /// What has been read so far.
@@ -127,8 +140,11 @@ impl Mirror {
         };
         let consumer = stream.create_consumer(config).await;
         let consumer = consumer.map_err(|error| FleetError::Broken(Some(error.into())))?;
-        if to_the_end && consumer.cached_info().num_pending == 0 {
-            return Ok(());
+        if consumer.cached_info().num_pending == 0 {
+            told(Heard::Stored { left: 0 }, self.counts);
+            if to_the_end {
+                return Ok(());
+            }
         }
         let messages = consumer.messages().await;
         let messages = messages.map_err(|error| FleetError::Broken(Some(error.into())))?;
@@ -154,7 +170,7 @@ impl Mirror {
                 }
             }
             self.keep(&batch, place, name)?;
-            told(Heard::Stored, self.counts);
+            told(Heard::Stored { left: pending }, self.counts);
             if let Some(broken) = broken {
                 return Err(broken);
             }
@@ -239,6 +255,9 @@ impl Mirror {
         self.counts.stored += done.events;
         self.counts.doubles += done.duplicates;
         self.from = From::Behind(place);
+        if let Some(retention) = &self.retention {
+            self.counts.removed += self.store.tidy(retention, &Now::read())?;
+        }
         Ok(())
     }
 }
@@ -248,6 +267,9 @@ impl Mirror {
 pub enum Heard<'a> {
     /// An event, which will be stored next.
     Event(&'a Arc<Event>),
-    /// All that was heard is stored.
-    Stored,
+    /// All that was heard is stored; the stream has so many more messages.
+    Stored {
+        /// How many.
+        left: u64,
+    },
 }

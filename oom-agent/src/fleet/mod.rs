@@ -12,6 +12,7 @@
 
 mod mirror;
 mod nodes;
+pub mod serve;
 
 pub use self::{
     mirror::{Counts, From, Heard, Mirror},

@@ -151,25 +151,24 @@ fn address(url: &str) -> Result<ServerAddr, AccessError> {
     let refused = || AccessError::Url {
         url: url.to_owned(),
     };
-    let schemes = ["nats://", "tls://"];
-    if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+    let mut schemes = ["nats://", "tls://"].into_iter();
+    let host = schemes.find_map(|scheme| url.strip_prefix(scheme));
+    if host.is_none_or(|host| host.is_empty() || host.starts_with([':', '/'])) {
         // May hold a password all the same.
-        return match url.contains('@') {
-            true => Err(AccessError::Secret {
-                host: url.rsplit('@').next().unwrap_or_default().to_owned(),
-            }),
-            false => Err(refused()),
-        };
+        return Err(secret(url).unwrap_or_else(refused));
     }
-    let address: ServerAddr = url.parse().map_err(|_| AccessError::Url {
-        url: url.rsplit('@').next().unwrap_or_default().to_owned(),
-    })?;
-    if address.has_user_pass() || url.contains('@') {
-        return Err(AccessError::Secret {
-            host: address.host().to_owned(),
-        });
+    match secret(url) {
+        Some(error) => Err(error),
+        None => url.parse().map_err(|_| refused()),
     }
-    Ok(address)
+}
+
+/// What stands behind the last `@` is all that may be said of a URL with a password.
+fn secret(url: &str) -> Option<AccessError> {
+    let (_, host) = url.rsplit_once('@')?;
+    Some(AccessError::Secret {
+        host: host.to_owned(),
+    })
 }
 
 fn credentials(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, AccessError> {

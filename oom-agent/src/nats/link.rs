@@ -21,7 +21,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::access::{Access, PATIENCE};
-use crate::{error::chain, event::SCHEMA};
+use crate::event::SCHEMA;
 
 /// In each message: the version of the event's form.
 const SCHEMA_HEADER: &str = "Oom-Schema";
@@ -220,9 +220,4 @@ pub(super) fn is_too_large(error: &PublishError) -> bool {
         }
         _ => false,
     }
-}
-
-/// In words.
-pub(super) fn why(error: &LinkError) -> String {
-    chain(error)
 }

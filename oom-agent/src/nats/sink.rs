@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     access::{Access, IN_FLIGHT},
     heartbeat::Heartbeat,
-    link::{self, Link, LinkError, Placed, Publication, is_too_large},
+    link::{Link, LinkError, Placed, Publication, is_too_large},
     subject::{of_event, of_heartbeat, of_node},
 };
 use crate::{
@@ -195,7 +195,7 @@ fn refusal(stored: &Stored, error: &async_nats::jetstream::context::PublishError
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn trouble(error: LinkError) -> Trouble {
     Trouble {
-        why: link::why(&error),
+        why: chain(&error),
         retry_after: None,
     }
 }

@@ -3,12 +3,14 @@
 //! Reads options before confinement; emits answers. Refuses plain HTTP to other machines unless that is asked for,
 //! redirects, proxies, and answers that are long or late.
 
+mod answer;
 mod header_file;
 mod http;
 mod roots;
 mod url;
 
 pub use self::{
+    answer::answer,
     header_file::read as read_headers,
     http::{Client, Failure, Reply},
     roots::Roots,

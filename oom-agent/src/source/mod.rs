@@ -6,4 +6,5 @@ pub mod bpf;
 pub mod cgroup;
 pub mod kmsg;
 pub mod memory;
+pub mod victim;
 mod worker;

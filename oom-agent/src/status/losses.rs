@@ -82,6 +82,16 @@ impl Summary {
                 counts.memory_missed,
             ),
             (
+                "ends_missed",
+                "Victims whose end nobody could wait for",
+                counts.ends_missed,
+            ),
+            (
+                "end_records_lost",
+                "Records of how victims end that found no room, or could not be read",
+                helpers.victims.dropped + helpers.victims.refused,
+            ),
+            (
                 "unattributed",
                 "Kills whose owner could not be told in full",
                 desk.unattributed,

@@ -72,12 +72,29 @@ pub(super) fn insert(
     letter: &DeadLetter,
     (at_ns, stored_ns): (i64, i64),
 ) -> rusqlite::Result<()> {
+    // Not an upsert: that would use up a number, and the numbers tell how many there were.
+    let known = transaction
+        .prepare_cached(
+            "UPDATE dead_letter SET count = ?4, tries = ?5, why = ?6, at_ns = ?7 \
+             WHERE sink = ?1 AND seq = ?2 AND thing = ?3",
+        )?
+        .execute(params![
+            sink,
+            letter.seq,
+            letter.thing,
+            letter.count.cast_signed(),
+            letter.tries,
+            letter.why,
+            at_ns
+        ])?;
+    if known > 0 {
+        return Ok(());
+    }
     transaction
         .prepare_cached(
             "INSERT INTO dead_letter (sink, seq, thing, kind, id, count, tries, why, at_ns, stored_ns) \
              VALUES (?1, ?2, ?3, (SELECT kind FROM event WHERE seq = ?2), \
-             (SELECT id FROM event WHERE seq = ?2), ?4, ?5, ?6, ?7, ?8) \
-             ON CONFLICT (sink, seq, thing) DO UPDATE SET count = ?4, tries = ?5, why = ?6, at_ns = ?7",
+             (SELECT id FROM event WHERE seq = ?2), ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             sink,

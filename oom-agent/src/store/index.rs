@@ -5,11 +5,14 @@
 
 use rusqlite::{OptionalExtension as _, Result, Transaction, params};
 
-use super::terms::Terms;
+use super::terms::{Field, Terms};
 use crate::event::{Event, Kind};
 
 /// The tables, their comments and the view; needs the table `event`.
 pub(super) const TABLES: &str = include_str!("index.sql");
+
+/// Events that are read at once when all of them are gone through.
+const AT_ONCE: i64 = 256;
 
 /// The number of a kind in these tables.
 pub(super) const fn number(kind: Kind) -> u8 {
@@ -26,6 +29,52 @@ pub(super) const fn number(kind: Kind) -> u8 {
 /// Makes an event findable that has just been stored under `seq`.
 pub(super) fn insert(tx: &Transaction<'_>, seq: i64, time_ns: i64, event: &Event) -> Result<()> {
     let kind = number(event.kind());
+    let ids = format!("{:?}", post(tx, seq, time_ns, event, Field::All)?);
+    tx.prepare_cached("INSERT INTO indexed (seq, kind, time_ns, terms) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![seq, kind, time_ns, ids])?;
+    Ok(())
+}
+
+/// Makes all events that are there findable by fields that earlier versions did not know: this one, and those behind
+/// it. An event that is not understood stays as it is.
+pub(super) fn add(tx: &Transaction<'_>, from: Field) -> Result<()> {
+    let mut behind = 0;
+    loop {
+        let mut rows = tx.prepare_cached(
+            "SELECT event.seq, indexed.time_ns, body, terms FROM event JOIN indexed USING (seq) \
+             WHERE event.seq > ?1 ORDER BY event.seq LIMIT ?2",
+        )?;
+        let rows = rows.query_map([behind, AT_ONCE], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+        let rows: Vec<(i64, i64, String, String)> = rows.collect::<Result<_>>()?;
+        let Some((last, ..)) = rows.last() else {
+            return Ok(());
+        };
+        behind = *last;
+        for (seq, time_ns, body, terms) in rows {
+            let event = serde_json::from_str::<Event>(&body);
+            let terms = serde_json::from_str::<Vec<i64>>(&terms);
+            if let (Ok(event), Ok(mut terms)) = (event, terms) {
+                terms.extend(post(tx, seq, time_ns, &event, from)?);
+                tx.prepare_cached("UPDATE indexed SET terms = ?2 WHERE seq = ?1")?
+                    .execute(params![seq, format!("{terms:?}")])?;
+            } else {
+                tracing::debug!("event {seq} is found as before, and not by what is new");
+            }
+        }
+    }
+}
+
+/// Puts an event into the lists of its terms, of this field and those behind it; the terms.
+fn post(
+    tx: &Transaction<'_>,
+    seq: i64,
+    time_ns: i64,
+    event: &Event,
+    from: Field,
+) -> Result<Vec<i64>> {
+    let kind = number(event.kind());
     let mut find =
         tx.prepare_cached("SELECT id FROM term WHERE kind = ?1 AND field = ?2 AND word = ?3")?;
     let mut make =
@@ -33,7 +82,7 @@ pub(super) fn insert(tx: &Transaction<'_>, seq: i64, time_ns: i64, event: &Event
     let mut post =
         tx.prepare_cached("INSERT INTO posting (term, time_ns, seq) VALUES (?1, ?2, ?3)")?;
     let mut ids: Vec<i64> = Vec::new();
-    for (field, word) in Terms::of(event).iter() {
+    for (field, word) in Terms::of(event).iter().filter(|(field, _)| *field >= from) {
         let term = params![kind, field as u8, word];
         let id = match find.query_row(term, |row| row.get(0)).optional()? {
             Some(id) => id,
@@ -42,10 +91,7 @@ pub(super) fn insert(tx: &Transaction<'_>, seq: i64, time_ns: i64, event: &Event
         post.execute(params![id, time_ns, seq])?;
         ids.push(id);
     }
-    let ids = format!("{ids:?}");
-    tx.prepare_cached("INSERT INTO indexed (seq, kind, time_ns, terms) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![seq, kind, time_ns, ids])?;
-    Ok(())
+    Ok(ids)
 }
 
 /// Forgets the event under `seq`, and the words that only it had.

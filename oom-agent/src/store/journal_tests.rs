@@ -24,6 +24,7 @@ fn killed(seq: u64, report: Option<Arc<KmsgReport>>) -> Evidence {
         report,
         sacrificed: false,
         reaper: None,
+        reaper_left_bytes: None,
     })))
 }
 

@@ -195,3 +195,35 @@ fn a_symbolic_link_is_not_followed() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "not to be changed");
     assert!(!made.exists());
 }
+
+#[test]
+fn what_an_earlier_version_stored_is_found_by_what_it_did_not_know() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    let mut before = store(&path);
+    let events = batch([told(report(1)), told(kill(1)), told(kill(2))]);
+    before
+        .commit(&events, &crate::clock::Now::default())
+        .unwrap();
+    // As it left them.
+    for sql in [
+        "DELETE FROM posting WHERE term IN (SELECT id FROM term WHERE field >= 14)",
+        "UPDATE indexed SET terms = (SELECT json_group_array(value) FROM json_each(terms)
+           JOIN term ON term.id = value WHERE field < 14)",
+        "DELETE FROM term WHERE field >= 14",
+        "PRAGMA user_version = 4",
+    ] {
+        before.db.execute_batch(sql).unwrap();
+    }
+    drop(before);
+    drop(store(&path));
+    let filter = crate::store::Filter {
+        node: Some("node".to_owned()),
+        ..crate::store::Filter::default()
+    };
+    let reader = crate::store::Reader::open(&path).unwrap();
+    assert_eq!(reader.after_seq(0, &filter, 10).unwrap().events.len(), 3);
+    let order = crate::store::Order::NewestFirst;
+    let page = reader.page(&filter, order, None, 10).unwrap();
+    assert_eq!(page.events.len(), 3);
+}

@@ -7,18 +7,28 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{error::StoreError, index};
+use super::{error::StoreError, index, terms::Field};
 
 /// What marks a database as ours: `OOMa`.
 const APPLICATION: i64 = 0x4f4f_4d61;
 
 /// Each brings a store from the version of its place in the list to the next. Only ever appended to.
-const STEPS: &[&[&str]] = &[
-    &[include_str!("schema.sql"), index::TABLES],
-    &[include_str!("sink.sql")],
-    &[include_str!("generation.sql")],
-    &[include_str!("dead_letter.sql")],
+const STEPS: &[Step] = &[
+    Step::Sql(&[include_str!("schema.sql"), index::TABLES]),
+    Step::Sql(&[include_str!("sink.sql")]),
+    Step::Sql(&[include_str!("generation.sql")]),
+    Step::Sql(&[include_str!("dead_letter.sql")]),
+    Step::Findable(Field::Cluster),
 ];
+
+/// What one step does.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// These statements.
+    Sql(&'static [&'static str]),
+    /// Events that are there can be found by words of this field and those behind it.
+    Findable(Field),
+}
 
 /// The version that this agent writes.
 pub(super) const VERSION: usize = STEPS.len();
@@ -52,11 +62,16 @@ pub(super) fn migrate(db: &mut Connection, version: usize) -> Result<(), StoreEr
     migrate_by(db, version, STEPS)
 }
 
-fn migrate_by(db: &mut Connection, version: usize, steps: &[&[&str]]) -> Result<(), StoreError> {
+fn migrate_by(db: &mut Connection, version: usize, steps: &[Step]) -> Result<(), StoreError> {
     for (before, step) in steps.iter().enumerate().skip(version) {
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for sql in *step {
-            transaction.execute_batch(sql)?;
+        match *step {
+            Step::Sql(statements) => {
+                for sql in statements {
+                    transaction.execute_batch(sql)?;
+                }
+            }
+            Step::Findable(from) => index::add(&transaction, from)?,
         }
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         let after = i64::try_from(before + 1).unwrap_or(i64::MAX);
@@ -70,9 +85,9 @@ fn migrate_by(db: &mut Connection, version: usize, steps: &[&[&str]]) -> Result<
 mod tests {
     use super::*;
 
-    const FIRST: &[&str] = &["CREATE TABLE a (x)"];
-    const SECOND: &[&str] = &["ALTER TABLE a ADD COLUMN y", "INSERT INTO a VALUES (1, 2)"];
-    const BROKEN: &[&str] = &["CREATE TABLE b (x)", "nonsense"];
+    const FIRST: Step = Step::Sql(&["CREATE TABLE a (x)"]);
+    const SECOND: Step = Step::Sql(&["ALTER TABLE a ADD COLUMN y", "INSERT INTO a VALUES (1, 2)"]);
+    const BROKEN: Step = Step::Sql(&["CREATE TABLE b (x)", "nonsense"]);
 
     fn version(db: &Connection) -> i64 {
         db.pragma_query_value(None, "user_version", |row| row.get(0))

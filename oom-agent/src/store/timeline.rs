@@ -32,6 +32,12 @@ pub enum By {
     Cgroup,
     /// The victim's name.
     Comm,
+    /// The workload of the pod, with its namespace.
+    Workload,
+    /// The node, with its cluster.
+    Node,
+    /// The cluster.
+    Cluster,
 }
 
 /// How it is counted.
@@ -109,6 +115,12 @@ impl By {
             Self::Unit => &[(Field::Unit, "unit")],
             Self::Cgroup => &[(Field::Cgroup, "cgroup")],
             Self::Comm => &[(Field::Comm, "comm")],
+            Self::Workload => &[
+                (Field::Namespace, "namespace"),
+                (Field::Workload, "workload"),
+            ],
+            Self::Node => &[(Field::Cluster, "cluster"), (Field::Node, "node")],
+            Self::Cluster => &[(Field::Cluster, "cluster")],
         }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use self::model::{Both, changes, filters};
 use super::*;
-use crate::event::{Event, OomKill};
+use crate::event::{Event, OomKill, workload};
 
 #[path = "query_model.rs"]
 mod model;
@@ -56,11 +56,23 @@ fn names(kill: &OomKill, by: By) -> BTreeMap<&'static str, String> {
         By::Unit => vec![unit],
         By::Cgroup => vec![cgroup],
         By::Comm => vec![word("comm", Some(&comm))],
+        By::Workload => {
+            let name = pod.and_then(|pod| pod.name.as_deref());
+            vec![namespace, word("workload", name.map(workload))]
+        }
+        By::Node => vec![
+            word("cluster", kill.cluster.as_deref()),
+            word("node", kill.node.as_deref()),
+        ],
+        By::Cluster => vec![word("cluster", kill.cluster.as_deref())],
     };
     found.into_iter().flatten().collect()
 }
 
-const ALL: [By; 7] = [
+const ALL: [By; 10] = [
+    By::Workload,
+    By::Node,
+    By::Cluster,
     By::Owner,
     By::Namespace,
     By::Pod,

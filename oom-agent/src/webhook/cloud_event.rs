@@ -3,13 +3,22 @@
 //! Reads an event as it is stored; emits JSON in the structured mode, with the event in `data` as it is on standard
 //! output. Pure. Refuses what is no JSON object.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    correlate::Host,
     event::{Cgroup, Kind, Owner},
     store::Stored,
 };
+
+/// What is encoded in a part of a path (RFC 3986, section 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// What the types of all events begin with.
 const TYPES: &str = "io.oom-agent.";
@@ -34,15 +43,26 @@ struct Head<'a> {
     time: Option<&'a str>,
     owner: Option<Owner>,
     cgroup: Option<Cgroup>,
+    kill: Option<Whose>,
     #[serde(default)]
     kills: Vec<Whose>,
 }
 
-/// Of a report, its first kill.
+/// Of a kill that an event tells of.
 #[derive(Deserialize)]
 struct Whose {
     owner: Option<Owner>,
     cgroup: Option<Cgroup>,
+}
+
+/// Whose events these are: `/oom-agent/CLUSTER/NODE`, or without a cluster that nobody has told.
+pub(super) fn source(host: &Host) -> String {
+    let mut source = "/oom-agent".to_owned();
+    for name in host.cluster.iter().chain(&host.node) {
+        source.push('/');
+        source.extend(utf8_percent_encode(name, SEGMENT));
+    }
+    source
 }
 
 /// The id of an event among those of all kinds.
@@ -57,7 +77,7 @@ pub(super) fn json(event: &Stored, id: &str, source: &str) -> Result<String, ser
         owner: head.owner,
         cgroup: head.cgroup,
     }];
-    whose.extend(head.kills);
+    whose.extend(head.kill.into_iter().chain(head.kills));
     let cloud_event = CloudEvent {
         specversion: "1.0",
         id,
@@ -109,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        event::{Event, OomInstance, OomKill, OwnerKind, Pod},
+        event::{Event, OomInstance, OomKill, OwnerKind, Pod, Timestamp, VictimEnd},
         store::Cursor,
     };
 
@@ -171,6 +191,31 @@ mod tests {
         assert_eq!(told["subject"], "shop/cart-0/app");
         assert_eq!(told["type"], "io.oom-agent.oom_instance");
         assert_eq!(told.get("time"), None);
+    }
+
+    #[test]
+    fn an_end_is_of_whom_the_kill_is() {
+        let end = VictimEnd {
+            schema: 1,
+            id: "id-end".into(),
+            time: Timestamp::from_unix_ns(0),
+            monotonic_ns: 0,
+            boot_id: None,
+            node: None,
+            cluster: None,
+            kill: kill(),
+        };
+        let told = told(&Event::VictimEnd(Box::new(end)));
+        assert_eq!(told["type"], "io.oom-agent.victim_end");
+        assert_eq!(told["subject"], "/kubepods/x");
+    }
+
+    #[test]
+    fn the_source_is_a_path() {
+        let mut host = Host::new("b-o-o-t", "node 1");
+        assert_eq!(source(&host), "/oom-agent/node%201");
+        host.cluster = Some("prod".into());
+        assert_eq!(source(&host), "/oom-agent/prod/node%201");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  deliver ─ events ─▶ cloud_event (what is told) ─▶ signature ─▶ outbound ─▶ the other end
-//!                                                       answer (what it means) ◀┘
+//!                                                     (what its answer means) ◀┘
 //! ```
 //! Reads events of the store, by [`crate::deliver`]; emits requests in structured mode
 //! (<https://github.com/cloudevents/spec>), signed as Standard Webhooks has it
@@ -10,7 +10,6 @@
 //! lost, and knows it by its id. Refuses plain HTTP to other machines unless that is asked for, and to follow
 //! redirects.
 
-mod answer;
 mod cloud_event;
 mod signature;
 mod sink;

@@ -11,11 +11,12 @@ use hyper::{
 };
 use jiff::Timestamp;
 
-use super::{Options, Secret, WebhookError, answer, cloud_event};
+use super::{Options, Secret, WebhookError, cloud_event};
 use crate::{
-    deliver::{Answer, Most, Post, retry_after},
+    correlate::Host,
+    deliver::{Answer, Most, Post},
     event::Kind,
-    outbound::{Client, Endpoint, Roots, read_headers},
+    outbound::{Client, Endpoint, Roots, answer, read_headers},
     store::{Filter, Stored},
 };
 
@@ -45,15 +46,15 @@ pub struct Letter {
 }
 
 impl Webhook {
-    /// Reads what it needs, for the node of this name.
-    pub fn new(options: &Options, node: &str) -> Result<Self, WebhookError> {
-        Self::patient(options, node, PATIENCE)
+    /// Reads what it needs, for this node.
+    pub fn new(options: &Options, host: &Host) -> Result<Self, WebhookError> {
+        Self::patient(options, host, PATIENCE)
     }
 
     /// The same, with so long for each request.
     pub fn patient(
         options: &Options,
-        node: &str,
+        host: &Host,
         patience: Duration,
     ) -> Result<Self, WebhookError> {
         if !options.to.is_private() && !options.insecure {
@@ -72,7 +73,7 @@ impl Webhook {
             to: options.to.clone(),
             kinds: options.kinds.clone(),
             batch: options.batch,
-            source: source.unwrap_or_else(|| format!("/oom-agent/{node}")),
+            source: source.unwrap_or_else(|| cloud_event::source(host)),
             secret,
             headers: headers.unwrap_or_default(),
         })
@@ -157,9 +158,7 @@ impl Post for Webhook {
             Ok(headers) => headers,
             Err(error) => return Answer::Refused(format!("{id:?}: {error}")),
         };
-        match self.client.post(&self.to, headers, body).await {
-            Ok(reply) => answer::of(&reply, retry_after(&reply.headers, Timestamp::now())),
-            Err(failure) => answer::of_none(failure),
-        }
+        let reply = self.client.post(&self.to, headers, body).await;
+        answer(reply.as_ref().map_err(Clone::clone))
     }
 }

@@ -5,6 +5,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use oom_agent::{
+    clock::Now,
+    store::{Batch, DeadLetter, Delivered, Store},
+};
 use serde_json::Value;
 
 use crate::{
@@ -228,6 +232,59 @@ fn who_is_killed_most() {
     );
     let none = of_store(&store, &["top", "--unit", "x"]);
     assert_eq!(jsons(&none)[0]["kills"], 0);
+}
+
+#[test]
+fn what_sinks_gave_up_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = kept::store(dir.path());
+    let none = of_store(&store, &["dead-letters"]);
+    assert_eq!((none.code, none.out.as_str()), (Some(0), ""));
+    let dead = |thing: &str, why: &str| DeadLetter {
+        seq: 1,
+        thing: thing.to_owned(),
+        count: 1,
+        tries: 5,
+        why: why.to_owned(),
+    };
+    let delivered = |sink: &str, dead| Delivered {
+        sink: sink.into(),
+        database: 0,
+        through: 1,
+        state: String::new(),
+        dead: vec![dead],
+    };
+    let batch = Batch {
+        delivered: vec![
+            delivered("kubernetes", dead("cart-0.x", "no such pod")),
+            delivered("webhook", dead("x", "422 no such \u{1b}[31mhook")),
+        ],
+        ..Batch::default()
+    };
+    let mut writer = Store::open(&store, kept::BOOT, u64::MAX).unwrap();
+    writer.commit(&batch, &Now::read()).unwrap();
+    drop(writer);
+    let all = jsons(&of_store(&store, &["dead-letters"]));
+    assert_eq!(all.len(), 2);
+    assert_eq!(
+        (&all[0]["sink"], &all[0]["kind"]),
+        (&"webhook".into(), &"OomKill".into())
+    );
+    assert_eq!(all[0]["id"], kept::id(4001));
+    let table = ["dead-letters", "--sink", "webhook", "-o", "table"];
+    let table = of_store(&store, &table);
+    assert!(table.out.starts_with("GIVEN UP (UTC)"), "{}", table.out);
+    assert!(
+        table.out.contains("422 no such") && !table.out.contains('\u{1b}'),
+        "{}",
+        table.out
+    );
+    assert!(!table.out.contains("kubernetes"), "{}", table.out);
+    assert!(
+        table.err.contains("2 kept of all sinks, 0 dropped"),
+        "{}",
+        table.err
+    );
 }
 
 #[test]

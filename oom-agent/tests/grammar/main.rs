@@ -72,6 +72,7 @@ fn expected(facts: &Facts, form: &Form, kill_seq: u64) -> KmsgKill {
         report: Some(expected_report(facts, form, scope).into()),
         sacrificed: false,
         reaper: None,
+        reaper_left_bytes: None,
     }
 }
 

@@ -56,7 +56,9 @@ fn extract(whole: &[u8]) -> Result<Vec<u8>> {
         let wanted = match ty.kind {
             Kind::Struct => structs.contains(name),
             Kind::Typedef => {
-                name == layout::MARK_TYPEDEF || layout::CGROUP_TYPEDEFS.contains(&name)
+                name == layout::MARK_TYPEDEF
+                    || layout::CGROUP_TYPEDEFS.contains(&name)
+                    || layout::END_TYPEDEFS.contains(&name)
             }
             Kind::Func => name == layout::DECISION_FUNC,
             Kind::Enum | Kind::Enum64 => name == layout::SUBSYS_ENUM,
@@ -74,6 +76,7 @@ fn extract(whole: &[u8]) -> Result<Vec<u8>> {
             mark_id: found.mark_id.map(|_| 0),
             oom_kill_process: found.oom_kill_process.map(|_| 0),
             cgroup_tracepoints: found.cgroup_tracepoints.map(|id| id.map(|_| 0)),
+            end_tracepoints: found.end_tracepoints.map(|id| id.map(|_| 0)),
             ..found
         })
     };

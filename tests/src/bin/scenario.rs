@@ -36,6 +36,8 @@ use rustix::thread::{CapabilitySet, SecureComputingMode};
 enum Actor {
     /// Takes memory until killed.
     Hog(HogArgs),
+    /// Says `ready`, and takes memory until killed once it has been written a line.
+    Patient(HogArgs),
     /// Takes so much memory, says `held`, keeps it until stdin closes.
     Holder(Holder),
     /// Fills a file until killed, or until the memory is refused: then it says `refused`.
@@ -99,6 +101,7 @@ struct Sharer {
 fn main() -> Result<()> {
     match Actor::parse() {
         Actor::Hog(args) => hog::run(&args).map(|never| match never {})?,
+        Actor::Patient(args) => patient(&args).map(|never| match never {}),
         Actor::Holder(holder) => hold(&holder),
         Actor::Writer(args) => write(&args),
         Actor::WithoutBpf { command } => without_bpf(&command).map(|never| match never {}),
@@ -107,6 +110,16 @@ fn main() -> Result<()> {
         Actor::Grower(grower) => grow(&grower).map(|never| match never {}),
         Actor::Leaderless(args) => leaderless(&args).map(|never| match never {}),
     }
+}
+
+fn patient(args: &HogArgs) -> Result<Infallible> {
+    let limit = hog::enter(args)?;
+    say("ready")?;
+    ensure!(
+        io::stdin().read_line(&mut String::new())? > 0,
+        "told nothing"
+    );
+    Ok(hog::take(limit)?)
 }
 
 fn hold(holder: &Holder) -> Result<()> {

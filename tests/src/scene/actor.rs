@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{ffi::OsStrExt as _, process::ExitStatusExt as _},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
@@ -104,6 +104,12 @@ impl Actor {
             "actor {:?} said {said:?} instead of {line:?} ({status:?}): {stderr}",
             self.process
         );
+    }
+
+    /// Writes it the line that it waits for.
+    pub fn go(&mut self) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("stdin")?;
+        Ok(stdin.write_all(b"\n")?)
     }
 
     /// Waits for its end; every actor ends by itself if the kernel does not end it.

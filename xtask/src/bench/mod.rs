@@ -2,13 +2,14 @@
 //!
 //! Two agents watch the same real kills, one through BPF, one through the kernel log; this reads
 //! their stdout as a consumer would. A third stands beside containers (`containers/`). Then logs are
-//! read (`parse.rs`). Store and API have benches of their own (`store.rs`, `asked/`). Emits a table of each
+//! read (`parse.rs`). Store, API and fleet have benches of their own (`store.rs`, `asked/`, `fleet.rs`). Emits a table of each
 //! and `target/bench.json`, `target/bench-parse.json`, `target/bench-api.json`. Refuses to judge: no figure
 //! makes it fail, and a figure that could not be taken is null.
 
 mod asked;
 mod bpf_stats;
 mod containers;
+mod fleet;
 mod parse;
 mod process;
 mod reader;
@@ -85,6 +86,12 @@ pub(crate) struct Args {
     /// Only measure what those who watch over the API cost.
     #[arg(long, conflicts_with_all = ["containers", "parse", "store"])]
     api: bool,
+    /// Only measure a fleet's stream: agents as tasks, and real servers; needs no root.
+    #[arg(long, conflicts_with_all = ["containers", "parse", "store", "api"])]
+    fleet: bool,
+    /// How many agents.
+    #[arg(long, default_value_t = 1000)]
+    agents: usize,
     /// Be a process of a container, and nothing else.
     #[arg(long, hide = true, requires = "tenant_of")]
     tenant: Option<containers::Part>,
@@ -106,6 +113,10 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     }
     if args.store {
         store::measure(args.stored)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.fleet {
+        fleet::measure(args.agents)?;
         return Ok(ExitCode::SUCCESS);
     }
     if !geteuid().is_root() {

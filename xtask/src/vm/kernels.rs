@@ -7,11 +7,12 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::Read,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::arch::Arch;
@@ -94,11 +95,10 @@ fn from_file(path: &Path, cache: &Path) -> Result<Kernel> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut image = path.to_owned();
     if name.ends_with(".deb") {
-        let work = tempfile::tempdir_in(cache)?;
         let kept = cache.join("files").join(sha256(&fs::read(path)?));
         fs::create_dir_all(&kept)?;
         image = kept.join("vmlinuz");
-        fs::copy(unpacked(path, work.path())?, &image)?;
+        fs::write(&image, image_of(path)?)?;
     }
     Ok(Kernel {
         arch: arch(&path.to_string_lossy()),
@@ -107,11 +107,20 @@ fn from_file(path: &Path, cache: &Path) -> Result<Kernel> {
     })
 }
 
-/// The image in a package, unpacked below `work`.
-fn unpacked(deb: &Path, work: &Path) -> Result<PathBuf> {
-    let root = work.join("root");
-    output(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&root))?;
-    image_in(&root)
+/// The image in a package; of the rest, the modules are most, and nobody here needs them.
+fn image_of(deb: &Path) -> Result<Vec<u8>> {
+    let mut unpack = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("dpkg-deb")?;
+    let files = unpack.stdout.take().context("no stdout")?;
+    let image = image_in(tar::Archive::new(files));
+    // It has said enough, and would wait for a reader.
+    unpack.kill()?;
+    unpack.wait()?;
+    image.with_context(|| deb.display().to_string())
 }
 
 /// Downloads the newest package of a series and keeps its image, sum and name.
@@ -130,7 +139,7 @@ fn fetch(series: &str, flavour: &str, arch: Arch, cache: &Path, kept: &Path) -> 
         .into_iter()
         .next()
         .context("nothing downloaded")?;
-    let image = fs::read(unpacked(&deb, work.path())?)?;
+    let image = image_of(&deb)?;
 
     // The image comes last: a directory that has one is complete.
     fs::create_dir_all(kept)?;
@@ -145,19 +154,18 @@ fn fetch(series: &str, flavour: &str, arch: Arch, cache: &Path, kept: &Path) -> 
 }
 
 /// `boot/vmlinuz-<abi>`, or `usr/lib/modules/<abi>/vmlinuz` since 6.19.
-fn image_in(root: &Path) -> Result<PathBuf> {
-    let mut places = files(&root.join("boot")).unwrap_or_default();
-    for modules in files(&root.join("usr/lib/modules")).unwrap_or_default() {
-        places.push(modules.join("vmlinuz"));
-    }
-    let is_image = |path: &PathBuf| {
+fn image_in(mut files: tar::Archive<impl Read>) -> Result<Vec<u8>> {
+    for file in files.entries()? {
+        let mut file = file?;
+        let path = file.path()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("vmlinuz") && path.is_file()
-    };
-    places
-        .into_iter()
-        .find(is_image)
-        .context("the package has no vmlinuz")
+        if name.starts_with("vmlinuz") && file.header().entry_type().is_file() {
+            let mut image = Vec::new();
+            file.read_to_end(&mut image)?;
+            return Ok(image);
+        }
+    }
+    bail!("the package has no vmlinuz")
 }
 
 /// A package that holds a kernel image.
@@ -343,6 +351,23 @@ Package: linux-binary-7.2.13+deb14-cloud-amd64\nVersion: 7.2.13-1\n";
         assert_eq!(newest("6.1"), name("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(newest("7.2"), name("linux-binary-7.2.13+deb14-cloud-amd64"));
         assert_eq!(newest("5.10"), None);
+    }
+
+    #[test]
+    fn of_a_package_only_the_image_is_read() {
+        let package = |paths: &[&str]| {
+            let mut tar = tar::Builder::new(Vec::new());
+            for path in paths {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(5);
+                tar.append_data(&mut header, path, &b"image"[..]).unwrap();
+            }
+            image_in(tar::Archive::new(&*tar.into_inner().unwrap()))
+        };
+        for image in ["./boot/vmlinuz-6.12", "./usr/lib/modules/7.2/vmlinuz"] {
+            assert_eq!(package(&["./boot/config", image]).unwrap(), b"image");
+        }
+        assert!(package(&["./boot/config"]).is_err());
     }
 
     #[test]

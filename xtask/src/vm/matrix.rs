@@ -9,10 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -32,8 +29,9 @@ use crate::{arch::Arch, project, test::Skip, tool};
 /// The name of a line among the pieces that a guest sends.
 pub(super) const LINE: &str = "line";
 
-/// Seconds for one guest, two of which share a machine with others.
+/// Seconds for one guest, two of which share a machine with others: another architecture's takes twice the time.
 const TIMEOUT: u64 = 400;
+const FOREIGN_TIMEOUT: u64 = 900;
 
 /// What every guest is booted with: processes move between cgroups at once, the console belongs to the
 /// scenarios, and the log has room for a storm.
@@ -46,6 +44,8 @@ struct Boot {
     setting: Setting,
     /// The tier that an agent must get which takes the best; `None` for a kernel that nobody knows.
     best: Option<&'static str>,
+    /// What is played there; nothing for everything.
+    scenarios: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,26 +56,41 @@ enum Setting {
 }
 
 const FULL: &str = "bpf, full";
+/// What is best where the kernel has no trampolines.
+const KPROBED: &str = "bpf, full, kprobe";
 const BY_PID: &str = "bpf by pid";
 
-const BOOTS: &[(&str, Setting, &str)] = &[
+const EVERYTHING: &[&str] = &[];
+/// What looks at each tier's way into the kernel, and at sizes.
+const SOME: &[&str] = &[
+    "single",
+    "victim-is-not-trigger",
+    "group",
+    "tmpfs",
+    "page-cache",
+    "system",
+];
+
+const BOOTS: &[(&str, Setting, &str, &[&str])] = &[
     // The oldest with BTF: `mark_victim` carries only a pid.
-    ("5.10.223", Setting::CgroupV2, BY_PID),
-    ("5.10.223", Setting::CgroupV1, BY_PID),
-    ("5.10", Setting::CgroupV2, FULL),
-    ("6.1", Setting::CgroupV2, FULL),
+    ("5.10.223", Setting::CgroupV2, BY_PID, EVERYTHING),
+    ("5.10.223", Setting::CgroupV1, BY_PID, EVERYTHING),
+    ("5.10", Setting::CgroupV2, FULL, EVERYTHING),
+    ("6.1", Setting::CgroupV2, FULL, EVERYTHING),
     // Later kernels of Debian have no memory controller for v1.
-    ("6.1", Setting::CgroupV1, FULL),
-    ("6.12", Setting::CgroupV2, FULL),
-    ("6.12", Setting::Lockdown, FULL),
-    ("6.16", Setting::CgroupV2, FULL),
-    ("6.17", Setting::CgroupV2, FULL),
-    ("6.18", Setting::CgroupV2, FULL),
-    ("6.19", Setting::CgroupV2, FULL),
-    ("7", Setting::CgroupV2, FULL),
-    // The oldest on arm64 that has fentry, and with another size of pages.
-    ("6.12-arm64", Setting::CgroupV2, FULL),
-    ("6.12-arm64-16k", Setting::CgroupV2, FULL),
+    ("6.1", Setting::CgroupV1, FULL, EVERYTHING),
+    ("6.12", Setting::CgroupV2, FULL, EVERYTHING),
+    ("6.12", Setting::Lockdown, FULL, EVERYTHING),
+    ("6.16", Setting::CgroupV2, FULL, EVERYTHING),
+    ("6.17", Setting::CgroupV2, FULL, EVERYTHING),
+    ("6.18", Setting::CgroupV2, FULL, EVERYTHING),
+    ("6.19", Setting::CgroupV2, FULL, EVERYTHING),
+    ("7", Setting::CgroupV2, FULL, EVERYTHING),
+    // Trampolines came to arm64 with 6.4.
+    ("6.1-arm64", Setting::CgroupV2, KPROBED, SOME),
+    ("6.12-arm64", Setting::CgroupV2, FULL, EVERYTHING),
+    // Pages of 16 KiB.
+    ("6.12-arm64-16k", Setting::CgroupV2, FULL, SOME),
 ];
 
 const WAYS: [&str; 5] = ["best", "kprobe", "no-hook", "by-format", "log-alone"];
@@ -113,9 +128,9 @@ impl Boot {
     /// What an agent must get that is started like this.
     fn tier(&self, way: &str) -> Option<&'static str> {
         match way {
-            "kprobe" if self.best == Some(FULL) => Some("bpf, full, kprobe"),
+            "kprobe" if self.best == Some(FULL) => Some(KPROBED),
             "kprobe" if self.best == Some(BY_PID) => Some("bpf by pid, kprobe"),
-            "no-hook" if self.best == Some(FULL) => Some("bpf + stack"),
+            "no-hook" if [Some(FULL), Some(KPROBED)].contains(&self.best) => Some("bpf + stack"),
             "best" | "kprobe" | "no-hook" => self.best,
             "by-format" => Some("bpf by format"),
             _ => Some("kmsg"),
@@ -164,11 +179,14 @@ impl Plan {
 
     /// The rows of these kernels; one that the matrix does not know is a row of its own.
     fn boots(&self) -> Vec<Boot> {
-        let known = BOOTS.iter().map(|&(kernel, setting, best)| Boot {
-            kernel: kernel.to_owned(),
-            setting,
-            best: Some(best),
-        });
+        let known = BOOTS
+            .iter()
+            .map(|&(kernel, setting, best, scenarios)| Boot {
+                kernel: kernel.to_owned(),
+                setting,
+                best: Some(best),
+                scenarios,
+            });
         if self.kernels.is_empty() {
             return known.collect();
         }
@@ -184,9 +202,21 @@ impl Plan {
                 kernel: kernel.clone(),
                 setting: Setting::CgroupV2,
                 best: None,
+                scenarios: EVERYTHING,
             }]
         };
         self.kernels.iter().flat_map(of_kernel).collect()
+    }
+
+    /// What is played on this row: what is asked for, else what the row has; nothing for everything.
+    fn scenarios_of<'a>(&'a self, row: &Boot) -> impl Iterator<Item = &'a str> {
+        let rows: &[&str] = if self.scenarios.is_empty() {
+            row.scenarios
+        } else {
+            &[]
+        };
+        let asked = self.scenarios.iter().map(String::as_str);
+        asked.chain(rows.iter().copied())
     }
 
     fn ways(&self) -> Vec<&str> {
@@ -200,8 +230,13 @@ impl Plan {
 /// Prints the rows of the matrix and the scenarios.
 pub(super) fn list() -> Result<ExitCode> {
     println!("kernels:");
-    for (kernel, setting, best) in BOOTS {
-        println!("  {kernel:10} {:38} {best}", setting.words());
+    for (kernel, setting, best, scenarios) in BOOTS {
+        let some = if scenarios.is_empty() {
+            String::new()
+        } else {
+            format!("; only {}", scenarios.join(", "))
+        };
+        println!("  {kernel:14} {:38} {best}{some}", setting.words());
     }
     println!("scenarios:");
     let status = tool::cargo()
@@ -250,11 +285,12 @@ pub(crate) fn play(plan: &Plan) -> Result<Vec<Skip>> {
         }
     }
 
-    let next = AtomicUsize::new(0);
+    // The slowest stand last, and begin first.
+    let queue = Mutex::new(boots.iter().rev());
     let done = Mutex::new(Vec::new());
     let worker = || {
-        while let Some((boot, kernel, initramfs)) = boots.get(next.fetch_add(1, Ordering::Relaxed))
-        {
+        let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some((boot, kernel, initramfs)) = take() {
             let outcome = guest(plan, boot, kernel, initramfs);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             done.push((boot.name(), outcome));
@@ -314,8 +350,7 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
     let mut command = vec!["/bin/matrix".to_owned()];
     command.extend(ways.iter().map(|way| format!("--tier={way}")));
     command.extend(
-        plan.scenarios
-            .iter()
+        plan.scenarios_of(row)
             .map(|name| format!("--scenario={name}")),
     );
     command.extend(plan.capture.iter().map(|_| "--capture".to_owned()));
@@ -326,7 +361,11 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
         memory: plan.memory,
         outbox: &outbox,
         console: &console,
-        timeout: Duration::from_secs(plan.timeout.unwrap_or(TIMEOUT)),
+        timeout: Duration::from_secs(plan.timeout.unwrap_or(if kernel.arch.is_here() {
+            TIMEOUT
+        } else {
+            FOREIGN_TIMEOUT
+        })),
     };
     let started = Instant::now();
     let outcome = boot(&name, &guest, |_| {})?;
@@ -407,19 +446,14 @@ mod tests {
                 kernel: "x".to_owned(),
                 setting: Setting::CgroupV2,
                 best,
+                scenarios: EVERYTHING,
             };
             WAYS.map(|way| boot.tier(way))
         };
         let (format, log) = (Some("bpf by format"), Some("kmsg"));
         assert_eq!(
             tiers(Some(FULL)),
-            [
-                Some(FULL),
-                Some("bpf, full, kprobe"),
-                Some("bpf + stack"),
-                format,
-                log
-            ]
+            [Some(FULL), Some(KPROBED), Some("bpf + stack"), format, log]
         );
         assert_eq!(
             tiers(Some(BY_PID)),
@@ -427,6 +461,16 @@ mod tests {
                 Some(BY_PID),
                 Some("bpf by pid, kprobe"),
                 Some(BY_PID),
+                format,
+                log
+            ]
+        );
+        assert_eq!(
+            tiers(Some(KPROBED)),
+            [
+                Some(KPROBED),
+                Some(KPROBED),
+                Some("bpf + stack"),
                 format,
                 log
             ]

@@ -79,7 +79,8 @@ pub(crate) struct Args {
     /// The guest's memory in MiB.
     #[arg(long, default_value_t = 512)]
     memory: u32,
-    /// Seconds from power on to power off. Default: 120 for a command, 400 for a matrix.
+    /// Seconds from power on to power off. Default: 120 for a command; 400 for a matrix, and 900
+    /// where another architecture is emulated.
     #[arg(long)]
     timeout: Option<u64>,
     /// The command, by its path in the guest: /bin/oom-agent doctor. Several, with a `;` of its own

@@ -6,6 +6,7 @@
 mod ask;
 mod init;
 mod nodes;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,15 @@ enum Command {
     Top(Box<TopArgs>),
     /// List the nodes; those first that are silent, or owe a kill. Exit code 7 if there are any.
     Nodes(nodes::NodesArgs),
+    /// Serve the events of all nodes as an agent serves its own, until a signal comes.
+    Serve(Box<serve::FleetServeArgs>),
+}
+
+impl FleetArgs {
+    /// Whether it goes on until it is told to end.
+    pub(super) const fn serves(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +91,7 @@ pub(super) fn main(args: FleetArgs) -> ExitCode {
         Command::Show(args) => show(args),
         Command::Top(args) => top(*args),
         Command::Nodes(args) => nodes::run(args),
+        Command::Serve(args) => return serve::main(*args),
     })
 }
 

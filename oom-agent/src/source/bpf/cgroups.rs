@@ -9,10 +9,11 @@ use std::{
     io,
     mem::offset_of,
     os::fd::{AsFd, BorrowedFd},
+    sync::PoisonError,
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError,
     maps::{Array, MapData, MapError, RingBuf},
     programs::tp_btf::BtfTracePointLink,
 };
@@ -24,6 +25,7 @@ use thiserror::Error;
 
 use super::{
     decode::DecodeError,
+    ends::SharedLoader,
     layout::CGROUP_TYPEDEFS,
     load::{self, LoadError, OBJECT, btf_tracepoint, kept, load_tracepoint, ring_bytes},
     stand_in::{Target, TargetKind},
@@ -43,7 +45,7 @@ const RENAME: &str = PROGRAMS[2];
 pub struct CgroupPrograms(Option<Known>);
 
 struct Known {
-    loader: EbpfLoader<'static>,
+    loader: SharedLoader,
     layout: Layout,
     /// BTF ids of [`CGROUP_TYPEDEFS`].
     tracepoints: [Option<u32>; 3],
@@ -69,7 +71,7 @@ pub enum CgroupsError {
 impl CgroupPrograms {
     /// `tracepoints`: those that this kernel has. `None` where it lacks what is needed.
     pub(super) fn new(
-        loader: EbpfLoader<'static>,
+        loader: SharedLoader,
         layout: Layout,
         tracepoints: [Option<u32>; 3],
     ) -> Option<Self> {
@@ -100,7 +102,10 @@ impl CgroupPrograms {
         known.layout.watched_hierarchy = hierarchy_id;
         let mut ebpf = known
             .loader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
             .map_max_entries("CGROUPS", ring_bytes(ring_size))
+            .map_max_entries("ENDS", ring_bytes(0))
             .map_max_entries("RING", ring_bytes(0))
             .map_max_entries("AYA_LOGS", ring_bytes(0))
             .override_global("LAYOUT", kept(&known.layout), true)
@@ -143,7 +148,7 @@ impl CgroupPrograms {
 }
 
 /// The link alone holds its program in the kernel: the object, with all programs, need not stay.
-fn one(
+pub(super) fn one(
     ebpf: &mut Ebpf,
     name: &'static str,
     stand_in: &aya::Btf,

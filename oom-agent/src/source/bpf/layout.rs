@@ -27,6 +27,14 @@ pub const CGROUP_TYPEDEFS: [&str; 3] = [
     "btf_trace_cgroup_rename",
 ];
 
+/// The typedefs behind the tracepoints of [`crate::source::bpf::ends`], in the order of its programs.
+pub const END_TYPEDEFS: [&str; 4] = [
+    "btf_trace_sched_process_exit",
+    "btf_trace_exit_mmap",
+    "btf_trace_start_task_reaping",
+    "btf_trace_finish_task_reaping",
+];
+
 /// The enum that says which element of a `subsys` array is the memory controller's.
 pub const SUBSYS_ENUM: &str = "cgroup_subsys_id";
 
@@ -165,6 +173,13 @@ pub const OPTIONAL: &[(&str, &[Field])] = &[
         ],
     ),
     (
+        "when a victim has ended, but by looking",
+        &[
+            at("signal_live", &["signal_struct.live"]),
+            at("signal_oom_mm", &["signal_struct.oom_mm"]),
+        ],
+    ),
+    (
         "the victim's pid in its own namespace",
         &[
             // pids[PIDTYPE_PID] before 4.19.
@@ -236,6 +251,8 @@ pub struct Found {
     pub oom_kill_process: Option<u32>,
     /// BTF ids of [`CGROUP_TYPEDEFS`], where they take a `struct cgroup *` and a path.
     pub cgroup_tracepoints: [Option<u32>; 3],
+    /// BTF ids of [`END_TYPEDEFS`], where they take what they should. Before 6.1 there is none for `exit_mmap`.
+    pub end_tracepoints: [Option<u32>; 4],
     /// Fields and hooks that are not there.
     pub missing: Vec<Missing>,
 }
@@ -287,6 +304,11 @@ pub fn layout(btf: &Btf<'_>) -> Result<Found, LayoutError> {
         let lost = "which cgroups come and go, at that instant";
         missing.push(Missing::new("cgroup_mkdir", lost));
     }
+    let end_tracepoints = END_TYPEDEFS.map(|name| end_tracepoint(btf, name));
+    if end_tracepoints[0].is_none() {
+        let lost = "when a victim has ended, but by looking";
+        missing.push(Missing::new("sched_process_exit", lost));
+    }
     values.insert("mark_has_task", u32::from(mark == MarkPrototype::Task));
     let words = Layout::NAMES.map(|name| values.get(name).copied().unwrap_or(ABSENT));
     Ok(Found {
@@ -295,6 +317,7 @@ pub fn layout(btf: &Btf<'_>) -> Result<Found, LayoutError> {
         mark_id,
         oom_kill_process,
         cgroup_tracepoints,
+        end_tracepoints,
         missing,
     })
 }
@@ -389,6 +412,23 @@ fn cgroup_tracepoint(btf: &Btf<'_>, name: &str) -> Option<u32> {
     btf.ids(Kind::Typedef, name).find(|&id| {
         let params = btf.params(id).unwrap_or_default();
         matches!(params[..], [_, cgroup, _path] if points_to(btf, cgroup, "cgroup"))
+    })
+}
+
+/// `(void *, struct task_struct *, …)`, `(void *, struct mm_struct *)` or `(void *, int pid)`.
+fn end_tracepoint(btf: &Btf<'_>, name: &str) -> Option<u32> {
+    btf.ids(Kind::Typedef, name).find(|&id| {
+        let Some(&of) = btf.params(id).as_deref().and_then(|params| params.get(1)) else {
+            return false;
+        };
+        match name {
+            "btf_trace_sched_process_exit" => points_to(btf, of, "task_struct"),
+            "btf_trace_exit_mmap" => points_to(btf, of, "mm_struct"),
+            _ => {
+                let pid = btf.strip(of).and_then(|id| btf.get(id));
+                pid.is_some_and(|ty| ty.kind == Kind::Int)
+            }
+        }
     })
 }
 

@@ -3,7 +3,10 @@
 //! Reads the kernel's BTF; emits [`Programs`]: attached, with their ring, and the [`Tier`] with the
 //! reasons why it is not a better one. Refuses offsets that the self-check disproves.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    sync::{Arc, Mutex},
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, Endianness,
@@ -16,6 +19,7 @@ use super::{
     btf::{Btf, BtfError, Kind},
     cgroups::CgroupPrograms,
     decision::{self, Hook, WantedHook},
+    ends::{EndPrograms, SharedLoader},
     format::{self, FormatError},
     generation::{self, GenerationError},
     layout::{self, LayoutError},
@@ -121,6 +125,8 @@ pub struct Programs {
     pub notes: Vec<String>,
     /// What it takes to watch cgroups in the kernel, where it allows that.
     pub cgroups: Option<CgroupPrograms>,
+    /// What it takes to see victims end in the kernel, where it allows that.
+    pub ends: Option<EndPrograms>,
 }
 
 /// Why no BPF program could be brought into the kernel.
@@ -224,6 +230,7 @@ struct KernelTypes {
     can_self_check: bool,
     has_decision: bool,
     cgroup_tracepoints: [Option<u32>; 3],
+    end_tracepoints: [Option<u32>; 4],
     notes: Vec<String>,
 }
 
@@ -256,6 +263,7 @@ impl KernelTypes {
             can_self_check: check_id.is_some(),
             has_decision: found.oom_kill_process.is_some(),
             cgroup_tracepoints: found.cgroup_tracepoints,
+            end_tracepoints: found.end_tracepoints,
             notes: found
                 .missing
                 .iter()
@@ -343,6 +351,7 @@ fn with_btf(options: &Options) -> Result<Programs, LoadError> {
             holds.push((by.into(), hold));
         }
     }
+    let again = Arc::new(Mutex::new(again));
     Ok(Programs {
         ebpf,
         holds,
@@ -351,12 +360,26 @@ fn with_btf(options: &Options) -> Result<Programs, LoadError> {
         wire_version: options.wire_version,
         tier: Tier::of(kernel.has_task, hook),
         notes,
-        cgroups: CgroupPrograms::new(again, layout, kernel.cgroup_tracepoints),
+        cgroups: CgroupPrograms::new(again.clone(), layout, kernel.cgroup_tracepoints),
+        ends: EndPrograms::new(again, layout, kernel.end_tracepoints),
     })
 }
 
 /// What it takes to watch cgroups, where nothing else is loaded.
 pub(super) fn cgroup_programs() -> Result<Option<CgroupPrograms>, LoadError> {
+    let (kernel, layout, loader) = alone()?;
+    let tracepoints = kernel.cgroup_tracepoints;
+    Ok(CgroupPrograms::new(loader, layout, tracepoints))
+}
+
+/// What it takes to see victims end, where nothing else is loaded.
+pub(super) fn end_programs() -> Result<Option<EndPrograms>, LoadError> {
+    let (kernel, layout, loader) = alone()?;
+    let tracepoints = kernel.end_tracepoints;
+    Ok(EndPrograms::new(loader, layout, tracepoints))
+}
+
+fn alone() -> Result<(KernelTypes, Layout, SharedLoader), LoadError> {
     let kernel = KernelTypes::read()?;
     let mut layout = kernel.layout;
     layout.self_tgid = std::process::id();
@@ -365,8 +388,7 @@ pub(super) fn cgroup_programs() -> Result<Option<CgroupPrograms>, LoadError> {
     layout.probe_read = 1;
     let mut loader = EbpfLoader::new();
     loader.btf(None);
-    let tracepoints = kernel.cgroup_tracepoints;
-    Ok(CgroupPrograms::new(loader, layout, tracepoints))
+    Ok((kernel, layout, Arc::new(Mutex::new(loader))))
 }
 
 /// The object with these offsets, its `mark_victim` accepted by the verifier but not attached.
@@ -412,6 +434,7 @@ fn by_format(options: &Options) -> Result<Programs, LoadError> {
         tier: Tier::Format,
         notes: Vec::new(),
         cgroups: None,
+        ends: None,
     })
 }
 
@@ -422,8 +445,9 @@ fn object(layout: &Layout, options: &Options) -> Result<(Ebpf, EbpfLoader<'stati
     loader
         .btf(None)
         .map_max_entries("RING", ring_bytes(options.ring_bytes))
-        // The watch of cgroups loads the object for itself.
+        // The watch of cgroups and that of victims load the object for themselves.
         .map_max_entries("CGROUPS", page)
+        .map_max_entries("ENDS", page)
         .override_global("LAYOUT", kept(layout), true);
     if !options.debug_log {
         loader.map_max_entries("AYA_LOGS", page);

@@ -3,8 +3,8 @@
 //! `load` brings the programs in (offsets from `btf` and `layout`, or from `format`), `decision`
 //! hooks the decision, `self_check` proves them, `decode` and `stack` turn a record into evidence, `complete` and `proc` add what the
 //! kernel side of an old or locked kernel could not say. `pins` keeps programs and ring when the agent is
-//! gone, `open` goes on with them. `cgroups` is the watch of cgroups, with a ring of
-//! its own. Refuses to say more than was read.
+//! gone, `open` goes on with them. `cgroups` is the watch of cgroups, `ends`
+//! that of victims, each with a ring of its own. Refuses to say more than was read.
 
 pub mod btf;
 pub mod cgroups;
@@ -12,6 +12,7 @@ mod complete;
 pub mod debug;
 pub mod decision;
 pub mod decode;
+pub mod ends;
 pub mod format;
 pub mod generation;
 pub mod holder;

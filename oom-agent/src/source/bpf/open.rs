@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{
     cgroups::CgroupPrograms,
+    ends::EndPrograms,
     generation::{self, Generation, GenerationError},
     link::Hold,
     load::{self, LoadError, Options, Programs, Tier},
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub notes: Vec<String>,
     /// What it takes to watch cgroups in the kernel, where it allows that.
     pub cgroups: Option<CgroupPrograms>,
+    /// What it takes to see victims end in the kernel, where it allows that.
+    pub ends: Option<EndPrograms>,
     /// Identity of what is pinned, and so outlives this process.
     pub generation: Option<String>,
     /// Whether a predecessor's programs go on.
@@ -155,6 +158,7 @@ fn taken_over(pins: &Pins, name: &str, options: &Options) -> Result<Loaded, Take
         tier,
         notes: Vec::new(),
         cgroups: (tier != Tier::Format).then(CgroupPrograms::later),
+        ends: (tier != Tier::Format).then(EndPrograms::later),
         generation: Some(identity),
         taken_over: true,
         overlap: false,
@@ -204,6 +208,7 @@ fn unpinned(programs: Programs) -> Result<Loaded, LoadError> {
         tier,
         notes,
         cgroups,
+        ends,
         wire_version,
     } = programs;
     let links = holds.into_iter().filter_map(|(_, hold)| match hold {
@@ -221,6 +226,7 @@ fn unpinned(programs: Programs) -> Result<Loaded, LoadError> {
         tier,
         notes,
         cgroups,
+        ends,
         generation: None,
         taken_over: false,
         overlap: false,

@@ -100,6 +100,8 @@ pub enum Line<'a> {
         tid: u32,
         /// Whether its memory was taken back.
         reaped: bool,
+        /// What was left, in bytes.
+        left_bytes: Option<u64>,
     },
     /// `Out of memory and no killable processes...`.
     NoVictim,
@@ -155,7 +157,7 @@ static EXITING: LazyLock<Regex> = LazyLock::new(|| {
 
 static REAPER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?s-u)^oom_reaper: (?:reaped process ([0-9]+) \(.{0,15}\), now anon-rss:[0-9]+kB, file-rss:[0-9]+kB, shmem-rss:[0-9]+l?kB|unable to reap pid:([0-9]+) \(.{0,15}\))$",
+        r"(?s-u)^oom_reaper: (?:reaped process ([0-9]+) \(.{0,15}\), now anon-rss:([0-9]+)kB, file-rss:([0-9]+)kB, shmem-rss:([0-9]+)l?kB|unable to reap pid:([0-9]+) \(.{0,15}\))$",
     )
 });
 
@@ -292,10 +294,16 @@ fn stack(message: &[u8]) -> Option<Line<'_>> {
 fn reaper(message: &[u8]) -> Option<Line<'_>> {
     let found = REAPER.captures(message)?;
     let reaped = found.get(1);
-    let tid = reaped.or(found.get(2))?;
+    let tid = reaped.or(found.get(5))?;
+    let left_kb = |index| number::<u64>(found.get(index)?.as_bytes());
+    let left_kb = left_kb(2)
+        .zip(left_kb(3))
+        .zip(left_kb(4))
+        .and_then(|((anon, file), shmem)| anon.checked_add(file)?.checked_add(shmem));
     Some(Line::Reaped {
         tid: number(tid.as_bytes())?,
         reaped: reaped.is_some(),
+        left_bytes: left_kb.and_then(|kb| kb.checked_mul(1024)),
     })
 }
 

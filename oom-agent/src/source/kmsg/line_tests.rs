@@ -292,6 +292,7 @@ fn everything_else_that_the_oom_killer_prints() {
             Line::Reaped {
                 tid: 5,
                 reaped: true,
+                left_bytes: Some(0),
             },
         ),
         (
@@ -299,6 +300,7 @@ fn everything_else_that_the_oom_killer_prints() {
             Line::Reaped {
                 tid: 5,
                 reaped: false,
+                left_bytes: None,
             },
         ),
         ("oom_reaper: something new", Line::Malformed),
@@ -412,7 +414,7 @@ proptest! {
         prop_assert_eq!(parse(&message), Line::Choice { tid, comm, scope: Some(Scope::System) });
 
         let message = line(format!("oom_reaper: reaped process {tid} ("), "), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB");
-        prop_assert_eq!(parse(&message), Line::Reaped { tid, reaped: true });
+        prop_assert_eq!(parse(&message), Line::Reaped { tid, reaped: true, left_bytes: Some(0) });
 
         let message = line(format!("CPU: 1 UID: 0 PID: {tid} Comm: "), " Not tainted");
         let Line::Cpu(cpu) = parse(&message) else { panic!("no CPU line") };

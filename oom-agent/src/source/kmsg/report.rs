@@ -168,11 +168,16 @@ impl Assembler {
         match line {
             Line::Other | Line::SysrqRequested | Line::Fragment => {}
             Line::Malformed => out.push(KmsgEvidence::Malformed { seq: Some(seq) }),
-            Line::Reaped { tid, reaped } => {
+            Line::Reaped {
+                tid,
+                reaped,
+                left_bytes,
+            } => {
                 out.push(KmsgEvidence::Reaped {
                     monotonic_ns,
                     tid,
                     reaped,
+                    left_bytes,
                 });
             }
             Line::Suppressed { reports } => {
@@ -384,6 +389,7 @@ impl Assembler {
             report: None,
             sacrificed: false,
             reaper: None,
+            reaper_left_bytes: None,
         });
         let stream = self.stream(meta.caller);
         kill.scope = kill.scope.or(stream.choice.and_then(|choice| choice.scope));

@@ -1,4 +1,4 @@
-//! What an answer means for the events that were posted.
+//! What an answer over HTTP means for the events that were posted.
 //!
 //! Reads replies; emits [`Answer`]s. Pure. A busy server and one that is away are asked again; what an event is
 //! refused for is final; all that may be a slip of whoever set this up (an address, a right) waits as long as
@@ -7,17 +7,25 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use jiff::Timestamp;
 
-use crate::{
-    deliver::{Answer, Trouble},
-    outbound::{Failure, Reply},
-};
+use super::{Failure, Reply};
+use crate::deliver::{Answer, Trouble, retry_after};
 
 /// Whoever says that it is gone is not asked every minute.
 const GONE: Duration = Duration::from_mins(10);
 
+/// Of a reply, or of none.
+#[must_use]
+pub fn answer(outcome: Result<&Reply, Failure>) -> Answer {
+    match outcome {
+        Ok(reply) => of(reply, retry_after(&reply.headers, Timestamp::now())),
+        Err(failure) => of_none(failure),
+    }
+}
+
 /// Of a reply, with what it asks to wait.
-pub(super) fn of(reply: &Reply, retry_after: Option<Duration>) -> Answer {
+fn of(reply: &Reply, retry_after: Option<Duration>) -> Answer {
     let why = reply.told();
     let trouble = |retry_after| Trouble {
         why: why.clone(),
@@ -46,7 +54,7 @@ pub(super) fn of(reply: &Reply, retry_after: Option<Duration>) -> Answer {
 }
 
 /// Of none. What was sent may be the reason.
-pub(super) fn of_none(failure: Failure) -> Answer {
+fn of_none(failure: Failure) -> Answer {
     let trouble = Trouble {
         why: failure.why,
         retry_after: None,

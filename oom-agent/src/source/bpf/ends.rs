@@ -1,0 +1,325 @@
+//! The ends of victims in the kernel: the programs, their ring, and one record → [`VictimEvidence`].
+//!
+//! Reads the bytes of an [`oom_common::EndRecord`] field by field. It loads the object for itself, with none of
+//! the maps of the kills: it may fail without them, and nothing is pinned, for what ended while no agent ran
+//! is not known by it. Refuses records of another wire version, and kinds that it does not know; both are
+//! counted.
+
+use std::{
+    mem::offset_of,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapData, MapError, PerCpuArray, RingBuf},
+    programs::tp_btf::BtfTracePointLink,
+};
+use bytes::Buf as _;
+use oom_common::{ABSENT, EndRecord, Layout, WIRE_VERSION, end_kind, end_stat};
+use thiserror::Error;
+
+use super::{
+    cgroups,
+    decode::DecodeError,
+    layout::END_TYPEDEFS,
+    load::{self, LoadError, OBJECT, kept, ring_bytes},
+    stand_in::{Target, TargetKind},
+};
+use crate::evidence::VictimEvidence;
+
+/// Size of the ring, bytes: a thousand records, of which a victim has two.
+const RING_BYTES: u32 = 64 << 10;
+
+/// Programs, which are named like their tracepoints, in the order of [`END_TYPEDEFS`].
+const PROGRAMS: [&str; 4] = [
+    "sched_process_exit",
+    "exit_mmap",
+    "start_task_reaping",
+    "finish_task_reaping",
+];
+
+/// A loader that several load the object with, one after the other: making one parses the kernel's whole
+/// BTF.
+pub(super) type SharedLoader = Arc<Mutex<EbpfLoader<'static>>>;
+
+/// What it takes to attach the programs, on any thread.
+#[expect(missing_debug_implementations, reason = "aya's loader has none")]
+pub struct EndPrograms(Option<Known>);
+
+struct Known {
+    loader: SharedLoader,
+    layout: Layout,
+    /// BTF ids of [`END_TYPEDEFS`].
+    tracepoints: [Option<u32>; 4],
+}
+
+/// Why the kernel does not tell when victims end.
+#[derive(Debug, Error)]
+pub enum EndsError {
+    /// The object did not load.
+    #[error("the kernel refused the BPF object of the ends of victims")]
+    Object(#[from] Box<EbpfError>),
+    /// A program did not load or attach.
+    #[error(transparent)]
+    Program(#[from] LoadError),
+    /// The kernel lacks what is needed.
+    #[error("this kernel has no tracepoint for it, or keeps no account of victims")]
+    Missing,
+    /// A map is not there or not what it should be.
+    #[error("map {0} of the ends of victims is unusable")]
+    Map(&'static str, #[source] Option<Box<MapError>>),
+}
+
+impl EndPrograms {
+    /// `tracepoints`: those that this kernel has. `None` where it lacks what is needed.
+    pub(super) fn new(
+        loader: SharedLoader,
+        layout: Layout,
+        tracepoints: [Option<u32>; 4],
+    ) -> Option<Self> {
+        let offsets = [layout.signal_oom_mm, layout.signal_live, layout.task_signal];
+        let usable =
+            tracepoints[0].is_some() && layout.probe_read == 1 && !offsets.contains(&ABSENT);
+        usable.then_some(Self(Some(Known {
+            loader,
+            layout,
+            tracepoints,
+        })))
+    }
+
+    /// What this kernel has is found out when they are attached.
+    pub(super) fn later() -> Self {
+        Self(None)
+    }
+
+    /// Attaches those that this kernel has. Without the exits all is refused; of the others each may be
+    /// missing.
+    pub fn attach(self) -> Result<EndRing, EndsError> {
+        load::map_what_is_big();
+        let Self(known) = match self {
+            Self(None) => load::end_programs()?.ok_or(EndsError::Missing)?,
+            known => known,
+        };
+        let known = known.ok_or(EndsError::Missing)?;
+        let mut ebpf = known
+            .loader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_max_entries("ENDS", ring_bytes(RING_BYTES))
+            .map_max_entries("CGROUPS", ring_bytes(0))
+            .map_max_entries("RING", ring_bytes(0))
+            .map_max_entries("AYA_LOGS", ring_bytes(0))
+            .override_global("LAYOUT", kept(&known.layout), true)
+            .load(OBJECT)
+            .map_err(Box::new)?;
+        let targets: Vec<_> = END_TYPEDEFS
+            .into_iter()
+            .zip(known.tracepoints)
+            .filter_map(|(name, id)| {
+                let kind = TargetKind::Typedef;
+                id.map(|id| Target { name, kind, id })
+            })
+            .collect();
+        let stand_in = load::parsed_stand_in(&targets)?;
+        let (mut links, mut notes, mut attached) = (Vec::new(), Vec::new(), [false; 4]);
+        for (at, name) in PROGRAMS.into_iter().enumerate() {
+            if known.tracepoints[at].is_none() {
+                continue;
+            }
+            match cgroups::one(&mut ebpf, name, &stand_in) {
+                Err(error) if at > 0 => notes.push(error.to_string()),
+                link => links.push(link?),
+            }
+            attached[at] = true;
+        }
+        let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(EndsError::Map(name, None));
+        let unusable = |name| move |error| EndsError::Map(name, Some(Box::new(error)));
+        let ring = RingBuf::try_from(map(&mut ebpf, "ENDS")?).map_err(unusable("ENDS"))?;
+        let stats =
+            PerCpuArray::try_from(map(&mut ebpf, "END_STATS")?).map_err(unusable("END_STATS"))?;
+        Ok(EndRing {
+            _links: links,
+            ring,
+            stats,
+            notes,
+            reaper: attached[2] && attached[3],
+            page_size: rustix::param::page_size() as u64,
+            refused: 0,
+        })
+    }
+}
+
+/// The attached programs and their ring.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct EndRing {
+    /// Dropping them detaches the programs.
+    _links: Vec<BtfTracePointLink>,
+    ring: RingBuf<MapData>,
+    stats: PerCpuArray<MapData, u64>,
+    notes: Vec<String>,
+    reaper: bool,
+    page_size: u64,
+    refused: u64,
+}
+
+impl EndRing {
+    /// What there is to wait on.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// What could not be attached, if anything.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether every work of the reaper has been told: then who was not reaped did not need it.
+    #[must_use]
+    pub fn tells_reaper(&self) -> bool {
+        self.reaper && self.dropped() == 0
+    }
+
+    /// Records that the ring had no room for.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.stat(end_stat::DROPPED)
+    }
+
+    /// Records that were not understood, and reads that failed in the kernel.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused + self.stat(end_stat::READ_FAILED)
+    }
+
+    fn stat(&self, which: u32) -> u64 {
+        let values = self.stats.get(&which, 0);
+        values.map_or(0, |values| values.iter().sum())
+    }
+}
+
+/// What happened, about in the order of the kernel; `None` when that is all for now.
+impl Iterator for EndRing {
+    type Item = VictimEvidence;
+
+    fn next(&mut self) -> Option<VictimEvidence> {
+        loop {
+            let item = self.ring.next()?;
+            let decoded = decode(&item, self.page_size);
+            drop(item);
+            match decoded {
+                Ok(evidence) => return Some(evidence),
+                Err(error) => {
+                    self.refused += 1;
+                    tracing::error!("record of a victim's end refused: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn decode(record: &[u8], page_size: u64) -> Result<VictimEvidence, DecodeError> {
+    if record.len() < size_of::<EndRecord>() {
+        return Err(DecodeError::Short { len: record.len() });
+    }
+    let at = |offset: usize| record.get(offset..).unwrap_or_default();
+    let u16_at = |offset| at(offset).try_get_u16_ne().unwrap_or_default();
+    let u32_at = |offset| at(offset).try_get_u32_ne().unwrap_or_default();
+    let u64_at = |offset| at(offset).try_get_u64_ne().unwrap_or_default();
+    let version = u16_at(offset_of!(EndRecord, version));
+    if version != WIRE_VERSION {
+        return Err(DecodeError::Version {
+            found: version,
+            wanted: WIRE_VERSION,
+        });
+    }
+    // Counters of each CPU are added up now and then: the sum may be below 0 for a moment.
+    let pages = |index: usize| {
+        let mut bytes = at(offset_of!(EndRecord, rss) + 8 * index);
+        u64::try_from(bytes.try_get_i64_ne().unwrap_or_default()).unwrap_or(0)
+    };
+    // FILE, ANON and SHMEM; 2 is swap.
+    let resident = [0, 1, 3]
+        .into_iter()
+        .map(pages)
+        .fold(0, u64::saturating_add);
+    let resident = resident.saturating_mul(page_size);
+    let tid = u32_at(offset_of!(EndRecord, tid));
+    let pid = u32_at(offset_of!(EndRecord, tgid));
+    let start_boottime_ns = u64_at(offset_of!(EndRecord, start_boottime_ns));
+    let monotonic_ns = u64_at(offset_of!(EndRecord, time_ns));
+    Ok(match u16_at(offset_of!(EndRecord, kind)) {
+        end_kind::EXITED => VictimEvidence::Exited {
+            pid,
+            start_boottime_ns,
+            monotonic_ns,
+            left_bytes: (u32_at(offset_of!(EndRecord, mm_gone)) == 1).then_some(resident),
+        },
+        end_kind::FREED => VictimEvidence::Freed {
+            pid,
+            start_boottime_ns,
+            monotonic_ns,
+        },
+        end_kind::REAPING => VictimEvidence::Reaping { tid, monotonic_ns },
+        end_kind::REAPED => VictimEvidence::Reaped { tid, monotonic_ns },
+        other => return Err(DecodeError::Kind(other)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes as the kernel side writes them.
+    fn record(kind: u16, mm_gone: u32, rss: [i64; 4]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&WIRE_VERSION.to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        for word in [8_u32, 7, mm_gone] {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        for word in [100_u64, 50] {
+            bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        for pages in rss {
+            bytes.extend_from_slice(&pages.to_ne_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_record_says_who_when_and_what_is_left() {
+        let exited = |mm_gone, rss| decode(&record(end_kind::EXITED, mm_gone, rss), 4096).unwrap();
+        let with = |left_bytes| VictimEvidence::Exited {
+            pid: 7,
+            start_boottime_ns: 50,
+            monotonic_ns: 100,
+            left_bytes,
+        };
+        assert_eq!(exited(1, [1, 2, 100, -5]), with(Some(3 * 4096)));
+        // It has still to let go: what is left then is not known.
+        assert_eq!(exited(0, [1, 2, 100, 3]), with(None));
+        let reaping = decode(&record(end_kind::REAPING, 0, [0; 4]), 4096).unwrap();
+        assert_eq!(
+            reaping,
+            VictimEvidence::Reaping {
+                tid: 8,
+                monotonic_ns: 100
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let good = record(end_kind::FREED, 0, [0; 4]);
+        assert!(decode(&good, 4096).is_ok());
+        assert!(decode(&good[..63], 4096).is_err());
+        assert!(decode(&record(9, 0, [0; 4]), 4096).is_err());
+        let mut other = good;
+        other[0] ^= 0xff;
+        assert!(decode(&other, 4096).is_err());
+    }
+}
