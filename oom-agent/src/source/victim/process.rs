@@ -23,6 +23,15 @@ const MAX_THREADS: usize = 4096;
 /// Functions of a stack that are kept.
 const MAX_FRAMES: usize = 64;
 
+/// The link of `/proc/self/ns/pid` in the first pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether the numbers that the kernel names are those that we see: in another pid namespace they stand for
+/// other processes.
+pub(super) fn sees_victims() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST_NAMESPACE)
+}
+
 /// What opening a victim came to.
 #[derive(Debug)]
 pub(super) enum Opened {

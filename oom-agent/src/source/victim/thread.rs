@@ -114,6 +114,7 @@ impl VictimThread {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             ring: None,
             stuck_after: stuck_after.and_then(|after| u64::try_from(after.as_nanos()).ok()),
+            sees_victims: process::sees_victims(),
             watched: HashMap::new(),
             next: 0,
         };
@@ -172,6 +173,7 @@ struct Watching {
     epoll: OwnedFd,
     ring: Option<EndRing>,
     stuck_after: Option<u64>,
+    sees_victims: bool,
     watched: HashMap<u64, Victim>,
     next: u64,
 }
@@ -274,7 +276,7 @@ impl Watching {
     fn begin(&mut self) -> Vec<(Watch, Option<u64>)> {
         let mut late = Vec::new();
         while let Ok(watch) = self.asked.try_recv() {
-            if self.watched.len() >= MAX_WATCHED {
+            if !self.sees_victims || self.watched.len() >= MAX_WATCHED {
                 late.push((watch, None));
                 continue;
             }
