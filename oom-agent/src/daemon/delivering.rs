@@ -3,8 +3,9 @@
 //! Reads options before confinement; emits running deliveries. Refuses to deliver without a store: it is the
 //! queue.
 
+#[cfg(feature = "sinks")]
+use std::error::Error;
 use std::{
-    error::Error,
     io,
     path::PathBuf,
     sync::{Arc, OnceLock},
