@@ -44,6 +44,7 @@ pub fn shared(store: &Path) -> Result<Shared> {
             boot_id: None,
             boot: "boot".into(),
             node: None,
+            cluster: None,
         },
         host_root: "/".into(),
     }))

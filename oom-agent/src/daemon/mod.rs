@@ -208,8 +208,8 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let states = [
         (Feed::Bpf, bpf.is_ok()),
         (Feed::Kmsg, kmsg.is_ok()),
-        // Nobody waits for victims yet, whoever did before.
-        (Feed::Victims, false),
+        // Of kills that are told before there is somebody who waits: they are asked for then.
+        (Feed::Victims, true),
     ];
     let states = states.map(|(source, up)| Evidence::SourceState { source, up });
     let reasons = [

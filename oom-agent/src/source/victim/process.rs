@@ -59,8 +59,8 @@ pub(super) fn open(watch: &Watch, now: Now) -> Opened {
 /// The process of a thread, with the leader's `stat`.
 fn leader(tid: u32) -> Option<(u32, Stat)> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let tgid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
-    let pid = tgid.trim().parse().ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    let pid = process.trim().parse().ok()?;
     Some((pid, Stat::read(&format!("/proc/{pid}/stat"))?))
 }
 

@@ -89,7 +89,7 @@ pub struct VictimThread {
 #[derive(Clone, Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
-    watches: SyncSender<Watch>,
+    asks: SyncSender<Watch>,
 }
 
 impl VictimThread {
@@ -107,7 +107,7 @@ impl VictimThread {
             dropped: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
-        let (watches, asked) = sync_channel(MAX_WAITING);
+        let (ask, asked) = sync_channel(MAX_WAITING);
         let watching = Watching {
             shared: shared.clone(),
             asked,
@@ -121,7 +121,7 @@ impl VictimThread {
         let worker = Worker::start("victims", run)?;
         let watcher = Watcher {
             shared: shared.clone(),
-            watches,
+            asks: ask,
         };
         Ok((Self { shared, worker }, watcher))
     }
@@ -149,7 +149,7 @@ impl Watcher {
     /// Asks for the end of a victim; false if too many wait, or nobody is there. Never waits.
     #[must_use]
     pub fn ask(&self, watch: Watch) -> bool {
-        let asked = self.watches.try_send(watch).is_ok();
+        let asked = self.asks.try_send(watch).is_ok();
         if asked {
             self.shared.wake();
         }
@@ -377,7 +377,7 @@ fn attach(programs: EndPrograms) -> Option<EndRing> {
     }
 }
 
-/// Readable: no thread of it is left (pidfd_open(2)).
+/// Readable: no thread of it is left (`pidfd_open`(2)).
 fn has_ended(fd: &impl AsFd) -> bool {
     let now = Timespec {
         tv_sec: 0,
