@@ -3,8 +3,9 @@
 //! Reads options before confinement; emits running deliveries. Refuses to deliver without a store: it is the
 //! queue.
 
+#[cfg(feature = "sinks")]
+use std::error::Error;
 use std::{
-    error::Error,
     io,
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -54,7 +55,7 @@ pub struct SinkOptions {
 #[cfg(feature = "sinks")]
 fn refused<E>(sink: &'static str) -> impl FnOnce(E) -> RunError
 where
-    E: Error + Send + Sync + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
     move |why| RunError::Sink {
         sink,

@@ -8,7 +8,7 @@ use oom_agent::{
     deliver::{Batch, Sink as _},
     event::Event,
     nats::Events,
-    store::{Cursor, Entry, Stored},
+    store::{Entry, Stored},
 };
 use oom_tests::{nats::Cluster, told::Kills};
 use tokio::task::JoinSet;
@@ -124,7 +124,7 @@ fn stored(seq: i64, event: &Event) -> Result<Stored> {
     let time_ns = i64::try_from(time.as_unix_ns())?;
     Ok(Stored {
         seq,
-        cursor: Cursor { time_ns, seq },
+        cursor: format!("1.{time_ns}.{seq}").parse()?,
         kind: event.kind(),
         id: event.id().to_string(),
         time_ns,
