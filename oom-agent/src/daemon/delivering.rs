@@ -3,8 +3,6 @@
 //! Reads options before confinement; emits running deliveries. Refuses to deliver without a store: it is the
 //! queue.
 
-#[cfg(feature = "sinks")]
-use std::error::Error;
 use std::{
     io,
     path::PathBuf,

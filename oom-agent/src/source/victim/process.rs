@@ -23,7 +23,7 @@ const MAX_THREADS: usize = 4096;
 /// Functions of a stack that are kept.
 const MAX_FRAMES: usize = 64;
 
-/// The link of `/proc/self/ns/pid` in the first pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+/// The link of `/proc/self/ns/pid` in the first pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether the numbers that the kernel names are those that we see: in another pid namespace they stand for
