@@ -573,7 +573,7 @@ fn pictures() -> Result<()> {
     )?;
     browser.wait(
         "audit",
-        "return document.querySelector('#to-status.good') !== null",
+        "return document.getElementById('to-status').textContent.includes('all explained')",
     )?;
     picture("page-light.png", "light")?;
     picture("page-dark.png", "dark")?;
