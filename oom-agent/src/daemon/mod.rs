@@ -273,12 +273,17 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     board.set_ready(false);
     tracing::debug!("draining");
     if let Some(dir) = pinned {
-        tracing::info!(
-            "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
-            dir.display()
-        );
+        say_left(&dir);
     }
     Ok(running.stop(serving))
+}
+
+/// What goes on in the kernel.
+fn say_left(dir: &Path) {
+    tracing::info!(
+        "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
+        dir.display()
+    );
 }
 
 /// What is told at once, and the thread that writes what could not be.
