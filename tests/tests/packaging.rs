@@ -56,7 +56,11 @@ fn systemd_takes_the_unit() -> Result<()> {
     }
     let dir = tempfile::tempdir()?;
     let unit = unit(&dir)?;
-    let complaints = printed(Command::new("systemd-analyze").arg("verify").arg(&unit))?;
+    let complaints = printed(
+        Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&unit),
+    )?;
     let about_it: Vec<_> = complaints
         .lines()
         .filter(|it| it.contains("oom-agent"))
