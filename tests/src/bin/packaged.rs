@@ -34,8 +34,13 @@ const LOOK: Duration = Duration::from_millis(200);
 fn main() -> ExitCode {
     say("up");
     let first = !Path::new(DEAD).exists();
-    let outcome =
-        machine::only_in_a_guest().and_then(|()| if first { first_boot() } else { second_boot() });
+    let outcome = machine::only_in_a_guest().and_then(|()| {
+        if first {
+            first_boot()
+        } else {
+            second_boot()
+        }
+    });
     if let Err(error) = &outcome {
         say(&format!("failed: {error:#}"));
         let log = log();
