@@ -125,7 +125,7 @@ impl EndPrograms {
         let stand_in = load::parsed_stand_in(&targets)?;
         let present = known.tracepoints.map(|id| id.is_some());
         let attached = attach_each(present, |name| cgroups::one(&mut ebpf, name, &stand_in))?;
-        let [.., starts, finishes] = attached.which;
+        let [.., begun, done] = attached.which;
         let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(EndsError::Map(name, None));
         let unusable = |name| move |error| EndsError::Map(name, Some(Box::new(error)));
         let ring = RingBuf::try_from(map(&mut ebpf, "ENDS")?).map_err(unusable("ENDS"))?;
@@ -136,7 +136,7 @@ impl EndPrograms {
             ring,
             stats,
             notes: attached.notes,
-            reaper_since_ns: (starts && finishes).then(|| Now::read().monotonic_ns),
+            reaper_since_ns: (begun && done).then(|| Now::read().monotonic_ns),
             page_size: rustix::param::page_size() as u64,
             refused: 0,
         })
