@@ -34,7 +34,8 @@ pub struct Counts {
     pub bare_marks: u64,
     /// Reports whose cgroup's memory could not be told in time.
     pub memory_missed: u64,
-    /// Victims whose end nobody could wait for, or nobody waited for long enough.
+    /// Victims whose end nobody could wait for, or nobody waited for long enough; and what was told of ends
+    /// before their kill was known, and found no room.
     pub ends_missed: u64,
 }
 

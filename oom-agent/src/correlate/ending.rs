@@ -42,11 +42,31 @@ pub(super) struct Exit {
 }
 
 impl Ending {
-    /// Whether nothing is to be waited for. `log`: whether the log may still say what the reaper did.
+    /// Whether nothing is to be waited for. As long as somebody waits for it the kernel's word is not the end: a
+    /// process may be held up after that, with its memory (since 6.16) or its files. `log`: whether the log may
+    /// still say what the reaper did.
     pub(super) fn is_complete(&self, reaper: Option<Reaper>, log: bool) -> bool {
         let said = self.reaping_ns.is_none() || reaper.is_some() || !log;
-        let ended = self.exit.is_some() && !self.watched;
+        let ended = self.exit.is_some() && self.freed.is_some() && !self.watched;
         (self.settled || ended) && said
+    }
+
+    /// Whether it is there still, as far as somebody looks.
+    pub(super) const fn lives(&self) -> bool {
+        self.watched && !self.settled
+    }
+
+    /// Somebody sees it there: what the kernel told was only the beginning of the end.
+    pub(super) fn is_stuck(&mut self) {
+        self.stuck = true;
+        self.exit = None;
+    }
+
+    /// Nobody waits any more, and nobody will tell. Whether its end stays unknown by that.
+    pub(super) fn abandon(&mut self) -> bool {
+        let missed = self.lives() && self.exit.is_none();
+        self.settled = true;
+        missed
     }
 
     /// The kernel saw a thread end that was the last, or one of those that ended at once.
@@ -91,11 +111,12 @@ impl Ending {
     fn end(&self, mark_ns: u64, at_mark: &Memory) -> Option<End> {
         let after = |at: u64| at.saturating_sub(mark_ns);
         let freed = |(_, left): (u64, u64)| Some(at_mark.rss_bytes()?.saturating_sub(left));
+        let exit = self.exit.filter(|_| !self.lives());
         let end = End {
-            still_alive: self.exit.is_none() && self.watched && !self.settled,
-            exit_after_ns: self.exit.map(|exit| after(exit.monotonic_ns)),
-            exit_source: self.exit.map(|exit| exit.source),
-            at_most: self.exit.is_some_and(|exit| exit.at_most),
+            still_alive: self.lives(),
+            exit_after_ns: exit.map(|exit| after(exit.monotonic_ns)),
+            exit_source: exit.map(|exit| exit.source),
+            at_most: exit.is_some_and(|exit| exit.at_most),
             freed_after_ns: self.freed.map(|(at, _)| after(at)),
             freed_bytes: self.freed.and_then(freed),
             reaping_started_after_ns: self.reaping_ns.map(after),

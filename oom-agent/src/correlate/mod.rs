@@ -259,7 +259,9 @@ impl Correlator {
                 Feed::Victims => {
                     self.victims_up = up;
                     if up {
-                        self.watch_all();
+                        self.watch_all(now);
+                    } else {
+                        self.watch_none(now, out);
                     }
                 }
             },
@@ -420,7 +422,7 @@ impl Correlator {
         out.push(Event::OomKill(Box::new(event)));
         let instance = kill.instance;
         self.wish(instance, now);
-        self.watch(key);
+        self.watch(key, now);
     }
 
     /// Closes those of `candidates` that are complete.

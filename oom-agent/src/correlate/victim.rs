@@ -3,7 +3,7 @@
 //! A report waits for the ends of its victims within its window. A victim that has not ended then is *living*:
 //! it is kept, with the kill as the report told it, until its end is told ([`Event::VictimEnd`]), however long
 //! that takes, and through a snapshot across restarts. Refuses to take a process for a victim that only has
-//! its number: where the start is known it must be the same.
+//! its number: where the start is known it must be the same, and nothing of before the mark is meant.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,8 +20,15 @@ use crate::{
 /// Victims that are kept when their report is closed; beyond it the oldest is let go of, and counted.
 const LIVING: usize = 256;
 
-/// Ends that came before their kill was known: the log, or the counter, has to say first that it was one.
-const EARLY: usize = 256;
+/// What came before its kill was known, several things of each victim: the log, or the counter, has to say first
+/// that it was one, or the mark comes by another thread. Beyond it the oldest is let go of, and counted.
+pub(super) const EARLY: usize = 4096;
+
+/// For how long that is kept, nanoseconds. A mark that was no kill is followed by an end all the same.
+const EARLY_NS: u64 = 60_000_000_000;
+
+/// What the log's clock may be ahead of `CLOCK_MONOTONIC` by where only the log tells of a mark, nanoseconds.
+const CLOCKS_NS: u64 = 250_000_000;
 
 /// A victim that has outlived its report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,7 +65,7 @@ impl Correlator {
     }
 
     /// Asks for the end of a kill, and takes what has been told of it before it was known.
-    pub(super) fn watch(&mut self, key: KillKey) {
+    pub(super) fn watch(&mut self, key: KillKey, now: Now) {
         if !self.is_up(Feed::Victims) {
             return;
         }
@@ -69,46 +76,52 @@ impl Correlator {
             return;
         }
         kill.ending.watched = true;
-        let watch = kill.watch();
-        let mut early = std::mem::take(&mut self.victims.early);
-        early.retain(|evidence| {
-            let (pid, start) = match evidence {
-                VictimEvidence::Exited {
-                    pid,
-                    start_boottime_ns,
-                    ..
-                }
-                | VictimEvidence::Freed {
-                    pid,
-                    start_boottime_ns,
-                    ..
-                } => (*pid, *start_boottime_ns),
-                _ => return false,
-            };
-            let own = watch.is(pid, start);
+        let (watch, tids) = (kill.watch(), kill.tids());
+        self.victims.age(now);
+        self.victims.early.retain(|evidence| {
+            let own = watch.is_meant(&tids, evidence);
             if own {
                 kill.ending.take(evidence);
             }
             !own
         });
-        self.victims.early = early;
         self.victims.watches.push(watch);
     }
 
     /// Somebody waits from now on: for all that have not ended.
-    pub(super) fn watch_all(&mut self) {
-        let open = self.open.iter().filter_map(|key| self.instances.get(key));
-        let keys: Vec<KillKey> = open.flat_map(|it| it.kills.iter().copied()).collect();
-        for key in keys {
+    pub(super) fn watch_all(&mut self, now: Now) {
+        for key in self.open_kills() {
             // A predecessor's watch has ended with it.
             if let Some(kill) = self.kills.get_mut(&key) {
                 kill.ending.watched = false;
             }
-            self.watch(key);
+            self.watch(key, now);
         }
         let living = self.victims.living.iter();
         let watches: Vec<Watch> = living.map(|living| living.watch.clone()).collect();
         self.victims.watches.extend(watches);
+    }
+
+    /// Nobody waits any more: what is known of ends is all that will be.
+    pub(super) fn watch_none(&mut self, now: Now, out: &mut Vec<Event>) {
+        self.victims.watches.clear();
+        let mut missed = 0;
+        for key in self.open_kills() {
+            if let Some(kill) = self.kills.get_mut(&key) {
+                missed += u64::from(kill.ending.abandon());
+                self.touched.push(kill.instance);
+            }
+        }
+        for living in &mut self.victims.living {
+            missed += u64::from(living.ending.abandon());
+        }
+        self.audit.counts.ends_missed += missed;
+        self.tell_ends(now, out);
+    }
+
+    fn open_kills(&self) -> Vec<KillKey> {
+        let open = self.open.iter().filter_map(|key| self.instances.get(key));
+        open.flat_map(|it| it.kills.iter().copied()).collect()
     }
 
     pub(super) fn victim(&mut self, evidence: VictimEvidence, now: Now, out: &mut Vec<Event>) {
@@ -121,58 +134,36 @@ impl Correlator {
         if matches!(evidence, VictimEvidence::Unwatched { .. }) {
             self.audit.counts.ends_missed += 1;
         }
+        self.victims.age(now);
         self.told_of_victim(evidence);
         self.tell_ends(now, out);
     }
 
     /// Puts it where it belongs.
     fn told_of_victim(&mut self, evidence: VictimEvidence) {
-        if let Some(key) = self.open_kill_of(&evidence) {
-            if let Some(kill) = self.kills.get_mut(&key) {
-                kill.ending.take(&evidence);
-                self.touched.push(kill.instance);
-            }
+        let known = self.by_tid.get(&evidence.number());
+        let known = known.and_then(|key| self.kills.get_mut(key));
+        let known = known.filter(|kill| kill.watch().is_meant(&kill.tids(), &evidence));
+        let is_known = known.is_some();
+        if let Some(kill) = known
+            && let Some(report) = self.instances.get(&kill.instance)
+            && !report.closed
+        {
+            kill.ending.take(&evidence);
+            self.touched.push(kill.instance);
             return;
         }
         let mut living = self.victims.living.iter_mut();
-        if let Some(living) = living.find(|living| living.is_of(&evidence)) {
+        let living = living.find(|it| it.watch.is_meant(&it.tids, &evidence));
+        if let Some(living) = living {
             living.ending.take(&evidence);
-            return;
-        }
-        let may_be_early = matches!(
-            evidence,
-            VictimEvidence::Exited { .. } | VictimEvidence::Freed { .. }
-        );
-        if may_be_early {
+        } else if !is_known && evidence.seen_ns().is_some() {
             if self.victims.early.len() >= EARLY {
                 self.victims.early.pop_front();
+                self.audit.counts.ends_missed += 1;
             }
             self.victims.early.push_back(evidence);
         }
-    }
-
-    /// The kill of an open report that this is of.
-    fn open_kill_of(&self, evidence: &VictimEvidence) -> Option<KillKey> {
-        let key = *self.by_tid.get(&evidence.number())?;
-        let kill = self.kills.get(&key)?;
-        let open = self.instances.get(&kill.instance)?;
-        let own = match evidence {
-            VictimEvidence::Exited {
-                pid,
-                start_boottime_ns,
-                ..
-            }
-            | VictimEvidence::Freed {
-                pid,
-                start_boottime_ns,
-                ..
-            } => kill.watch().is(*pid, *start_boottime_ns),
-            VictimEvidence::Reaping { .. } | VictimEvidence::Reaped { .. } => true,
-            VictimEvidence::Gone { kill: id, .. }
-            | VictimEvidence::Unwatched { kill: id, .. }
-            | VictimEvidence::Alive { kill: id, .. } => kill.id == *id,
-        };
-        (own && !open.closed).then_some(key)
     }
 
     /// The log says what the reaper did with a victim whose report is closed.
@@ -190,7 +181,7 @@ impl Correlator {
             return;
         };
         let ending = &kill.ending;
-        if !ending.watched || ending.settled || ending.exit.is_some() {
+        if !ending.lives() {
             return;
         }
         if self.victims.living.len() >= LIVING {
@@ -207,11 +198,10 @@ impl Correlator {
 
     /// Tells the ends of those that have outlived their reports.
     fn tell_ends(&mut self, now: Now, out: &mut Vec<Event>) {
-        let kmsg_up = self.kmsg_up;
         let mut living = std::mem::take(&mut self.victims.living);
         living.retain_mut(|living| {
-            let complete = living.ending.is_complete(living.kill.reaper, kmsg_up);
-            let over = complete || living.ending.settled;
+            let over =
+                living.ending.settled || (living.ending.exit.is_some() && !living.ending.watched);
             if over && let Some(exit) = living.ending.exit {
                 living
                     .ending
@@ -265,9 +255,10 @@ impl Correlator {
                 let mark_ns = kill.monotonic_ns();
                 (&mut kill.ending, event, mark_ns)
             };
-        if std::mem::replace(&mut ending.stuck, true) || ending.exit.is_some() {
+        if ending.stuck || ending.settled {
             return None;
         }
+        ending.is_stuck();
         ending.add_to(&mut kill, mark_ns);
         Some(OomStuck {
             schema: SCHEMA,
@@ -315,34 +306,56 @@ impl Ending {
     }
 }
 
-impl Living {
-    fn is_of(&self, evidence: &VictimEvidence) -> bool {
-        match evidence {
-            VictimEvidence::Exited {
-                pid,
-                start_boottime_ns,
-                ..
-            }
-            | VictimEvidence::Freed {
-                pid,
-                start_boottime_ns,
-                ..
-            } => self.watch.is(*pid, *start_boottime_ns),
-            VictimEvidence::Reaping { tid, .. } | VictimEvidence::Reaped { tid, .. } => {
-                self.tids.contains(tid)
-            }
-            VictimEvidence::Gone { kill, .. }
-            | VictimEvidence::Unwatched { kill, .. }
-            | VictimEvidence::Alive { kill, .. } => self.kill.id == *kill,
+impl Victims {
+    /// Lets go of what no kill came for: the end of a mark that was none.
+    fn age(&mut self, now: Now) {
+        let old = |at: u64| now.monotonic_ns.saturating_sub(at) > EARLY_NS;
+        let is_old = |it: &mut VictimEvidence| it.seen_ns().is_none_or(old);
+        while self.early.pop_front_if(is_old).is_some() {}
+    }
+}
+
+impl VictimEvidence {
+    /// When the kernel's programs saw it; they know of no kills, only of processes and threads.
+    const fn seen_ns(&self) -> Option<u64> {
+        match self {
+            Self::Exited { monotonic_ns, .. }
+            | Self::Freed { monotonic_ns, .. }
+            | Self::Reaping { monotonic_ns, .. }
+            | Self::Reaped { monotonic_ns, .. } => Some(*monotonic_ns),
+            Self::Gone { .. } | Self::Unwatched { .. } | Self::Alive { .. } => None,
         }
     }
 }
 
 impl Watch {
-    /// Whether this process is meant. One whose start is not known is known by its number, as long as it is
-    /// looked for among those that live.
-    fn is(&self, pid: u32, start_boottime_ns: u64) -> bool {
+    /// Whether that was seen of this victim, which has these threads. One whose start is not known is known by its
+    /// number, and by what comes after its mark.
+    fn is_meant(&self, tids: &[u32], evidence: &VictimEvidence) -> bool {
         let start = self.start_boottime_ns;
-        self.pid == pid && (start.is_none() || same_start(start, Some(start_boottime_ns)))
+        let slack_ns = if start.is_some() { 0 } else { CLOCKS_NS };
+        let is_later = |at: u64| at.saturating_add(slack_ns) >= self.monotonic_ns;
+        evidence.seen_ns().is_none_or(is_later)
+            && match evidence {
+                VictimEvidence::Exited {
+                    pid,
+                    start_boottime_ns,
+                    ..
+                }
+                | VictimEvidence::Freed {
+                    pid,
+                    start_boottime_ns,
+                    ..
+                } => {
+                    let same = || same_start(start, Some(*start_boottime_ns));
+                    self.pid == *pid && (start.is_none() || same())
+                }
+                VictimEvidence::Reaping { tid, .. } | VictimEvidence::Reaped { tid, .. } => {
+                    tids.contains(tid)
+                }
+                VictimEvidence::Gone { kill, .. }
+                | VictimEvidence::Unwatched { kill, .. }
+                | VictimEvidence::Alive { kill, .. } => self.kill == *kill,
+            }
     }
 }

@@ -2,10 +2,11 @@
 
 use super::{
     tests::{Bench, MS, bpf, killed, kmsg_kill, log, mark},
+    victim::EARLY,
     *,
 };
 use crate::{
-    event::{EndSource, Memory, OomKill, Reaper},
+    event::{End, EndSource, Memory, OomKill, Reaper},
     evidence::{KmsgEvidence, VictimEvidence},
 };
 
@@ -326,7 +327,7 @@ fn a_successor_goes_on_waiting() {
     let mut after = Bench::new(true, true);
     let snapshot = serde_json::from_str(&state_of).unwrap();
     after.correlator.restore(&snapshot);
-    after.at(20_000, state(false)).at(20_001, state(true));
+    after.at(20_001, state(true));
     let watch = after.correlator.watches().next().unwrap();
     assert_eq!((watch.kill, watch.pid), (id(50), 50));
     after.at(20_002, alive(20_002, 50));
@@ -351,4 +352,168 @@ fn those_that_never_end_have_a_bound() {
             .pass(ms + 2500);
     }
     assert_eq!(bench.correlator.counts().ends_missed, 300 - 256);
+}
+
+fn ended(bench: &Bench) -> End {
+    let end = bench.events().iter().find_map(|event| match event {
+        Event::VictimEnd(end) => end.kill.end.clone(),
+        _ => None,
+    });
+    end.unwrap()
+}
+
+/// Since 6.16 the tracepoint comes before the memory is let go of, and before the files in every kernel.
+#[test]
+fn what_the_kernel_calls_the_exit_is_not_the_end_of_one_that_hangs() {
+    for (freed_in_time, stuck) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut bench = bench(true);
+        bench.at(1, sized(1, 50)).at(2, log(1, 50));
+        bench.at(3, exited(3, 50, None));
+        if freed_in_time {
+            bench.at(5, freed(5, 50));
+        }
+        bench.pass(3000);
+        assert_eq!(bench.story(), "K50 I[50]");
+        let end = reported(&bench).end.unwrap();
+        assert!(end.still_alive, "its pidfd says so");
+        assert_eq!((end.exit_after_ns, end.exit_source), (None, None));
+        assert_eq!(end.freed_after_ns, freed_in_time.then_some(4 * MS));
+        let mut story = "K50 I[50]".to_owned();
+        if stuck {
+            bench.at(10_001, alive(10_001, 50));
+            story.push_str(" S50");
+        }
+        if !freed_in_time {
+            bench.at(20_001, freed(20_001, 50));
+        }
+        assert_eq!(bench.story(), story);
+        bench.at(20_003, gone(20_002, 50, false));
+        assert_eq!(bench.story(), story + " E50");
+        let end = ended(&bench);
+        assert!(!end.still_alive);
+        let (exit_ms, source) = if stuck {
+            (20_001, EndSource::Pidfd)
+        } else {
+            (2, EndSource::Bpf)
+        };
+        assert_eq!(end.exit_after_ns, Some(exit_ms * MS));
+        assert_eq!(end.exit_source, Some(source));
+        let freed_ms = if freed_in_time { 4 } else { 20_000 };
+        assert_eq!(end.freed_after_ns, Some(freed_ms * MS));
+    }
+}
+
+#[test]
+fn without_a_pidfd_the_kernel_is_to_tell_of_the_memory_too() {
+    for memory in [true, false] {
+        let mut bench = bench(true);
+        bench.at(1, sized(1, 50)).at(2, log(1, 50));
+        let unwatched = VictimEvidence::Unwatched {
+            kill: id(50),
+            tid: 50,
+            kernel_tells: true,
+        };
+        bench.at(3, victim(unwatched)).at(4, exited(4, 50, None));
+        assert_eq!(bench.story(), "K50", "it may still let go of its memory");
+        if memory {
+            bench.at(5, freed(5, 50));
+        } else {
+            bench.pass(3000);
+        }
+        assert_eq!(bench.story(), "K50 I[50]");
+        let end = reported(&bench).end.unwrap();
+        assert_eq!(end.exit_after_ns, Some(3 * MS));
+        assert_eq!(end.freed_after_ns, memory.then_some(4 * MS));
+        assert!(!end.still_alive);
+    }
+}
+
+#[test]
+fn the_reaper_may_begin_before_the_kill_is_known() {
+    let mut bench = bench(true);
+    let reaped = VictimEvidence::Reaped {
+        tid: 50,
+        monotonic_ns: 3 * MS,
+    };
+    bench.at(2, reaping(2, 50)).at(3, victim(reaped));
+    bench.at(4, sized(1, 50)).at(5, log(1, 50));
+    bench.at(6, gone(6, 50, false));
+    assert_eq!(bench.story(), "K50", "the log is to say how that went");
+    bench.at(7, reaped_by_log(50, true));
+    let kill = reported(&bench);
+    let end = kill.end.unwrap();
+    assert_eq!(end.reaping_started_after_ns, Some(MS));
+    assert_eq!(end.reaping_finished_after_ns, Some(2 * MS));
+    assert_eq!(kill.reaper, Some(Reaper::Reaped));
+}
+
+#[test]
+fn what_was_seen_before_the_mark_or_long_before_the_kill_is_not_meant() {
+    for (told_ms, seen_ms, marked_ms, known_ms, meant) in [
+        (2, 2, 1, 3, true),
+        (600, 499, 1000, 1001, false),
+        (1000, 1000, 999, 60_999, true),
+        (1000, 1000, 999, 61_001, false),
+    ] {
+        let mut bench = bench(true);
+        bench.at(told_ms, exited(seen_ms, 50, None));
+        bench.at(told_ms, reaping(seen_ms, 50));
+        let mut unnamed = mark(marked_ms, 50);
+        unnamed.start_boottime_ns = None;
+        bench.at(known_ms, bpf(unnamed)).pass(known_ms + 3000);
+        bench.at(known_ms + 3001, state(false));
+        let end = reported(&bench).end;
+        let began = end.and_then(|end| end.reaping_started_after_ns);
+        assert_eq!(began.is_some(), meant, "{seen_ms} {marked_ms} {known_ms}");
+        assert_eq!(bench.story().ends_with("E50"), meant);
+    }
+}
+
+#[test]
+fn early_ends_have_a_bound_and_those_of_known_kills_are_not_early() {
+    let mut bench = bench(true);
+    bench.at(1, sized(1, 50)).at(1, log(1, 50));
+    bench.at(2, gone(2, 50, false));
+    assert_eq!(bench.story(), "K50 I[50]");
+    let strangers = u32::try_from(EARLY).unwrap();
+    for pid in 1000..1000 + strangers {
+        bench.at(3, exited(3, pid, None)).at(4, freed(4, 50));
+    }
+    assert_eq!(bench.correlator.counts().ends_missed, 0);
+    for pid in [1, 2, 3] {
+        bench.at(5, reaping(5, pid));
+    }
+    assert_eq!(bench.correlator.counts().ends_missed, 3);
+    // A minute later there is room again.
+    bench.at(70_000, freed(70_000, 4));
+    assert_eq!(bench.correlator.counts().ends_missed, 3);
+}
+
+#[test]
+fn when_nobody_waits_any_more_nothing_is_alive_for_ever() {
+    let mut bench = bench(true);
+    // Two outlive their reports, of one of which the kernel has told the exit; and two are open.
+    for pid in [50, 51] {
+        bench.at(1, sized(1, pid)).at(2, log(1, pid)).pass(3000);
+    }
+    bench.at(3000, exited(3000, 51, None));
+    for pid in [52, 53] {
+        bench.at(4000, sized(4000, pid)).at(4001, log(4000, pid));
+    }
+    bench.at(4002, exited(4002, 53, None));
+    bench.at(4003, state(false));
+    assert_eq!(bench.story(), "K50 I[50] K51 I[51] K52 K53 E51 I[52] I[53]");
+    assert_eq!(bench.correlator.counts().ends_missed, 2);
+    let reports = bench.instances();
+    let end = |at: usize| reports[at].kills[0].end.clone();
+    assert_eq!(end(2), None);
+    let told = end(3).unwrap();
+    assert_eq!(
+        (told.still_alive, told.exit_after_ns),
+        (false, Some(2 * MS))
+    );
+    bench.at(5000, state(false));
+    assert_eq!(bench.correlator.counts().ends_missed, 2, "once");
+    bench.at(6000, state(true));
+    assert_eq!(bench.correlator.watches().count(), 0);
 }

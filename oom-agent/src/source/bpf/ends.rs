@@ -27,7 +27,7 @@ use super::{
     load::{self, LoadError, OBJECT, kept, ring_bytes},
     stand_in::{Target, TargetKind},
 };
-use crate::evidence::VictimEvidence;
+use crate::{clock::Now, evidence::VictimEvidence};
 
 /// Size of the ring, bytes: a thousand records, of which a victim has two.
 const RING_BYTES: u32 = 64 << 10;
@@ -123,32 +123,63 @@ impl EndPrograms {
             })
             .collect();
         let stand_in = load::parsed_stand_in(&targets)?;
-        let (mut links, mut notes, mut attached) = (Vec::new(), Vec::new(), [false; 4]);
-        for (at, name) in PROGRAMS.into_iter().enumerate() {
-            if known.tracepoints[at].is_none() {
-                continue;
-            }
-            match cgroups::one(&mut ebpf, name, &stand_in) {
-                Err(error) if at > 0 => notes.push(error.to_string()),
-                link => links.push(link?),
-            }
-            attached[at] = true;
-        }
+        let present = known.tracepoints.map(|id| id.is_some());
+        let attached = attach_each(present, |name| cgroups::one(&mut ebpf, name, &stand_in))?;
+        let [.., begun, done] = attached.which;
         let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(EndsError::Map(name, None));
         let unusable = |name| move |error| EndsError::Map(name, Some(Box::new(error)));
         let ring = RingBuf::try_from(map(&mut ebpf, "ENDS")?).map_err(unusable("ENDS"))?;
         let stats =
             PerCpuArray::try_from(map(&mut ebpf, "END_STATS")?).map_err(unusable("END_STATS"))?;
         Ok(EndRing {
-            _links: links,
+            _links: attached.links,
             ring,
             stats,
-            notes,
-            reaper: attached[2] && attached[3],
+            notes: attached.notes,
+            reaper_since_ns: (begun && done).then(|| Now::read().monotonic_ns),
             page_size: rustix::param::page_size() as u64,
             refused: 0,
         })
     }
+}
+
+/// What came of attaching [`PROGRAMS`].
+struct Attached<Link> {
+    links: Vec<Link>,
+    /// Why others are not.
+    notes: Vec<String>,
+    which: [bool; 4],
+}
+
+/// Attaches those whose tracepoint is `present`; the first must be.
+fn attach_each<Link>(
+    present: [bool; 4],
+    mut attach: impl FnMut(&'static str) -> Result<Link, LoadError>,
+) -> Result<Attached<Link>, LoadError> {
+    let (mut links, mut notes, mut which) = (Vec::new(), Vec::new(), [false; 4]);
+    for (at, name) in PROGRAMS.into_iter().enumerate() {
+        if !present[at] {
+            continue;
+        }
+        match attach(name) {
+            Ok(link) => {
+                links.push(link);
+                which[at] = true;
+            }
+            Err(error) if at > 0 => notes.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Attached {
+        links,
+        notes,
+        which,
+    })
+}
+
+/// Whether who was marked then, and was not reaped by what was told since, did not need it.
+fn covers(since_ns: Option<u64>, dropped: u64, marked_ns: u64) -> bool {
+    dropped == 0 && since_ns.is_some_and(|since| since <= marked_ns)
 }
 
 /// The attached programs and their ring.
@@ -159,7 +190,8 @@ pub struct EndRing {
     ring: RingBuf<MapData>,
     stats: PerCpuArray<MapData, u64>,
     notes: Vec<String>,
-    reaper: bool,
+    /// From when on the reaper's work is told, `CLOCK_MONOTONIC`; `None`: not.
+    reaper_since_ns: Option<u64>,
     page_size: u64,
     refused: u64,
 }
@@ -177,10 +209,11 @@ impl EndRing {
         &self.notes
     }
 
-    /// Whether every work of the reaper has been told: then who was not reaped did not need it.
+    /// Whether all that the reaper did to a victim that was marked then (`CLOCK_MONOTONIC`) has been told: if
+    /// that is nothing, it did not need it.
     #[must_use]
-    pub fn tells_reaper(&self) -> bool {
-        self.reaper && self.dropped() == 0
+    pub fn tells_reaper(&self, marked_ns: u64) -> bool {
+        covers(self.reaper_since_ns, self.dropped(), marked_ns)
     }
 
     /// Records that the ring had no room for.
@@ -310,6 +343,46 @@ mod tests {
                 monotonic_ns: 100
             }
         );
+    }
+
+    #[test]
+    fn only_what_is_attached_tells() {
+        let refused = |refused: &'static [&str]| {
+            attach_each([true, false, true, true], move |name| {
+                let fails = refused.contains(&name);
+                if fails {
+                    Err(LoadError::Lacks(name))
+                } else {
+                    Ok(name)
+                }
+            })
+        };
+        for (fails, which) in [
+            (&[][..], [true, false, true, true]),
+            (&["finish_task_reaping"], [true, false, true, false]),
+            (
+                &["start_task_reaping", "finish_task_reaping"],
+                [true, false, false, false],
+            ),
+        ] {
+            let attached = refused(fails).unwrap();
+            assert_eq!(attached.which, which, "{fails:?}");
+            assert_eq!(attached.notes.len(), fails.len());
+            assert_eq!(attached.links.len(), 3 - fails.len());
+        }
+        assert!(refused(&["sched_process_exit"]).is_err());
+    }
+
+    #[test]
+    fn of_a_mark_before_the_programs_the_reaper_may_have_been_missed() {
+        for (since, dropped, marked, tells) in [
+            (Some(100), 0, 100, true),
+            (Some(100), 0, 99, false),
+            (Some(100), 1, 100, false),
+            (None, 0, 100, false),
+        ] {
+            assert_eq!(covers(since, dropped, marked), tells, "{since:?} {marked}");
+        }
     }
 
     #[test]

@@ -93,7 +93,8 @@ pub struct Watcher {
 }
 
 impl VictimThread {
-    /// Starts it; who can ask it says that it is up ([`Feed::Victims`]). `programs` are attached there, and `attached` is called when that is over. Who has not ended
+    /// Starts it; who can ask it says that it is up ([`Feed::Victims`]), and it says so itself if it dies.
+    /// `programs` are attached there, and `attached` is called when that is over. Who has not ended
     /// `stuck_after` its mark is looked at; `None`: nobody. `submit` must not wait.
     pub fn start(
         programs: Option<EndPrograms>,
@@ -167,6 +168,24 @@ struct Victim {
     stuck_at_ns: Option<u64>,
 }
 
+/// Says that nobody waits any more, when the thread fails or panics. At the end of the agent nothing is said: its
+/// successor goes on waiting.
+struct Obituary<'a, Submit: Fn(Vec<Evidence>)> {
+    submit: &'a Submit,
+    in_order: bool,
+}
+
+impl<Submit: Fn(Vec<Evidence>)> Drop for Obituary<'_, Submit> {
+    fn drop(&mut self) {
+        if !self.in_order {
+            (self.submit)(vec![Evidence::SourceState {
+                source: Feed::Victims,
+                up: false,
+            }]);
+        }
+    }
+}
+
 struct Watching {
     shared: Arc<Shared>,
     asked: Receiver<Watch>,
@@ -185,34 +204,33 @@ impl Watching {
         attached: impl FnOnce(),
         submit: &impl Fn(Vec<Evidence>),
     ) {
+        let mut obituary = Obituary {
+            submit,
+            in_order: false,
+        };
         self.ring = programs.and_then(attach);
         attached();
-        if let Err(error) = self.register() {
-            tracing::error!("how victims end is not told: epoll: {error}");
-            self.shared.stop.store(true, Relaxed);
+        match self.serve(submit) {
+            Ok(()) => obituary.in_order = true,
+            Err(error) => tracing::error!("how victims end is not told any more: epoll: {error}"),
         }
+    }
+
+    /// Tells what there is until it is stopped.
+    fn serve(&mut self, submit: &impl Fn(Vec<Evidence>)) -> rustix::io::Result<()> {
+        self.register()?;
         loop {
             // Before the queue is emptied: what comes after that wakes us up again.
             let stop = self.shared.stop.load(Relaxed);
-            let told = match self.turn(stop) {
-                Ok(told) => told,
-                Err(error) => {
-                    tracing::error!("how victims end is not told any more: epoll: {error}");
-                    break;
-                }
-            };
+            let told = self.turn(stop)?;
             if !told.is_empty() {
                 let told = told.into_iter().map(Box::new).map(Evidence::Victim);
                 submit(told.collect());
             }
             if stop {
-                break;
+                return Ok(());
             }
         }
-        submit(vec![Evidence::SourceState {
-            source: Feed::Victims,
-            up: false,
-        }]);
     }
 
     fn register(&self) -> rustix::io::Result<()> {
@@ -240,19 +258,18 @@ impl Watching {
         let late = self.begin();
         // The kernel had written what is in the ring before it let those go.
         let mut told: Vec<VictimEvidence> = Vec::new();
-        let mut tells_reaper = false;
         if let Some(ring) = &mut self.ring {
             told.extend(ring.by_ref());
-            tells_reaper = ring.tells_reaper();
             self.shared.dropped.store(ring.dropped(), Relaxed);
             self.shared.refused.store(ring.refused(), Relaxed);
         }
+        let ring = self.ring.as_ref();
         let over = |watch: Watch, monotonic_ns, at_most| VictimEvidence::Gone {
+            tells_reaper: ring.is_some_and(|ring| ring.tells_reaper(watch.monotonic_ns)),
             kill: watch.kill,
             tid: watch.pid,
             monotonic_ns,
             at_most,
-            tells_reaper,
         };
         told.extend(
             gone.into_iter()
@@ -387,4 +404,46 @@ fn has_ended(fd: &impl AsFd) -> bool {
     };
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&now)), Ok(1..))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn a_death_is_told_and_an_end_is_not() {
+        for (in_order, told) in [(true, 0), (false, 1)] {
+            let said = RefCell::new(Vec::new());
+            let submit = |evidence| said.borrow_mut().extend::<Vec<_>>(evidence);
+            drop(Obituary {
+                submit: &submit,
+                in_order,
+            });
+            let said = said.take();
+            assert_eq!(said.len(), told);
+            let down = |it: &Evidence| {
+                matches!(
+                    it,
+                    Evidence::SourceState {
+                        source: Feed::Victims,
+                        up: false
+                    }
+                )
+            };
+            assert!(said.iter().all(down), "{said:?}");
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        let dies = move || {
+            let submit = |evidence| tell.send(evidence).unwrap();
+            let _obituary = Obituary {
+                submit: &submit,
+                in_order: false,
+            };
+            panic!("on purpose");
+        };
+        assert!(std::thread::spawn(dies).join().is_err());
+        assert_eq!(told.try_iter().count(), 1);
+    }
 }
