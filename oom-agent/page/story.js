@@ -36,8 +36,8 @@ export async function show({ kind, id }) {
     mine.isDrawn = true;
   } catch (error) {
     if (open !== mine || error.name === 'AbortError') return;
-    // Nobody answers: what was told stays.
-    if (error.status === 0 && mine.isDrawn) return;
+    // Nobody answers now: what was told stays.
+    if (error.status !== 404 && mine.isDrawn) return;
     put(main, top('No story'), el('p', { class: 'empty', role: 'alert' }, error.message));
   }
 }

@@ -586,7 +586,7 @@ fn an_answer_that_comes_late_is_not_shown() -> Result<()> {
     let ids = words(ids.as_array().context("ids")?);
     let [one, other] = [ids[3], ids[7]];
     let story =
-        |id: &str| format!("window.late = '/v1/events/{one}'; location.hash = '#/kill/{id}'");
+        |id: &str| format!("window.late = '/v1/events/{one}?'; location.hash = '#/kill/{id}'");
     browser.run(&story(one))?;
     browser.wait("answer", "return window.held")?;
     browser.run(&story(other))?;
@@ -600,7 +600,11 @@ fn an_answer_that_comes_late_is_not_shown() -> Result<()> {
         "before",
         "return document.querySelector('#before:not([hidden])') !== null",
     )?;
-    ensure!(browser.run(&is_other)? == true);
+    ensure!(
+        browser.run(&is_other)? == true,
+        "{one} in place of {other}: {}",
+        browser.run("return document.getElementById('story').innerText")?
+    );
     let complaints = browser.complaints()?;
     let bad = |line: &&String| !line.contains("404") && !line.contains("net::ERR_");
     ensure!(!complaints.iter().any(|line| bad(&line)), "{complaints:#?}");
