@@ -590,7 +590,7 @@ fn an_answer_that_comes_late_is_not_shown() -> Result<()> {
     browser.run(&story(one))?;
     browser.wait("answer", "return window.held")?;
     browser.run(&story(other))?;
-    let json = "document.querySelector('#story details pre')?.textContent ?? ''";
+    let json = "(document.querySelector('#story details pre')?.textContent ?? '')";
     let is_other = format!("return {json}.includes('{other}')");
     browser.wait("the other story", &is_other)?;
     browser.run("window.release()")?;
