@@ -1,9 +1,11 @@
 // The page: which view is open, what happens now, the keyboard, light and dark.
 
-import { byId } from './dom.js';
+import { byId, el, put } from './dom.js';
 import * as filters from './filters.js';
+import { keep, kept } from './keep.js';
 import * as list from './list.js';
 import { follow } from './live.js';
+import { askAgain } from './net.js';
 import { ownerWords, title } from './rows.js';
 import { address, asked, ask, question, story as route, storyOf } from './state.js';
 import * as status from './status.js';
@@ -11,8 +13,9 @@ import * as story from './story.js';
 import * as timeline from './timeline.js';
 import { clock } from './units.js';
 
-/** Counts are not asked for more often than this (ms), nor the status. */
+/** Counts are not asked for more often than this (ms), nor a story, nor the status. */
 const COUNTS = 1500;
+const STORY = 500;
 const STATUS = 10_000;
 
 let loading = new AbortController();
@@ -33,6 +36,7 @@ function seldom(work, pause) {
 
 const recount = seldom(async () => { await timeline.show(loading.signal); if (byId('many')) list.foot(); }, COUNTS);
 const restate = seldom(async () => { await status.show(); if (byId('many')) list.foot(); }, COUNTS);
+const retell = seldom(story.again, STORY);
 
 let at = null;
 
@@ -49,7 +53,7 @@ function show() {
   byId('story').hidden = now === null;
   if (now) {
     document.title = 'A kill · OOM kills';
-    story.show(now, loading.signal);
+    story.show(now);
     scrollTo(0, 0);
   } else if (!byId('story').hidden || byId('story').hasChildNodes()) {
     story.close();
@@ -86,23 +90,41 @@ function begin(wanted) {
     opened: (again) => {
       alive(true);
       // From here on nothing is missed: what is stored is read now.
-      if (again && byId('rows')) { recount(); restate(); } else reload();
+      if (again && list.isRead) { recount(); restate(); } else reload();
       const now = route();
-      if (now) story.show(now, signal);
+      if (now) story.show(now);
     },
     told,
+    placed,
     missed: reload,
     down: (error) => alive(false, error),
     refused: (error) => { alive(true); reload(); byId('live-words').textContent = error.message; },
   });
 }
 
+/** What was told since the store was last known to have all of it: a kill, or of the story that is open. */
+let isAhead = false;
+let isStoryAhead = false;
+
 function told(event) {
-  if (story.concerns(event)) story.show(route(), loading.signal);
+  if (story.concerns(event)) {
+    isStoryAhead = true;
+    retell();
+  }
   list.happened(event);
   if (event.kind === 'OomKill' || event.kind === 'OomStuck') announce(event);
-  if (event.kind === 'OomKill') recount();
+  if (event.kind === 'OomKill') {
+    isAhead = true;
+    recount();
+  }
   restate();
+}
+
+/** All of it is stored: what was asked too early is asked again. */
+function placed() {
+  if (isStoryAhead || story.waits()) retell();
+  if (isAhead) recount();
+  isAhead = isStoryAhead = false;
 }
 
 const waiting = [];
@@ -125,7 +147,11 @@ function alive(yes, error) {
   if (yes) heard = null;
   else heard ??= new Date();
   banner.hidden = yes;
-  if (!yes) banner.textContent = `The agent cannot be asked: ${error.message}. What is shown is of ${clock(heard)}; it is tried again by itself.`;
+  const said = yes ? '' : `It cannot be asked: ${error.message}. What is shown is of ${clock(heard)}; it is tried again by itself.`;
+  if (banner.dataset.said === said) return;
+  banner.dataset.said = said;
+  const enter = () => { askAgain(); live?.now(); };
+  put(banner, said, error?.status === 401 && [' ', el('button', { type: 'button', onclick: enter }, 'Enter the token')]);
 }
 
 let heard = null;
@@ -142,10 +168,14 @@ function focusRow(id) {
 function step(by) {
   const open = route();
   if (open) {
+    // What came of a kill has the story of the kill.
+    const here = storyOf({ kind: { kill: 'OomKill', report: 'OomInstance' }[open.kind], id: open.id });
     const all = list.events();
-    const at = all.findIndex((event) => event.id === open.id);
-    const next = all[at + by];
-    if (at >= 0 && next) { last = next.id; location.replace(storyOf(next)); }
+    const from = all.findIndex((event) => event.id === last && storyOf(event) === here);
+    const at = from < 0 ? all.findIndex((event) => storyOf(event) === here) : from;
+    const rest = by > 0 ? all.slice(at + 1) : all.slice(0, Math.max(0, at)).reverse();
+    const next = at < 0 ? null : rest.find((event) => storyOf(event) !== here);
+    if (next) { last = next.id; location.replace(storyOf(next)); }
     return;
   }
   const all = rows();
@@ -183,18 +213,18 @@ const THEMES = ['system', 'light', 'dark'];
 
 /** Light, dark, or as the system is. */
 function turn() {
-  const now = localStorage.getItem('theme') ?? 'system';
+  const now = kept('localStorage', 'theme') ?? 'system';
   dress(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
 }
 
 function dress(theme) {
-  localStorage.setItem('theme', theme);
+  keep('localStorage', 'theme', theme);
   document.documentElement.dataset.theme = theme;
   byId('theme').textContent = { system: '◐ Auto', light: '○ Light', dark: '● Dark' }[theme] ?? '◐ Auto';
   byId('theme').setAttribute('aria-label', `Theme: ${theme === 'system' ? 'as the system' : theme}`);
 }
 
-dress(localStorage.getItem('theme') ?? 'system');
+dress(kept('localStorage', 'theme') ?? 'system');
 byId('theme').addEventListener('click', turn);
 byId('keys').addEventListener('click', () => byId('help').showModal());
 byId('to-status').addEventListener('click', (event) => {

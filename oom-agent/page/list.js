@@ -9,12 +9,18 @@ import { total } from './timeline.js';
 
 const PAGE = 100;
 
-/** More rows than this are not kept: the oldest of them are asked for again. */
+/** More rows than this are not kept at the top of the page: the oldest of them are asked for again. */
 const MOST = 2000;
 
 let shown = new Map();
 let next = null;
 let loading = null;
+
+/** The newest page is being read: what is told meanwhile. */
+let reading = null;
+
+/** Whether the rows are those of the question. */
+export let isRead = false;
 
 const key = (event) => `${event.kind} ${event.id}`;
 const body = () => byId('rows');
@@ -25,29 +31,42 @@ export const events = () => [...shown.values()].map((one) => one.event).sort((a,
 /** Begins anew with the newest page. */
 export async function load(signal) {
   const list = byId('list');
+  const mine = reading = { signal, told: reading?.signal === signal ? reading.told : [] };
+  isRead = false;
   list.setAttribute('aria-busy', 'true');
   try {
     const page = await json('v1/events', { ...question(), limit: PAGE }, signal);
+    if (reading !== mine) return;
     shown = new Map();
     frame(list);
     add(page.events, false);
     next = page.next && { after: page.next };
+    isRead = true;
+    add(mine.told, true);
     foot();
   } catch (error) {
-    if (error.name === 'AbortError') return;
+    if (error.name === 'AbortError' || reading !== mine) return;
     if (error.status || !body()) trouble(list, error);
   } finally {
-    list.removeAttribute('aria-busy');
+    if (reading === mine) {
+      reading = null;
+      list.removeAttribute('aria-busy');
+    }
   }
 }
 
-/** Something has happened just now. Tells whether it is shown, and was not before. */
+/** Something has happened just now. */
 export function happened(event) {
-  if (!body() || !question().kind.split(',').includes(event.kind) || shown.has(key(event))) return false;
+  if (!question().kind.split(',').includes(event.kind)) return;
+  if (reading) {
+    reading.told.push(event);
+    return;
+  }
+  if (!body() || shown.has(key(event))) return;
   add([event], true);
-  if (shown.size > MOST) trim();
+  // Not under the eyes of who reads farther down.
+  if (shown.size > MOST && scrollY < innerHeight) trim();
   foot();
-  return true;
 }
 
 /** Shows how many there are, by the latest count. */
@@ -113,7 +132,7 @@ function trim() {
     last.remove();
   }
   const oldest = body().lastElementChild.querySelector('.time').title;
-  next = oldest && { until: oldest };
+  next = oldest ? { until: oldest } : null;
 }
 
 /** The next page, when its place comes into sight. */

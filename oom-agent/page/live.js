@@ -6,8 +6,8 @@ import { Refused, stream } from './net.js';
 const FIRST = 250;
 const LONGEST = 5000;
 
-/** Follows what is asked. Tells `opened(again)`, `told(event)`, `missed()`, `down(error)`, and `refused(error)`, after
- * which it has given up. Returns how to end it, and how to try at once. */
+/** Follows what is asked. Tells `opened(again)`, `told(event)`, `placed()` when all that was told is stored, `missed()`,
+ * `down(error)`, and `refused(error)`, after which it has given up. Returns how to end it, and how to try at once. */
 export function follow(query, on) {
   const end = new AbortController();
   let lastId = null;
@@ -20,13 +20,14 @@ export function follow(query, on) {
       try {
         const messages = stream('v1/events/stream', query, lastId, end.signal, () => {
           wait = FIRST;
-          on.opened(again && lastId !== null);
+          safely(() => on.opened(again && lastId !== null));
           again = true;
         });
         for await (const message of messages) {
           if (message.id) lastId = message.id;
-          if (message.event === 'gap') on.missed();
-          else if (message.data) on.told(JSON.parse(message.data));
+          if (message.event === 'gap') safely(on.missed);
+          else if (message.data) safely(() => on.told(JSON.parse(message.data)));
+          if (message.id) safely(on.placed);
         }
       } catch (error) {
         if (end.signal.aborted) return;
@@ -47,4 +48,13 @@ export function follow(query, on) {
 
   run();
   return { end: () => end.abort(), now: () => { wait = FIRST; wake(); } };
+}
+
+/** What cannot be shown is the page's own fault, and no trouble of the stream. */
+function safely(tell) {
+  try {
+    tell();
+  } catch (error) {
+    reportError(error);
+  }
 }

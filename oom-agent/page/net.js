@@ -1,6 +1,7 @@
 // Asks the server: JSON, text, and a stream of events. The token, where one is wanted, stays in this tab.
 
 import { byId } from './dom.js';
+import { keep, kept } from './keep.js';
 
 const KEY = 'oom-agent-token';
 
@@ -15,20 +16,43 @@ export class Refused extends Error {
   }
 }
 
+/** What a header can carry, and a token is. */
+const TOKEN = /^[\x21-\x7e]+$/;
+
 let asking = null;
+
+/** The reader has closed the question without a token. */
+let declined = false;
+
+/** The reader may be asked again. */
+export function askAgain() {
+  declined = false;
+}
+
+const token = () => kept('sessionStorage', KEY);
 
 /** Asks the reader for the token, once for all who wait for it. */
 function ask(wrong) {
   asking ??= new Promise((resolve) => {
     const dialog = byId('token');
+    const input = byId('token-word');
     byId('token-wrong').hidden = !wrong;
+    const submit = (event) => {
+      if (TOKEN.test(input.value.trim())) return;
+      event.preventDefault();
+      byId('token-wrong').hidden = false;
+    };
+    dialog.addEventListener('submit', submit);
     dialog.addEventListener('close', () => {
-      const word = byId('token-word').value.trim();
-      byId('token-word').value = '';
-      if (word) sessionStorage.setItem(KEY, word);
+      dialog.removeEventListener('submit', submit);
+      const word = input.value.trim();
+      input.value = '';
+      declined = dialog.returnValue !== 'given';
+      if (!declined) keep('sessionStorage', KEY, word);
       asking = null;
       resolve();
     }, { once: true });
+    dialog.returnValue = '';
     if (!dialog.open) dialog.showModal();
   });
   return asking;
@@ -38,19 +62,21 @@ async function send(path, query, { signal, headers = {} } = {}) {
   const url = new URL(path, document.baseURI.split('#')[0].split('?')[0]);
   url.search = new URLSearchParams(query).toString();
   for (;;) {
-    const token = sessionStorage.getItem(KEY);
-    const all = token ? { ...headers, Authorization: `Bearer ${token}` } : headers;
+    const given = token();
+    const all = given ? { ...headers, Authorization: `Bearer ${given}` } : headers;
     let response;
     try {
       response = await fetch(url, { signal, headers: all, cache: 'no-store', credentials: 'omit' });
     } catch (error) {
       if (error.name === 'AbortError') throw error;
+      if (error instanceof Refused) throw error;
       throw new Refused(0, 'it does not answer');
     }
     if (response.ok) return response;
-    if (response.status === 401) {
-      if (sessionStorage.getItem(KEY) === token) await ask(token !== null);
-      continue;
+    if (response.status === 401 && !declined) {
+      if (token() === given) await ask(given !== null);
+      signal?.throwIfAborted();
+      if (!declined) continue;
     }
     throw await refusal(response);
   }
@@ -80,7 +106,8 @@ function interrupted(error) {
 /** Server-sent events (`{ id, event, data }`) until the stream ends or dies; calls `opened` at its beginning. */
 export async function* stream(path, query, lastId, signal, opened) {
   const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), SILENT);
+  const die = () => silence.abort(new Refused(0, `nothing was heard for ${SILENT / 1000} s`));
+  let timer = setTimeout(die, SILENT);
   try {
     const headers = { Accept: 'text/event-stream', ...(lastId ? { 'Last-Event-ID': lastId } : {}) };
     const response = await send(path, query, { signal: AbortSignal.any([signal, silence.signal]), headers });
@@ -92,7 +119,7 @@ export async function* stream(path, query, lastId, signal, opened) {
       const { value, done } = await reader.read();
       if (done) return;
       clearTimeout(timer);
-      timer = setTimeout(() => silence.abort(), SILENT);
+      timer = setTimeout(die, SILENT);
       const lines = (rest + value).split('\n');
       rest = lines.pop();
       for (const line of lines) {
@@ -107,5 +134,7 @@ export async function* stream(path, query, lastId, signal, opened) {
     }
   } finally {
     clearTimeout(timer);
+    // Nobody reads what may still come.
+    silence.abort();
   }
 }

@@ -33,12 +33,12 @@ export function process(victim) {
 /** Its owner, in words. */
 export function ownerWords(event) {
   const kill = event.kill ?? event.kills?.[0] ?? event;
-  const found = conditions(kill.owner, kill.cgroup);
+  const found = conditions(kill);
   return found ? named(found) : UNKNOWN;
 }
 
 function owner(owner, cgroup, event) {
-  const found = conditions(owner, cgroup);
+  const found = conditions({ ...event, owner, cgroup });
   if (!found) return UNKNOWN;
   const several = event.kills?.length > 1 ? ` and ${event.kills.length - 1} more` : '';
   return [el('button', { type: 'button', class: 'link', title: `Only these: ${cgroup?.path ?? ''}`, onclick: () => narrow({ ...asked(), ...found }) }, named(found)), several];

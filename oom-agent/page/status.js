@@ -2,7 +2,7 @@
 
 import { byId, el, put } from './dom.js';
 import { json } from './net.js';
-import { clock, count, words } from './units.js';
+import { clock, count, machine, words } from './units.js';
 
 /** The last status; null before the first. */
 export let status = null;
@@ -19,7 +19,7 @@ export async function show(signal) {
         fleet = true;
       }
     }
-    nodes(await json('v1/nodes', {}, signal));
+    nodes(...await Promise.all([json('v1/nodes', {}, signal), json('v1/fleet', {}, signal)]));
   } catch (error) {
     if (error.status) put(byId('status'), title('Status'), el('p', { class: 'empty' }, error.message));
   }
@@ -39,24 +39,38 @@ const title = (word) => el('div', { class: 'head' }, el('h2', { id: 'status-titl
 const fact = (name, ...value) => [el('dt', {}, name), el('dd', {}, ...value)];
 const mark = (good, yes, no) => el('span', { class: good ? 'good' : 'bad' }, good ? `✓ ${yes}` : `✗ ${no}`);
 
-function summary(good, said) {
+/** In the head: the first trouble and how many more there are, or that all is well. */
+function summary(troubles, well) {
+  const [first, ...more] = troubles.filter(Boolean);
+  const said = first ? `${first}${more.length ? ` and ${more.length} more` : ''}` : well;
   const link = byId('to-status');
   link.textContent = said;
-  link.className = `state ${good ? 'good' : 'bad'}`;
+  link.title = troubles.filter(Boolean).join('; ');
+  link.className = `state ${first ? 'bad' : 'good'}`;
   link.setAttribute('aria-label', `Status: ${said}`);
 }
+
+const counted = ({ unexplained }) => (unexplained === null ? 'no counter' : unexplained < 0 ? 'counting' : 'all explained');
 
 function agent() {
   const { audit, losses, store, sinks } = status;
   const lost = Object.entries(losses).filter(([, many]) => many > 0);
-  const down = sinks.filter((sink) => sink.up === false);
-  const whole = status.detecting && (audit.unexplained ?? 0) <= 0 && down.length === 0;
-  summary(whole, !status.detecting ? 'detection does not answer' : audit.unexplained > 0 ? `${audit.unexplained} unexplained` : down.length ? `${down[0].sink} is away` : `${status.tier.split(' (')[0]}, ${audit.unexplained === 0 ? 'all explained' : 'counting'}`);
+  const number = (many) => many.toLocaleString('en');
+  summary([
+    !status.detecting && 'detection does not answer',
+    status.detecting && !status.ready && 'starting',
+    audit.unexplained > 0 && `${number(audit.unexplained)} unexplained`,
+    ...lost.map(([name, many]) => `${words(name)}: ${number(many)}`),
+    // Without a kernel's counter there is nothing to be down.
+    ...status.sources.filter((source) => !source.up && source.name !== 'audit').map((source) => `${source.name} is down`),
+    store?.waiting > 0 && `${number(store.waiting)} wait for the disk`,
+    ...sinks.flatMap((sink) => [sink.up === false && `${sink.sink} is away`, sink.lost > 0 && `${sink.sink} has lost ${number(sink.lost)}`, sink.refused > 0 && `${sink.sink} has refused ${number(sink.refused)}`]),
+  ], `${status.tier.split(' (')[0]}, ${counted(audit)}`);
   byId('node').textContent = status.node ?? '';
   put(byId('status'), title('Status'),
     el('dl', {},
       fact('Sees', el('strong', {}, status.tier), status.not_better.length > 0 && el('ul', { class: 'why' }, status.not_better.map((why) => el('li', {}, why)))),
-      fact('Detection', mark(status.detecting, status.ready ? 'ready' : 'starting', 'does not answer')),
+      fact('Detection', mark(status.detecting && status.ready, 'ready', status.detecting ? 'starting' : 'does not answer')),
       // Told before the kernel's counter was read again: the next reading settles it.
       fact('Audit', audit.unexplained < 0 ? 'counting' : mark(audit.unexplained === 0, 'all kills explained', audit.unexplained === null ? 'the kernel has no counter' : `${audit.unexplained} unexplained`),
         el('small', {}, `${audit.kernel ?? 'unknown'} by the kernel’s count, ${count(audit.kills, 'kill')} told, ${count(audit.repeats, 'repeat')}`)),
@@ -65,7 +79,7 @@ function agent() {
     el('ul', { class: 'plain' }, status.sources.map((source) => el('li', {}, mark(source.up, source.name, source.name), source.reason && el('small', {}, source.reason)))),
     el('h3', {}, 'Store'),
     el('p', {}, store ? [mark(store.waiting === 0, `${store.stored.toLocaleString('en')} stored`, `${store.waiting.toLocaleString('en')} wait for the disk`),
-      el('small', {}, `${store.path} · since the start${store.removed ? `; ${store.removed.toLocaleString('en')} removed by retention` : ''}`)] : 'none: only what happens now is shown'),
+      el('small', { title: store.path }, `${store.path.split('/').pop()} · since the start${store.removed ? `; ${store.removed.toLocaleString('en')} removed by retention` : ''}`)] : 'none: only what happens now is shown'),
     sinks.length > 0 && [el('h3', {}, 'Sinks'), el('ul', { class: 'plain' }, sinks.map(sink))],
     el('h3', {}, 'Protections'),
     el('p', { class: 'wraps' }, status.protections.map((one) => [el('span', { class: one.state === 'on' ? 'good' : 'muted', title: words(one.state?.state ?? one.state) }, `${one.state === 'on' ? '✓' : '–'} ${one.name}`), ' '])),
@@ -80,20 +94,38 @@ function sink(one) {
 
 const WORDS = { silent: 'silent', unexplained: 'unexplained kills', lossy: 'has lost something', well: 'well', stopped: 'stopped' };
 
-/** Of a fleet: those first whom somebody must look after, as the server sorts them. */
-function nodes({ nodes: all, unreadable, trouble }) {
+/** Of a fleet: its stream, and its nodes, those first whom somebody must look after, as the server sorts them. */
+function nodes({ nodes: all, unreadable, trouble }, stream) {
   const isBad = (node) => !['well', 'stopped'].includes(node.state);
   const bad = all.filter(isBad);
-  summary(bad.length === 0 && !trouble, trouble ?? (bad.length ? `${count(bad.length, 'node')} in trouble` : `${count(all.length, 'node')}, all well`));
-  put(byId('status'), title('Nodes'), trouble && el('p', { class: 'bad' }, trouble),
+  const { missed, unreadable: odd } = stream.counts;
+  const behind = stream.behind > 0 ? `${count(stream.behind, 'message')} behind` : null;
+  const troubles = [
+    stream.trouble,
+    !stream.ready && `the stream is being read${behind ? `, ${behind}` : ''}`,
+    trouble,
+    bad.length > 0 && `${count(bad.length, 'node')} in trouble`,
+    missed > 0 && `${count(missed, 'message')} missed`,
+    odd > 0 && `${count(odd, 'message')} not understood`,
+    unreadable > 0 && `${count(unreadable, 'node')} not understood`,
+  ];
+  summary(troubles, [`${count(all.length, 'node')}, all well`, behind].filter(Boolean).join(', '));
+  put(byId('status'), title('Nodes'),
+    all.length === 0 && el('p', { class: 'muted' }, 'No node has been heard of.'),
     el('ul', { class: 'plain' }, all.slice(0, FIRST).map((node) => {
-      const { cluster, node: name, tier, unexplained } = node.heartbeat;
-      const label = [cluster, name].filter(Boolean).join('/') || 'nameless';
+      const label = machine(node.heartbeat) ?? 'nameless';
+      const { tier, unexplained } = node.heartbeat;
       const said = [WORDS[node.state] ?? node.state, unexplained ? `${unexplained} unexplained` : null, `heard ${clock(node.heard)}`, tier];
       return el('li', {}, mark(!isBad(node), label, label), el('small', {}, said.filter(Boolean).join(' · ')));
     })),
     all.length > FIRST && el('p', { class: 'muted' }, `and ${all.length - FIRST} more`),
-    unreadable > 0 && el('p', { class: 'muted' }, `${unreadable} are not understood`));
+    unreadable > 0 && el('p', { class: 'bad' }, `✗ ${count(unreadable, 'node')} in words that are not understood`),
+    trouble && el('p', { class: 'bad' }, `✗ ${trouble}`),
+    el('h3', {}, 'Stream'),
+    el('p', {}, mark(!stream.trouble && stream.ready, 'read', stream.trouble ?? 'is being read for the first time'), behind && el('small', {}, behind)),
+    missed > 0 && el('p', { class: 'bad' }, `✗ ${count(missed, 'message')} dropped by the stream before they were read`),
+    odd > 0 && el('p', { class: 'bad' }, `✗ ${count(odd, 'message')} in words that are not understood`),
+    el('p', { class: 'muted small' }, `oom-agent ${stream.version}: ${count(stream.counts.stored, 'event')} stored since the start`));
 }
 
 /** More nodes than this are a count. */

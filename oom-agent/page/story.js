@@ -7,43 +7,66 @@ import { json, text } from './net.js';
 import { ownerWords, process, title } from './rows.js';
 import { address } from './state.js';
 import { tree } from './tree.js';
-import { UNKNOWN, bytes, clock, conditions, count, duration, named, short, words } from './units.js';
+import { UNKNOWN, bytes, clock, conditions, count, duration, justBefore, named, short, words } from './units.js';
 
-/** The report that is shown, or waited for. */
+/** What is shown, or waited for. Each showing has its own: what an older one still gets is of no use. */
 let open = null;
 
-/** Shows it. */
-export async function show({ kind, id }, signal) {
+/** Shows it; again, as it is known now. */
+export async function show({ kind, id }) {
   const main = byId('story');
-  const isNew = open?.id !== id;
-  open = { kind, id, instance: null };
-  if (isNew) put(main, top('…'));
+  const of = open?.id === id && open.kind === kind ? open : null;
+  open?.end.abort();
+  const mine = open = { kind, id, instance: of?.instance ?? null, isDrawn: of?.isDrawn ?? false, isWhole: false, end: new AbortController() };
+  const { signal } = mine.end;
+  if (!of) put(main, top('…'));
   try {
     const path = encodeURIComponent(id);
     const event = kind === 'report' ? null : await json(`v1/events/${path}`, kind === 'kill' ? { kind: 'OomKill' } : {}, signal);
-    if (kind === 'event' && !event.instance_id) return plain(main, event);
-    open.instance = event?.instance_id ?? id;
-    const report = await json(`v1/instances/${encodeURIComponent(open.instance)}`, {}, signal).catch((error) => {
+    if (open !== mine) return;
+    mine.instance = event?.instance_id ?? (kind === 'event' ? null : id);
+    const report = mine.instance && await json(`v1/instances/${encodeURIComponent(mine.instance)}`, {}, signal).catch((error) => {
       if (error.status === 404) return null;
       throw error;
     });
-    if (!report && !event) throw Object.assign(new Error('There is no such report, or it is no longer kept.'), { status: 404 });
-    const kill = report?.kills.find((one) => one.id === id) ?? event ?? report?.kills[0] ?? null;
-    render(main, kill, report);
-    if (isNew) main.querySelector('h2').focus({ preventScroll: true });
-    if (kill) before(kill, signal);
-    if (kill && (!report || kill.end?.still_alive)) later(kill, signal);
-    if (report) explained(report, signal);
+    if (open !== mine) return;
+    if (kind === 'event' && !event.instance_id) plain(main, event);
+    else told(mine, main, event, report);
+    if (!mine.isDrawn) main.querySelector('h2').focus({ preventScroll: true });
+    mine.isDrawn = true;
   } catch (error) {
-    if (error.name !== 'AbortError') put(main, top('No story'), el('p', { class: 'empty', role: 'alert' }, error.message));
+    if (open !== mine || error.name === 'AbortError') return;
+    // Nobody answers now: what was told stays.
+    if (error.status !== 404 && mine.isDrawn) return;
+    put(main, top('No story'), el('p', { class: 'empty', role: 'alert' }, error.message));
   }
 }
 
-/** A report was told: whether it is the one that is waited for. */
-export const concerns = (event) => open !== null && (event.id === open.instance || event.instance_id === open.instance || event.kill?.instance_id === open.instance);
+function told(mine, main, event, report) {
+  if (!report && !event) throw Object.assign(new Error('There is no such report, or it is no longer kept.'), { status: 404 });
+  const kill = report?.kills.find((one) => one.id === mine.id) ?? event ?? report?.kills[0] ?? null;
+  mine.isWhole = report !== null;
+  render(main, kill, report);
+  if (kill) before(mine, kill, report);
+  if (kill && (!report || kill.end?.still_alive)) later(mine, kill);
+  if (report) explained(mine, report);
+}
+
+/** Whether what was told is of what is shown. */
+export const concerns = (event) => open !== null && (event.id === open.id || event.kill?.id === open.id
+  || (open.instance !== null && [event.id, event.instance_id, event.kill?.instance_id].includes(open.instance)));
+
+/** Whether something of it was not there yet. */
+export const waits = () => open !== null && open.kind !== 'event' && !open.isWhole;
+
+/** Shows the same again. */
+export function again() {
+  if (open) show(open);
+}
 
 /** Nothing is shown any more. */
 export function close() {
+  open?.end.abort();
   open = null;
   put(byId('story'));
 }
@@ -99,7 +122,7 @@ function limit_words(report) {
 }
 
 function owner(kill) {
-  const found = conditions(kill.owner, kill.cgroup);
+  const found = conditions(kill);
   return facts([
     ['Owner', found ? el('a', { href: address(found) , 'data-ask': true }, named(found)) : UNKNOWN],
     ['Image', kill.owner?.image],
@@ -110,34 +133,35 @@ function owner(kill) {
   ]);
 }
 
-/** How often this owner died before. */
-async function before(kill, signal) {
-  const found = conditions(kill.owner, kill.cgroup);
-  if (!found || !kill.time) return;
-  const earlier = await json('v1/timeline', { ...found, until: kill.time, buckets: 1, top: 1 }, signal).catch(() => null);
+/** How often this owner died before the first kill of this instance. */
+async function before(mine, kill, report) {
+  const found = conditions(kill);
+  const times = [kill, ...report?.kills ?? []].map((one) => one.time).filter(Boolean);
+  if (!found || times.length === 0) return;
+  const earlier = await json('v1/timeline', { ...found, until: justBefore(times), buckets: 1, top: 1 }, mine.end.signal).catch(() => null);
   const section = byId('before');
-  if (!earlier || !section || open?.id === undefined) return;
-  const many = Math.max(0, earlier.total - 1);
+  if (!earlier || open !== mine || !section) return;
+  const many = earlier.total;
   const all = el('a', { href: address(found), 'data-ask': true }, `All of ${named(found)}`);
   section.hidden = false;
   put(section, el('h3', {}, 'Before'), el('p', {}, many ? [el('strong', {}, count(many, 'kill')), ` of this owner before this one, the first of them ${clock(earlier.from)}. `] : 'Its owner’s first kill, as far as the store goes back. '), all);
 }
 
 /** What was told of its end after the report: that it was stuck, and how it ended at last. */
-async function later(kill, signal) {
-  const ask = (suffix, kind) => json(`v1/events/${encodeURIComponent(kill.id + suffix)}`, { kind }, signal).catch(() => null);
+async function later(mine, kill) {
+  const ask = (suffix, kind) => json(`v1/events/${encodeURIComponent(kill.id + suffix)}`, { kind }, mine.end.signal).catch(() => null);
   const [held, gone] = await Promise.all([ask('-stuck', 'OomStuck'), ask('-end', 'VictimEnd')]);
   const section = byId('later');
-  if (!section || (!held && !gone)) return;
+  if (open !== mine || !section || (!held && !gone)) return;
   section.hidden = false;
   put(section, el('h3', {}, 'It did not die at once'), held && stuck(held), gone && el('p', {}, `It ended ${duration(gone.kill.end?.exit_after_ns)} after its mark.`));
 }
 
 /** The report in plain words, as `oom-agent explain` has it. */
-async function explained(report, signal) {
-  const words = await text(`v1/instances/${encodeURIComponent(report.id)}/explanation`, {}, signal).catch(() => null);
+async function explained(mine, report) {
+  const words = await text(`v1/instances/${encodeURIComponent(report.id)}/explanation`, {}, mine.end.signal).catch(() => null);
   const section = byId('plainly');
-  if (!words || !section) return;
+  if (!words || open !== mine || !section) return;
   section.hidden = false;
   put(section, el('h3', {}, 'In plain words'), el('pre', { class: 'words' }, words));
 }

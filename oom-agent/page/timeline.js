@@ -3,7 +3,7 @@
 import { byId, el, put, svg } from './dom.js';
 import { json } from './net.js';
 import { asked, counted, narrow } from './state.js';
-import { clock, count, duration, named, tick } from './units.js';
+import { alone, clock, count, duration, machine, named, tick } from './units.js';
 
 const BUCKETS = 72;
 const HEIGHT = 22;
@@ -34,8 +34,12 @@ function heading(words, ...more) {
 }
 
 function render(counts, by) {
-  const rows = counts.rows.map((row) => ({ ...row, name: named(row.of) }));
+  // Where there are several, it is told whose each is.
+  const machines = new Set(counts.rows.map((row) => machine(row.of)).filter(Boolean));
+  const called = (of) => (machines.size > 1 && machine(of) && machine(of) !== named(of) ? `${named(of)} on ${machine(of)}` : named(of));
+  const rows = counts.rows.map((row) => ({ ...row, name: called(row.of) }));
   const others = counts.owners - rows.length;
+  const of_others = counts.more_owners ? `more than ${count(others, 'other')}` : count(others, 'other');
   const rest = counts.rest.reduce((sum, one) => sum + one, 0);
   const all = counts.rest.map((one, at) => rows.reduce((sum, row) => sum + row.counts[at], one));
   const span = span_of(counts);
@@ -48,7 +52,7 @@ function render(counts, by) {
     el('tbody', {},
       line('All', all, Math.max(1, ...all), counts, null, counts.total, 'sum'),
       rows.map((row) => line(row.name, row.counts, most, counts, row.of, row.total, '')),
-      others > 0 && line(`${count(others, 'other')}`, counts.rest, Math.max(most, ...counts.rest), counts, null, rest, 'rest')),
+      (others > 0 || counts.more_owners) && line(of_others, counts.rest, Math.max(most, ...counts.rest), counts, null, rest, 'rest')),
     el('tfoot', { 'aria-hidden': 'true' }, el('tr', {}, el('td'), el('td', {}, axis(counts, span)), el('td'))));
   const zoomed = asked().since || asked().until;
   put(byId('timeline'), 
@@ -66,7 +70,7 @@ const time_of = (counts, at) => new Date(Date.parse(counts.from) + (counts.bucke
 
 function line(name, values, most, counts, of, sum, kind) {
   const label = of && Object.keys(of).length
-    ? el('button', { type: 'button', class: 'link', title: `Only ${name}`, onclick: () => narrow({ ...Object.fromEntries(OWNERS.map((one) => [one, null])), ...of }) }, name)
+    ? el('button', { type: 'button', class: 'link', title: `Only ${name}`, onclick: () => narrow({ ...Object.fromEntries(OWNERS.map((one) => [one, null])), ...of, ...(of.cgroup && alone(of.cgroup)) }) }, name)
     : name;
   return el('tr', { class: kind }, el('th', { scope: 'row' }, label), el('td', {}, bars(name, values, most, counts)), el('td', { class: 'number' }, sum.toLocaleString('en')));
 }

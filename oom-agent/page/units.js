@@ -41,6 +41,22 @@ export function clock(time) {
   return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
 
+const SECOND = 1_000_000_000n;
+
+/** Nanoseconds since the epoch. */
+function nanoseconds(time) {
+  const fraction = /\.(\d+)/.exec(time)?.[1] ?? '';
+  return BigInt(Date.parse(`${time.slice(0, 19)}Z`)) / 1000n * SECOND + BigInt(fraction.padEnd(9, '0'));
+}
+
+/** The last nanosecond before all of these times. */
+export function justBefore(times) {
+  const all = times.map((time) => nanoseconds(time));
+  const before = all.reduce((one, other) => (other < one ? other : one)) - 1n;
+  const whole = new Date(Number(before / SECOND) * 1000).toISOString().slice(0, 19);
+  return `${whole}.${String(before % SECOND).padStart(9, '0')}Z`;
+}
+
 /** The same in short, where the whole span is so long (milliseconds). */
 export function tick(time, span) {
   const said = clock(time);
@@ -68,21 +84,27 @@ export function named(of) {
   const container = of.container;
   if (container) return /^[0-9a-f]{64}$/.test(container) ? container.slice(0, 12) : container;
   if (of.workload) return of.namespace ? `${of.namespace}/${of.workload}` : of.workload;
-  if (of.node) return of.cluster ? `${of.cluster}/${of.node}` : of.node;
-  return of.unit ?? of.cgroup ?? of.namespace ?? of.comm ?? of.cluster ?? 'nobody who is known';
+  return of.unit ?? of.cgroup ?? of.namespace ?? of.comm ?? machine(of) ?? 'nobody who is known';
 }
 
-/** The conditions that find what has this owner; null if it has no name at all. */
-export function conditions(owner, cgroup) {
+/** A node with its cluster, or the cluster alone. */
+export const machine = ({ node, cluster }) => [cluster, node].filter(Boolean).join('/') || null;
+
+/** The conditions that find what has the owner of this kill or container, and nothing else; null if it has no name at
+ * all. A pod is one in its cluster, all else on its node. */
+export function conditions({ owner, cgroup, node, cluster }) {
   const pod = owner?.pod;
   if (pod) {
-    return given({ namespace: pod.namespace, pod: pod.name ?? pod.uid, container: owner.container_name });
+    return given({ namespace: pod.namespace, pod: pod.name ?? pod.uid, container: owner.container_name, cluster });
   }
   const container = owner?.container_name ?? owner?.container_id;
-  if (container) return { container };
-  if (owner?.unit) return { unit: owner.unit };
-  return cgroup?.path ? { cgroup: cgroup.path } : null;
+  if (container) return given({ container, node, cluster });
+  if (owner?.unit) return given({ unit: owner.unit, node, cluster });
+  return cgroup?.path ? given({ ...alone(cgroup.path), node, cluster }) : null;
 }
+
+/** A cgroup without those below it. */
+export const alone = (cgroup) => ({ cgroup, subtree: 'false' });
 
 /** Only what is given. */
 export function given(object) {

@@ -22,6 +22,7 @@ use oom_agent::{
 };
 use oom_tests::{
     agent::{DEADLINE, Launch},
+    browser::Browser,
     http::Socket,
     kept::Kept,
     machine::{self, Machine},
@@ -428,6 +429,70 @@ fn real_kills_of_a_confined_agent() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_page_is_that_of_the_fleet() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let Some(browser) = Browser::start()? else {
+        return Ok(());
+    };
+    let cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let node = Node::new("node-1")?;
+    let agent = node.start(&cluster)?;
+    node.kill(&agent, 0..3);
+    cluster.wait_for(6)?;
+    // The node's own clock is not asked.
+    let now = "2026-11-21T00:00:00Z";
+    let sign = serde_json::json!({
+        "cluster": "eu", "node": "node-1", "time": now, "started": now, "period_ms": 60_000, "stopping": false,
+        "version": "0", "boot_id": null, "tier": "bpf", "detecting": true, "sources": [], "unexplained": 0,
+        "losses": {}, "waiting": 0, "behind": {},
+    });
+    let say = |subject: &'static str, what: String| {
+        cluster.runtime().block_on(async {
+            let context = cluster.access()?.connect("test").await?;
+            context.publish(subject, what.into()).await?.await?;
+            anyhow::Ok(())
+        })
+    };
+    say("oom-nodes.node-1", sign.to_string())?;
+    let dir = tempfile::tempdir()?;
+    let serving = Serving::start(&cluster, dir.path())?;
+    let log = fs::read_to_string(dir.path().join("log"))?;
+    let (_, at) = (log.rsplit_once("127.0.0.1:")).with_context(|| log.clone())?;
+    let port: u16 = at
+        .chars()
+        .map_while(|c| c.to_digit(10))
+        .fold(String::new(), |port, digit| format!("{port}{digit}"))
+        .parse()?;
+    browser.open(&format!("http://127.0.0.1:{port}/"))?;
+    let rows = |many: usize| {
+        let script = format!("return document.querySelectorAll('#rows tr').length === {many}");
+        browser.wait("rows", &script)
+    };
+    rows(3)?;
+    let state = "return document.getElementById('to-status').textContent";
+    browser.wait("all is well", &format!("{state} === '1 node, all well'"))?;
+    browser.wait(
+        "node",
+        "return document.getElementById('status').textContent.includes('eu/node-1')",
+    )?;
+    node.kill(&agent, 3..4);
+    rows(4)?;
+    // What it does not understand is told, in the head, too.
+    say("oom.test.node-2.OomKill", "{}".to_owned())?;
+    browser.run("location.reload()")?;
+    browser.wait(
+        "trouble",
+        &format!("{state} === '1 message not understood'"),
+    )?;
+    drop(serving);
+    agent.end();
+    Ok(())
+}
+
 /// A server of the fleet; killed when dropped.
 struct Serving {
     child: Child,
@@ -439,10 +504,12 @@ impl Serving {
         let socket = dir.join("fleet.sock");
         let child = Command::new(machine::agent_binary()?)
             .args(["fleet", "serve", "--nats", &cluster.urls().join(",")])
+            .args(["--listen", "127.0.0.1:0"])
             .arg("--store")
             .arg(dir.join("fleet.db"))
             .arg("--socket")
             .arg(&socket)
+            .stderr(fs::File::create(dir.join("log"))?)
             .spawn()?;
         let serving = Self {
             child,

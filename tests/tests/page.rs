@@ -8,9 +8,11 @@
 use std::{
     fs,
     future::IntoFuture as _,
+    io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -50,6 +52,26 @@ const WATCH: &str = "window.latest = {};
     new MutationObserver((all) => all.forEach((one) => one.addedNodes.forEach((node) => {
       if (node.dataset?.id) window.latest[node.dataset.id] = Date.now() - Number(node.dataset.at ?? NaN);
     }))).observe(document.getElementById('list'), { childList: true, subtree: true });";
+
+/// Holds back answers of addresses with `window.late` in them, until `window.release()`.
+const LATE: &str = "const ask = window.fetch;
+    window.held = 0;
+    window.passed = 0;
+    const gate = new Promise((resolve) => { window.release = resolve; });
+    window.fetch = async (url, options) => {
+      const answer = await ask(url, options);
+      if (window.late && String(url).includes(window.late)) {
+        window.held += 1;
+        await gate;
+        window.passed += 1;
+      }
+      return answer;
+    };";
+
+/// A browser that keeps nothing.
+const BLOCKED: &str =
+    "for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, {
+      get() { throw new DOMException('blocked', 'SecurityError'); } });";
 
 /// Controls without a name, and pictures without one.
 const NAMELESS: &str = "const named = (node) => node.getAttribute('aria-label') || node.textContent.trim()
@@ -208,6 +230,8 @@ fn what_is_shown_is_what_the_api_says() -> Result<()> {
     ensure!(browser.run("return document.querySelectorAll('main img').length")? == 0);
 
     as_the_api_says(&scene)?;
+    nothing_is_lost_while_it_is_read(&scene, &machine, &agent)?;
+    as_the_api_says(&scene)?;
     filters_are_in_the_address(&scene, &kills[1].0)?;
     a_story_is_told(&scene, &kills[2])?;
     let nameless = browser.run(NAMELESS)?;
@@ -228,6 +252,28 @@ fn what_is_shown_is_what_the_api_says() -> Result<()> {
     scene.has_no_complaints()?;
     agent.stop(Signal::TERM)?.summary()?;
     Ok(())
+}
+
+/// A kill between the answer of the store and its coming is in the table, too.
+fn nothing_is_lost_while_it_is_read(scene: &Scene, machine: &Machine, agent: &Agent) -> Result<()> {
+    let browser = &scene.browser;
+    browser.run(LATE)?;
+    browser.run(
+        "window.late = '/v1/events?'; history.pushState(null, '', '?since=2h'); dispatchEvent(new Event('asked'))",
+    )?;
+    browser.wait("answer", "return window.held")?;
+    let (kill, _) = scene.kill_in_pod(machine, agent, Dies::Main, LIMIT)?;
+    browser.wait(
+        "announcement",
+        &format!(
+            "return document.getElementById('announce').textContent.includes('({})')",
+            kill["victim"]["pid"]
+        ),
+    )?;
+    browser.run("window.late = null; window.release()")?;
+    scene.waits_for_row(&kill["id"])?;
+    browser.back()?;
+    scene.waits_for_row(&kill["id"])
 }
 
 /// Rows, their words, and the counts above them.
@@ -409,6 +455,13 @@ fn who_has_the_token_is_shown_and_nobody_else() -> Result<()> {
     browser.open(&format!("http://127.0.0.1:{port}/"))?;
     browser.wait("question", "return document.getElementById('token').open")?;
     ensure!(scene.text("#rows")?.is_empty() && scene.text("#status")?.is_empty());
+    // No header can carry it, so nobody is asked; and who closes the question is not asked again, until he wants to.
+    browser.press("čaj\u{e007}")?;
+    browser.wait("a word", "return document.getElementById('token').open && !document.getElementById('token-wrong').hidden")?;
+    browser.press("\u{e00c}")?;
+    browser.wait("button", "return !document.getElementById('token').open && document.querySelector('#banner button') !== null")?;
+    browser.click("#banner button")?;
+    browser.wait("question", "return document.getElementById('token').open")?;
     browser.press("wrong\u{e007}")?;
     browser.wait("another question", "return document.getElementById('token').open && !document.getElementById('token-wrong').hidden")?;
     browser.press("s3cret\u{e007}")?;
@@ -481,19 +534,8 @@ fn a_hundred_thousand_kills_are_a_page() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let store = dir.path().join("events.db");
     many(&store)?;
-    let shared = served::shared(&store)?;
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
-    let address = listener.local_addr()?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server = thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                served = axum::serve(listener, router(shared)).into_future() => served,
-                _ = stopped => Ok(()),
-            }
-        })
-    });
+    let server = Server::start(&store)?;
+    let address = server.address;
     browser.open(&format!("http://{address}/"))?;
     browser.wait(
         "count",
@@ -519,9 +561,90 @@ fn a_hundred_thousand_kills_are_a_page() -> Result<()> {
     browser.wait("its rows", &format!("return [...document.querySelectorAll('#rows .owner')].every((one) => one.textContent === {})", first[0]))?;
     let complaints = browser.complaints()?;
     ensure!(complaints.is_empty(), "{complaints:#?}");
-    drop(stop);
-    ensure!(server.join().is_ok_and(|served| served.is_ok()));
-    Ok(())
+    server.end()
+}
+
+#[test]
+fn an_answer_that_comes_late_is_not_shown() -> Result<()> {
+    let Some(browser) = Browser::start()? else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let store = dir.path().join("events.db");
+    past(&store)?;
+    let server = Server::start(&store)?;
+    // Nor is anything wanted of the browser's storage.
+    browser.command(
+        "Page.addScriptToEvaluateOnNewDocument",
+        &json!({ "source": BLOCKED }),
+    )?;
+    browser.open(&format!("http://{}/", server.address))?;
+    browser.wait("rows", &format!("{IDS}.length > 10"))?;
+    browser.press("tt")?;
+    browser.run(LATE)?;
+    let ids = browser.run(IDS)?;
+    let ids = words(ids.as_array().context("ids")?);
+    let [one, other] = [ids[3], ids[7]];
+    let story =
+        |id: &str| format!("window.late = '/v1/events/{one}?'; location.hash = '#/kill/{id}'");
+    browser.run(&story(one))?;
+    browser.wait("answer", "return window.held")?;
+    browser.run(&story(other))?;
+    let json = "(document.querySelector('#story details pre')?.textContent ?? '')";
+    let is_other = format!("return {json}.includes('{other}')");
+    browser.wait("the other story", &is_other)?;
+    browser.run("window.release()")?;
+    browser.wait("the late answer", "return window.passed === window.held")?;
+    // What comes of it, if anything, has come.
+    browser.wait(
+        "before",
+        "return document.querySelector('#before:not([hidden])') !== null",
+    )?;
+    ensure!(
+        browser.run(&is_other)? == true,
+        "{one} in place of {other}: {}",
+        browser.run("return document.getElementById('story').innerText")?
+    );
+    let complaints = browser.complaints()?;
+    let bad = |line: &&String| !line.contains("404") && !line.contains("net::ERR_");
+    ensure!(!complaints.iter().any(|line| bad(&line)), "{complaints:#?}");
+    server.end()
+}
+
+/// The API over a store, with nobody who watches.
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    fn start(store: &Path) -> Result<Self> {
+        let shared = served::shared(store)?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    served = axum::serve(listener, router(shared)).into_future() => served,
+                    _ = stopped => Ok(()),
+                }
+            })
+        });
+        Ok(Self {
+            address,
+            stop,
+            thread,
+        })
+    }
+
+    fn end(self) -> Result<()> {
+        drop(self.stop);
+        ensure!(self.thread.join().is_ok_and(|served| served.is_ok()));
+        Ok(())
+    }
 }
 
 #[test]

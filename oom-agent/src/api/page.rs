@@ -46,6 +46,7 @@ static FILES: &[File] = &files! {
     "dom.js": SCRIPT,
     "facts.js": SCRIPT,
     "filters.js": SCRIPT,
+    "keep.js": SCRIPT,
     "list.js": SCRIPT,
     "live.js": SCRIPT,
     "net.js": SCRIPT,

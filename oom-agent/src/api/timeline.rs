@@ -34,12 +34,15 @@ const BUCKETS_MAX: u16 = 500;
 const TOP: u16 = 8;
 const TOP_MAX: u16 = 100;
 
+/// So many owners are known apart: enough for a fleet, and some megabytes at most.
+const APART: usize = 16_384;
+
 /// How it is counted.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Counting {
-    /// Whose events are put together; the owner's if nothing is said: the pod and its container, else the container,
-    /// else the unit, else the cgroup.
+    /// Whose events are put together; the owner's if nothing is said: the pod of a cluster and its container, else the
+    /// container, the unit or the cgroup of a node.
     by: Option<OwnerBy>,
     /// Into how many parts time is divided; 60 if nothing is said.
     #[schemars(range(min = 1, max = 500))]
@@ -77,8 +80,10 @@ struct Counts {
     bucket_ns: u64,
     /// All events that are meant.
     total: u64,
-    /// How many owners they have.
+    /// How many owners they have, as far as they are known apart.
     owners: u64,
+    /// There are more owners than that, whose events are in `rest`: only the first 16,384 are known apart.
+    more_owners: bool,
     /// The owners with the most, the first of them first.
     rows: Vec<OwnerCounts>,
     /// Events of all other owners, by part of time.
@@ -88,7 +93,7 @@ struct Counts {
 /// Counts of one owner.
 #[derive(Debug, Serialize, JsonSchema)]
 struct OwnerCounts {
-    /// Its names, which are the conditions that find its events. Empty for events without an owner.
+    /// Its names, which are the conditions that find its events (of a cgroup with `subtree=false`). Empty for events without an owner.
     of: BTreeMap<String, String>,
     /// Its events.
     total: u64,
@@ -127,6 +132,7 @@ async fn timeline(
         by: counting.by.unwrap_or_default().into(),
         buckets: within("buckets", counting.buckets, BUCKETS, BUCKETS_MAX)?,
         top: within("top", counting.top, TOP, TOP_MAX)?.into(),
+        apart: APART,
         now_ns: i64::try_from(now.wall(now.monotonic_ns).as_unix_ns()).unwrap_or(i64::MAX),
     };
     let filter = question.filter();
@@ -188,6 +194,7 @@ impl From<Timeline> for Counts {
             bucket_ns: timeline.bucket_ns.unsigned_abs(),
             total: timeline.total,
             owners: timeline.owners,
+            more_owners: timeline.more_owners,
             rows: timeline.rows.into_iter().map(row).collect(),
             rest: timeline.rest,
         }

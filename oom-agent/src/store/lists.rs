@@ -86,7 +86,7 @@ impl Plan {
 }
 
 /// For each condition the terms that fulfil it. At least one condition: that it is an event.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lists(Vec<Vec<i64>>);
 
 impl Lists {

@@ -65,6 +65,8 @@ fn kill(bytes: &[u8], id: &str, time: Timestamp) -> OomKill {
     kill.id = id.into();
     kill.time = Some(time);
     kill.boot_id = pick(bytes[6], &WORDS).map(Into::into);
+    kill.node = pick(bytes[8], &WORDS).map(Into::into);
+    kill.cluster = pick(bytes[9], &WORDS).map(Into::into);
     kill.victim.comm = Comm::new(pick(bytes[7], &WORDS).unwrap_or_default().as_bytes());
     kill.victim.tid = u32::from(bytes[8] % 3);
     kill.victim.pid = Some(u32::from(bytes[9] % 4)).filter(|pid| *pid > 0);

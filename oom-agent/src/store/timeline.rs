@@ -1,10 +1,13 @@
 //! How many events of whom, and when: counts by owner and by time.
 //!
-//! Reads the index alone, no event itself: one pass over the events that are meant, some 100 bytes of each. Emits
-//! counts, of the owners with the most each, of all others together. Refuses reports, which have several owners: their
-//! kills are counted.
+//! Reads the index alone, no event itself: one pass over the events that are meant, some 100 bytes of each, of which only
+//! counts are kept. Emits counts, of the owners with the most each, of all others together. Refuses reports, which have
+//! several owners: their kills are counted. Refuses also to know more than so many owners apart.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+};
 
 use rusqlite::{Transaction, params};
 
@@ -18,7 +21,7 @@ use crate::event::Kind;
 /// What events are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// The pod and its container, else the container, else the unit, else the cgroup.
+    /// The pod of a cluster and its container; else the container, else the unit, else the cgroup of a node.
     Owner,
     /// The namespace of the pod.
     Namespace,
@@ -51,6 +54,8 @@ pub struct Counted {
     pub buckets: u16,
     /// So many owners are told one by one.
     pub top: usize,
+    /// So many owners are known apart; those that come first in time.
+    pub apart: usize,
     /// Unix time in nanoseconds: where time ends if the filter does not say.
     pub now_ns: i64,
 }
@@ -66,8 +71,10 @@ pub struct Timeline {
     pub bucket_ns: i64,
     /// All events.
     pub total: u64,
-    /// All owners.
+    /// All owners that are known apart.
     pub owners: u64,
+    /// There are more: their events are among those of all others.
+    pub more_owners: bool,
     /// Those with the most, the first of them first.
     pub rows: Vec<Row>,
     /// All others, by part.
@@ -89,7 +96,17 @@ pub struct Row {
 type Owner = [i64; NAMES];
 
 /// An owner has so many names at most.
-const NAMES: usize = 7;
+const NAMES: usize = 9;
+
+/// What is counted of one owner.
+#[derive(Debug)]
+struct Share {
+    /// How many owners came before it.
+    before: usize,
+    total: u64,
+    /// Parts of time and their events; a part may be there several times.
+    parts: Vec<(usize, u64)>,
+}
 
 impl By {
     /// Fields that name an owner, and the conditions that they answer to. With several, an earlier group of names hides
@@ -104,6 +121,8 @@ impl By {
                 (Field::ContainerId, "container"),
                 (Field::Unit, "unit"),
                 (Field::Cgroup, "cgroup"),
+                (Field::Cluster, "cluster"),
+                (Field::Node, "node"),
             ],
             Self::Pod => &[
                 (Field::Namespace, "namespace"),
@@ -133,43 +152,85 @@ impl Reader {
         let places = places(&tx, counted.kind, fields)?;
         let lists = Lists::of(&tx, counted.kind, &filter.conditions())?;
         let range = Range::of(filter, Order::OldestFirst, None);
-        let mut owners: HashMap<Owner, u32> = HashMap::new();
-        let mut events: Vec<(i64, u32)> = Vec::new();
+        let mut timeline = spread(&tx, filter, counted, &lists, range)?;
+        let mut owners: HashMap<Owner, Share> = HashMap::new();
         lists.each(&tx, range, |time, seq, terms| {
-            let mut names = [0; NAMES];
-            for term in terms.trim_matches(['[', ']']).split(", ") {
-                let term: i64 = term.parse().map_err(|_| QueryError::Damaged(seq))?;
-                if let Some(place) = places.get(&term) {
-                    names[usize::from(*place)] = term;
+            let owner = chosen(counted.by, named_by(terms, &places, seq)?);
+            let at = timeline.part(time);
+            timeline.total += 1;
+            let before = owners.len();
+            let share = match owners.entry(owner) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) if before < counted.apart => new.insert(Share {
+                    before,
+                    total: 0,
+                    parts: Vec::new(),
+                }),
+                Entry::Vacant(_) => {
+                    timeline.more_owners = true;
+                    timeline.rest[at] += 1;
+                    return Ok(());
                 }
-            }
-            let next = u32::try_from(owners.len()).unwrap_or(u32::MAX);
-            let owner = *owners.entry(chosen(counted.by, names)).or_insert(next);
-            events.push((time, owner));
+            };
+            share.count(at);
             Ok(())
         })?;
-        let mut timeline = spread(filter, counted, &events);
-        let (ranks, top) = ranked(&owners, &events, counted.top);
         timeline.owners = u64::try_from(owners.len()).unwrap_or(u64::MAX);
-        for (owner, total) in top {
-            timeline.rows.push(Row {
-                of: named(&tx, fields, owner)?,
-                total,
-                counts: timeline.rest.clone(),
-            });
+        let mut all: Vec<_> = owners.into_iter().collect();
+        // Of equals the one that came first.
+        all.sort_unstable_by_key(|(_, share)| (Reverse(share.total), share.before));
+        let others = all.split_off(counted.top.min(all.len()));
+        for (_, share) in others {
+            share.add_to(&mut timeline.rest);
         }
-        for (time, owner) in events {
-            let at = time.abs_diff(timeline.from) / timeline.bucket_ns.unsigned_abs();
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let at = at.min(timeline.rest.len() - 1);
-            let rank = ranks.get(&owner);
-            match rank.and_then(|rank| timeline.rows.get_mut(*rank)) {
-                Some(row) => row.counts[at] += 1,
-                None => timeline.rest[at] += 1,
-            }
+        for (owner, share) in all {
+            let mut counts = vec![0; timeline.rest.len()];
+            share.add_to(&mut counts);
+            timeline.rows.push(Row {
+                of: named(&tx, fields, &owner)?,
+                total: share.total,
+                counts,
+            });
         }
         Ok(timeline)
     }
+}
+
+impl Share {
+    fn count(&mut self, at: usize) {
+        self.total += 1;
+        match self.parts.last_mut() {
+            Some((last, many)) if *last == at => *many += 1,
+            _ => self.parts.push((at, 1)),
+        }
+    }
+
+    fn add_to(&self, counts: &mut [u64]) {
+        for (at, many) in &self.parts {
+            counts[*at] += many;
+        }
+    }
+}
+
+impl Timeline {
+    /// The part in which this time is.
+    fn part(&self, time: i64) -> usize {
+        let at = time.abs_diff(self.from) / self.bucket_ns.unsigned_abs();
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        at.min(self.rest.len() - 1)
+    }
+}
+
+/// The terms of an event (a JSON array) that name its owner, each at its place.
+fn named_by(terms: &str, places: &HashMap<i64, u8>, seq: i64) -> Result<Owner, QueryError> {
+    let mut names = [0; NAMES];
+    for term in terms.trim_matches(['[', ']']).split(", ") {
+        let term: i64 = term.parse().map_err(|_| QueryError::Damaged(seq))?;
+        if let Some(place) = places.get(&term) {
+            names[usize::from(*place)] = term;
+        }
+    }
+    Ok(names)
 }
 
 /// Terms that name somebody, and at which place.
@@ -209,57 +270,53 @@ const fn chosen(by: By, names: Owner) -> Owner {
     if in_pod || names[3] != 0 || names[4] != 0 || names[5] != 0 {
         names[6] = 0;
     }
+    // A pod is one in its cluster, wherever it runs.
+    if in_pod {
+        names[8] = 0;
+    } else if names[3] == 0 && names[4] == 0 && names[5] == 0 && names[6] == 0 {
+        // Where nobody died is no owner.
+        names[7] = 0;
+        names[8] = 0;
+    }
     names
 }
 
-/// Time, divided.
-fn spread(filter: &Filter, counted: Counted, events: &[(i64, u32)]) -> Timeline {
-    let times = events.iter().map(|(time, _)| *time);
-    let to = times.clone().max().unwrap_or(i64::MIN).max(counted.now_ns);
-    let to = filter.until.unwrap_or(to);
-    let from = filter.since.or(times.min()).unwrap_or(to);
+/// Time, divided: from the first event to the last, where the filter does not say.
+fn spread(
+    tx: &Transaction<'_>,
+    filter: &Filter,
+    counted: Counted,
+    lists: &Lists,
+    range: Range,
+) -> Result<Timeline, QueryError> {
+    let end = |order| {
+        let mut ends = Vec::new();
+        lists.clone().read(tx, range, order, 1, &mut ends)?;
+        let times = ends.into_iter().map(|(time, _)| time);
+        Ok::<_, QueryError>(match order {
+            Order::OldestFirst => times.min(),
+            Order::NewestFirst => times.max(),
+        })
+    };
+    let to = match filter.until {
+        Some(until) => until,
+        None => end(Order::NewestFirst)?.map_or(counted.now_ns, |to| to.max(counted.now_ns)),
+    };
+    let from = match filter.since {
+        Some(since) => since,
+        None => end(Order::OldestFirst)?.unwrap_or(to),
+    };
     let buckets = i64::from(counted.buckets.max(1));
-    let bucket_ns = to.saturating_sub(from).max(0) / buckets + 1;
-    Timeline {
+    Ok(Timeline {
         from,
         to,
-        bucket_ns,
-        total: u64::try_from(events.len()).unwrap_or(u64::MAX),
+        bucket_ns: to.saturating_sub(from).max(0) / buckets + 1,
+        total: 0,
         owners: 0,
+        more_owners: false,
         rows: Vec::new(),
         rest: vec![0; usize::from(counted.buckets.max(1))],
-    }
-}
-
-/// The rank of each owner among those with the most events, and these with their numbers. Of equals the one that came
-/// first.
-fn ranked<'a>(
-    owners: &'a HashMap<Owner, u32>,
-    events: &[(i64, u32)],
-    top: usize,
-) -> (HashMap<u32, usize>, Vec<(&'a Owner, u64)>) {
-    let mut totals = vec![0_u64; owners.len()];
-    for (_, owner) in events {
-        if let Some(total) = usize::try_from(*owner)
-            .ok()
-            .and_then(|at| totals.get_mut(at))
-        {
-            *total += 1;
-        }
-    }
-    let total = |at: u32| {
-        usize::try_from(at)
-            .ok()
-            .and_then(|at| totals.get(at).copied())
-    };
-    let mut all: Vec<_> = (owners.iter())
-        .map(|(owner, at)| (std::cmp::Reverse(total(*at).unwrap_or(0)), *at, owner))
-        .collect();
-    all.sort_unstable_by_key(|(total, at, _)| (*total, *at));
-    all.truncate(top);
-    let ranks = all.iter().enumerate().map(|(rank, (_, at, _))| (*at, rank));
-    let top = all.iter().map(|(total, _, owner)| (*owner, total.0));
-    (ranks.collect(), top.collect())
+    })
 }
 
 /// The words of an owner.

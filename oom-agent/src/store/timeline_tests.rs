@@ -16,6 +16,7 @@ fn counted(by: By, buckets: u16, top: usize) -> Counted {
         by,
         buckets,
         top,
+        apart: usize::MAX,
         now_ns: NOW,
     }
 }
@@ -46,9 +47,14 @@ fn names(kill: &OomKill, by: By) -> BTreeMap<&'static str, String> {
         .and_then(|cgroup| cgroup.path.as_deref());
     let cgroup = word("cgroup", path);
     let comm = kill.victim.comm.to_string();
+    let cluster = word("cluster", kill.cluster.as_deref());
+    let node = word("node", kill.node.as_deref());
     let found = match by {
-        By::Owner if of_pod.is_some() => vec![namespace, of_pod, name],
-        By::Owner => vec![name.or(id).or(unit).or(cgroup)],
+        By::Owner if of_pod.is_some() => vec![namespace, of_pod, name, cluster],
+        By::Owner => match name.or(id).or(unit).or(cgroup) {
+            Some(owner) => vec![Some(owner), cluster, node],
+            None => vec![],
+        },
         By::Pod => vec![namespace, of_pod],
         By::Namespace => vec![namespace],
         By::Container => vec![name],
@@ -59,13 +65,21 @@ fn names(kill: &OomKill, by: By) -> BTreeMap<&'static str, String> {
             let name = pod.and_then(|pod| pod.name.as_deref());
             vec![namespace, word("workload", name.map(workload))]
         }
-        By::Node => vec![
-            word("cluster", kill.cluster.as_deref()),
-            word("node", kill.node.as_deref()),
-        ],
-        By::Cluster => vec![word("cluster", kill.cluster.as_deref())],
+        By::Node => vec![cluster, node],
+        By::Cluster => vec![cluster],
     };
     found.into_iter().flatten().collect()
+}
+
+/// Whether it is named by the uid of its pod, or by the id of its container: who is called like that is another one.
+fn is_by_id(kill: &OomKill, by: By) -> bool {
+    let Some(owner) = &kill.owner else {
+        return false;
+    };
+    match &owner.pod {
+        Some(pod) => matches!(by, By::Owner | By::Pod) && pod.name.is_none(),
+        None => by == By::Owner && owner.container_name.is_none() && owner.container_id.is_some(),
+    }
 }
 
 const ALL: [By; 10] = [
@@ -109,16 +123,17 @@ proptest! {
             let Event::OomKill(kill) = &*both.model[&seq] else {
                 panic!("not a kill");
             };
-            let counts = expected.entry(names(kill, by)).or_insert_with(|| vec![0; buckets.into()]);
+            let counts = expected.entry((names(kill, by), is_by_id(kill, by))).or_insert_with(|| vec![0; buckets.into()]);
             counts[usize::try_from((time - found.from) / found.bucket_ns).unwrap()] += 1;
         }
         prop_assert_eq!(found.owners, expected.len() as u64);
         prop_assert_eq!(found.rows.len(), top.min(expected.len()));
         prop_assert!(found.rows.is_sorted_by(|one, next| one.total >= next.total));
         for row in &found.rows {
-            let counts = expected.remove(&row.of).unwrap();
+            let is_row = |is_by_id: &bool| expected.get(&(row.of.clone(), *is_by_id)) == Some(&row.counts);
+            let is_by_id = [false, true].into_iter().find(is_row).unwrap();
+            let counts = expected.remove(&(row.of.clone(), is_by_id)).unwrap();
             prop_assert_eq!(row.total, counts.iter().sum::<u64>());
-            prop_assert_eq!(&row.counts, &counts);
             let others = expected.values().map(|counts| counts.iter().sum::<u64>());
             prop_assert!(found.rows.len() < top || others.max() <= found.rows.iter().map(|row| row.total).max());
         }
@@ -126,7 +141,19 @@ proptest! {
         for counts in expected.values() {
             rest.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
         }
-        prop_assert_eq!(found.rest, rest);
+        prop_assert_eq!(&found.rest, &rest);
+        prop_assert!(!found.more_owners);
+
+        // Who is not known apart is among the others.
+        let few = Counted { apart: top, ..counted(by, buckets, top) };
+        let few = both.reader().timeline(&filter, few).unwrap();
+        prop_assert_eq!(few.more_owners, found.owners > top as u64);
+        prop_assert_eq!(few.owners, found.owners.min(top as u64));
+        let all = |of: &Timeline| -> Vec<u64> {
+            (0..usize::from(buckets)).map(|at| of.rest[at] + of.rows.iter().map(|row| row.counts[at]).sum::<u64>()).collect()
+        };
+        prop_assert_eq!(all(&few), all(&found));
+        prop_assert_eq!((few.total, few.from, few.to), (found.total, found.from, found.to));
     }
 }
 
