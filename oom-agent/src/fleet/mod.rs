@@ -16,7 +16,7 @@ pub mod serve;
 
 pub use self::{
     mirror::{Counts, From, Heard, Mirror},
-    nodes::{Node, State, nodes},
+    nodes::{Node, Roll, State, nodes},
 };
 use crate::{nats::LinkError, store::StoreError};
 
