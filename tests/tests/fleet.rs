@@ -318,6 +318,67 @@ fn servers_go_and_come_back() -> Result<()> {
 }
 
 #[test]
+fn a_store_that_refuses_is_waited_for_and_one_that_is_spoilt_ends_it() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let node = Node::new("node-1")?;
+    let agent = node.start(&cluster)?;
+    let dir = tempfile::tempdir()?;
+    let mut serving = Serving::start(&cluster, dir.path())?;
+    let db = rusqlite::Connection::open(dir.path().join("fleet.db"))?;
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    node.kill(&agent, 0..10);
+    serving.is_ready(503)?;
+    db.execute_batch("ROLLBACK")?;
+    serving.has("OomKill", 10)?;
+    ensure!(serving.socket.json("/v1/fleet")?["counts"]["read"] == 20);
+    db.execute_batch("DROP TABLE sink")?;
+    node.kill(&agent, 10..11);
+    ensure!(ended(&mut serving.child)? == Some(1));
+    agent.end();
+    Ok(())
+}
+
+#[test]
+fn a_copy_goes_when_somebody_interrupts() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let dir = tempfile::tempdir()?;
+    let mut child = Command::new(machine::agent_binary()?)
+        .args(["fleet", "events", "-f", "--nats", &cluster.urls().join(",")])
+        .env("TMPDIR", dir.path())
+        .spawn()?;
+    let files = || anyhow::Ok(fs::read_dir(dir.path())?.count());
+    let end = Instant::now() + DEADLINE;
+    while files()? == 0 {
+        ensure!(Instant::now() < end, "no copy");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rustix::process::kill_process(Pid::from_child(&child), Signal::INT)?;
+    ensure!(ended(&mut child)? == Some(130));
+    ensure!(files()? == 0);
+    Ok(())
+}
+
+/// How it ended.
+fn ended(child: &mut Child) -> Result<Option<i32>> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        ensure!(Instant::now() < end, "it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_reader_that_does_not_read_holds_nobody_up() -> Result<()> {
     if !nats::is_there()? {
         return Ok(());

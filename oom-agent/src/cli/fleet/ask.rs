@@ -15,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::{
@@ -56,9 +56,10 @@ impl Copy {
         follow: bool,
     ) -> Result<Self, Failure> {
         let access = Access::read(&servers.options()).map_err(FleetError::from)?;
+        let caught = Signals::catch()?;
         let dir = tempfile::Builder::new().prefix("oom-agent-fleet").tempdir();
         let dir = dir.map_err(system("cannot make a directory"))?;
-        remove_at_a_signal(dir.path())?;
+        caught.remove(dir.path())?;
         let path = dir.path().join("events.db");
         let filter = question.clone().filter();
         let from = filter.since.map_or(From::Behind(None), From::Since);
@@ -110,41 +111,54 @@ pub(super) fn of_late(question: &Question) -> Question {
     question
 }
 
-/// Ends the process when somebody wants that, without the directory.
-fn remove_at_a_signal(dir: &Path) -> Result<(), FleetError> {
-    let runtime = runtime()?;
-    let caught = {
-        let _within = runtime.enter();
-        let caught = [
-            SignalKind::hangup(),
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-        ]
-        .map(signal);
-        let [hangup, interrupt, terminate] = caught;
-        hangup.and_then(|it| Ok((it, interrupt?, terminate?)))
-    };
-    let (mut hangup, mut interrupt, mut terminate) =
-        caught.map_err(system("cannot catch signals"))?;
-    let dir = dir.to_owned();
-    let wait = move || {
-        let signal = runtime.block_on(async {
-            tokio::select! {
-                _ = hangup.recv() => SignalKind::hangup(),
-                _ = interrupt.recv() => SignalKind::interrupt(),
-                _ = terminate.recv() => SignalKind::terminate(),
+/// Signals that end the process; from before there is anything to remove.
+struct Signals {
+    runtime: Runtime,
+    all: [(SignalKind, Signal); 3],
+}
+
+impl Signals {
+    fn catch() -> Result<Self, FleetError> {
+        let runtime = runtime()?;
+        let caught = |kind| {
+            let _within = runtime.enter();
+            signal(kind).map(|signal| (kind, signal))
+        };
+        let all = (|| {
+            Ok([
+                caught(SignalKind::hangup())?,
+                caught(SignalKind::interrupt())?,
+                caught(SignalKind::terminate())?,
+            ])
+        })();
+        let all = all.map_err(system("cannot catch signals"))?;
+        Ok(Self { runtime, all })
+    }
+
+    /// Ends the process when one comes, without this directory.
+    fn remove(self, dir: &Path) -> Result<(), FleetError> {
+        let dir = dir.to_owned();
+        let Self { runtime, mut all } = self;
+        let wait = move || {
+            let [(hangup, a), (interrupt, b), (terminate, c)] = &mut all;
+            let signal = runtime.block_on(async {
+                tokio::select! {
+                    _ = a.recv() => *hangup,
+                    _ = b.recv() => *interrupt,
+                    _ = c.recv() => *terminate,
+                }
+            });
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                eprintln!("oom-agent: {} is left: {error}", dir.display());
             }
-        });
-        if let Err(error) = fs::remove_dir_all(&dir) {
-            eprintln!("oom-agent: {} is left: {error}", dir.display());
-        }
-        // As a shell tells it of a process that a signal ended.
-        process::exit(128 + signal.as_raw_value());
-    };
-    let thread = thread::Builder::new().name("signals".into()).spawn(wait);
-    // It ends with the process.
-    drop(thread.map_err(system("cannot start a thread"))?);
-    Ok(())
+            // As a shell tells it of a process that a signal ended.
+            process::exit(128 + signal.as_raw_value());
+        };
+        let thread = thread::Builder::new().name("signals".into()).spawn(wait);
+        // It ends with the process.
+        drop(thread.map_err(system("cannot start a thread"))?);
+        Ok(())
+    }
 }
 
 /// What comes, until the process ends or nothing more can come.
