@@ -92,7 +92,7 @@ function sink(one) {
   return el('li', {}, mark(one.up !== false, `${one.sink}: ${one.delivered.toLocaleString('en')} delivered${behind}`, `${one.sink}: away since ${clock(one.since)}${behind}`), more && el('small', {}, more));
 }
 
-const WORDS = { silent: 'silent', unexplained: 'unexplained kills', lossy: 'has lost something', well: 'well', stopped: 'stopped' };
+const WORDS = { silent: 'silent', unexplained: 'unexplained kills', lossy: 'has lost something', unknown: 'not all is known', well: 'well', stopped: 'stopped' };
 
 /** Of a fleet: its stream, and its nodes, those first whom somebody must look after, as the server sorts them. */
 function nodes({ nodes: all, unreadable, trouble }, stream) {

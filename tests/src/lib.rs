@@ -38,3 +38,4 @@ pub mod scene;
 pub mod served;
 pub mod told;
 pub mod watch;
+pub mod way;

@@ -144,6 +144,22 @@ impl Cluster {
         self.servers.iter().map(url).collect()
     }
 
+    /// Their ports.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(|it| it.port).collect()
+    }
+
+    /// Removes the stream with all that it has.
+    pub fn remove(&self) -> Result<()> {
+        self.runtime.block_on(async {
+            let context = self.access()?.connect("test").await?;
+            let removed = context.delete_stream(STREAM).await?;
+            ensure!(removed.success, "it is there still");
+            Ok(())
+        })
+    }
+
     /// As an agent has it.
     #[must_use]
     pub fn options(&self) -> Options {

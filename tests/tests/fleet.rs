@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
     deliver::{Delivery, SinkStatus},
-    nats::{Events, Options},
+    nats::{Access, Events, Options},
     store::{self, Entry, Offer, Reader, Retention, Store, Storing},
 };
 use oom_tests::{
@@ -29,6 +29,7 @@ use oom_tests::{
     nats::{self, Cluster, Message},
     scene,
     told::{BOOT, Kills, run},
+    way::Way,
 };
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
@@ -68,6 +69,10 @@ impl Node {
     }
 
     fn start(&self, cluster: &Cluster) -> Result<Agent> {
+        self.start_by(cluster.access()?)
+    }
+
+    fn start_by(&self, access: Access) -> Result<Agent> {
         let path = self.store();
         let options = store::Options {
             path: path.clone(),
@@ -80,7 +85,7 @@ impl Node {
         let store = Store::open(&path, BOOT, 1)?;
         let (offer, storing) = store::start(Some(store), options, Box::new(|_| ()))?;
         let events = Events::new(
-            cluster.access()?,
+            access,
             "test",
             self.name,
             Duration::from_secs(1),
@@ -222,6 +227,180 @@ fn an_agent_is_cut_off() -> Result<()> {
         status.behind == 0 && status.up == Some(true)
     })?;
     exactly(&cluster.wait_for(1200)?, 600)?;
+    agent.end();
+    Ok(())
+}
+
+#[test]
+fn an_agent_is_cut_off_and_started_again_meanwhile() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start(1)?;
+    cluster.init(SHORT)?;
+    let way = Way::to(cluster.ports()[0])?;
+    let access = Access::read(&Options {
+        servers: vec![format!("nats://127.0.0.1:{}", way.port())],
+        ..cluster.options()
+    })?;
+    let node = Node::new("node-1")?;
+    let agent = node.start_by(access.clone())?;
+    node.kill(&agent, 0..300);
+    agent.wait("begun", |status| status.delivered > 50)?;
+    way.close();
+    node.kill(&agent, 300..400);
+    agent.wait("in trouble", |status| status.last_error.is_some())?;
+    agent.end();
+    let agent = node.start_by(access)?;
+    node.kill(&agent, 400..500);
+    agent.wait("in trouble again", |status| status.last_error.is_some())?;
+    // The servers have forgotten the ids.
+    std::thread::sleep(2 * SHORT);
+    way.open();
+    agent.wait("done", |status| {
+        status.behind == 0 && status.up == Some(true)
+    })?;
+    exactly(&cluster.wait_for(1000)?, 500)?;
+    agent.end();
+    Ok(())
+}
+
+#[test]
+fn a_stream_is_removed_and_made_again() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let node = Node::new("node-1")?;
+    let agent = node.start(&cluster)?;
+    node.kill(&agent, 0..20);
+    cluster.wait_for(40)?;
+    let dir = tempfile::tempdir()?;
+    let serving = Serving::start(&cluster, dir.path())?;
+    serving.has("OomKill", 20)?;
+    cluster.remove()?;
+    cluster.init(LONG)?;
+    // Fewer than there were: its numbers are all behind the place.
+    node.kill(&agent, 20..25);
+    let messages = cluster.wait_for(10)?;
+    ensure!(messages.len() == 10, "{}", messages.len());
+    serving.has("OomKill", 25)?;
+    ensure!(serving.socket.json("/v1/fleet")?["counts"]["anew"] == 1);
+    agent.end();
+    Ok(())
+}
+
+#[test]
+fn servers_go_and_come_back() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let mut cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let node = Node::new("node-1")?;
+    let agent = node.start(&cluster)?;
+    node.kill(&agent, 0..20);
+    cluster.wait_for(40)?;
+    let dir = tempfile::tempdir()?;
+    let serving = Serving::start(&cluster, dir.path())?;
+    serving.has("OomKill", 20)?;
+    cluster.kill(0)?;
+    serving.is_ready(503)?;
+    ensure!(serving.socket.json("/v1/fleet")?["trouble"].is_string());
+    node.kill(&agent, 20..40);
+    cluster.go_on(0)?;
+    serving.has("OomKill", 40)?;
+    serving.is_ready(200)?;
+    let counts = serving.socket.json("/v1/fleet")?["counts"].clone();
+    ensure!(counts["doubles"] == 0 && counts["anew"] == 0, "{counts}");
+    agent.end();
+    Ok(())
+}
+
+#[test]
+fn a_store_that_refuses_is_waited_for_and_one_that_is_spoilt_ends_it() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let node = Node::new("node-1")?;
+    let agent = node.start(&cluster)?;
+    let dir = tempfile::tempdir()?;
+    let mut serving = Serving::start(&cluster, dir.path())?;
+    let db = rusqlite::Connection::open(dir.path().join("fleet.db"))?;
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    node.kill(&agent, 0..10);
+    serving.is_ready(503)?;
+    db.execute_batch("ROLLBACK")?;
+    serving.has("OomKill", 10)?;
+    ensure!(serving.socket.json("/v1/fleet")?["counts"]["read"] == 20);
+    db.execute_batch("DROP TABLE sink")?;
+    node.kill(&agent, 10..11);
+    ensure!(ended(&mut serving.child)? == Some(1));
+    agent.end();
+    Ok(())
+}
+
+#[test]
+fn a_copy_goes_when_somebody_interrupts() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let dir = tempfile::tempdir()?;
+    let mut child = Command::new(machine::agent_binary()?)
+        .args(["fleet", "events", "-f", "--nats", &cluster.urls().join(",")])
+        .env("TMPDIR", dir.path())
+        .spawn()?;
+    let files = || anyhow::Ok(fs::read_dir(dir.path())?.count());
+    let end = Instant::now() + DEADLINE;
+    while files()? == 0 {
+        ensure!(Instant::now() < end, "no copy");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rustix::process::kill_process(Pid::from_child(&child), Signal::INT)?;
+    ensure!(ended(&mut child)? == Some(130));
+    ensure!(files()? == 0);
+    Ok(())
+}
+
+/// How it ended.
+fn ended(child: &mut Child) -> Result<Option<i32>> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.code());
+        }
+        ensure!(Instant::now() < end, "it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_nobody_up() -> Result<()> {
+    if !nats::is_there()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start(1)?;
+    cluster.init(LONG)?;
+    let node = Node::new("node-1")?;
+    let agent = node.start(&cluster)?;
+    let dir = tempfile::tempdir()?;
+    let serving = Serving::start(&cluster, dir.path())?;
+    let pid = Pid::from_child(&serving.child);
+    rustix::process::kill_process(pid, Signal::STOP)?;
+    node.kill(&agent, 0..1000);
+    agent.wait("done", |status| {
+        status.behind == 0 && status.delivered == 2000
+    })?;
+    rustix::process::kill_process(pid, Signal::CONT)?;
+    serving.has("OomKill", 1000)?;
+    serving.has("OomInstance", 1000)?;
+    let counts = serving.socket.json("/v1/fleet")?["counts"].clone();
+    ensure!(counts["read"] == 2000 && counts["doubles"] == 0, "{counts}");
     agent.end();
     Ok(())
 }
@@ -515,12 +694,20 @@ impl Serving {
             child,
             socket: Socket(socket),
         };
+        serving.is_ready(200)?;
+        Ok(serving)
+    }
+
+    /// Waits until it answers so.
+    fn is_ready(&self, status: u16) -> Result<()> {
         let end = Instant::now() + DEADLINE;
-        while !matches!(serving.socket.get("/readyz"), Ok((200, _))) {
-            ensure!(Instant::now() < end, "it is not ready");
+        loop {
+            match self.socket.get("/readyz") {
+                Ok((found, _)) if found == status => return Ok(()),
+                other => ensure!(Instant::now() < end, "not {status}: {other:?}"),
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(serving)
     }
 
     /// Waits until it has so many events of a kind.
@@ -628,7 +815,11 @@ fn words_of_a_newer_agent_are_passed_on() -> Result<()> {
         }
         anyhow::Ok(())
     })?;
-    let told = oom_agent(&["fleet", "events", "-o", "json"], &cluster)?;
+    let since = "2026-11-01T00:00:00Z";
+    let told = oom_agent(
+        &["fleet", "events", "-o", "json", "--since", since],
+        &cluster,
+    )?;
     ensure!(
         text(&told.stdout) == format!("{body}\n"),
         "{}",

@@ -3,7 +3,10 @@
 //! Reads what the reader of the stream has laid down ([`Fleet`]); emits JSON, and plain words for probes. Refuses
 //! nothing of its own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use axum::{
     Json, Router,
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Records, events, openapi, page, route::Route, router_of, stream, timeline};
-use crate::fleet::{Counts, Node};
+use crate::fleet::{Counts, Node, Roll};
 
 /// What there is, for who comes without a manual.
 const INDEX: &str = concat!(
@@ -42,8 +45,8 @@ struct Told {
     left: u64,
     trouble: Option<String>,
     counts: Counts,
-    nodes: Vec<Node>,
-    unreadable: u64,
+    /// The nodes, and when they were asked for.
+    roll: Option<(Roll, Instant)>,
     nodes_trouble: Option<String>,
 }
 
@@ -108,10 +111,10 @@ impl Fleet {
         self.lock().trouble = Some(why.to_owned());
     }
 
-    /// These are the nodes.
-    pub fn heard(&self, nodes: Vec<Node>, unreadable: u64) {
+    /// These are the nodes, at this moment.
+    pub fn heard(&self, roll: Roll) {
         let mut told = self.lock();
-        (told.nodes, told.unreadable, told.nodes_trouble) = (nodes, unreadable, None);
+        (told.roll, told.nodes_trouble) = (Some((roll, Instant::now())), None);
     }
 
     /// The nodes cannot be asked for.
@@ -127,7 +130,7 @@ fn routes() -> Vec<Route<Fleet>> {
         Route::new(
             "/readyz",
             get(readyz),
-            "Whether all that was in the stream at the start has been read.",
+            "Whether all that was in the stream at the start has been read, and the stream can be read now.",
         )
         .also(503),
         Route::new("/v1/nodes", get(nodes), "The nodes, and how each is.").answers::<Nodes>(),
@@ -162,27 +165,34 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(fleet): State<Fleet>) -> (StatusCode, &'static str) {
-    if fleet.lock().is_read {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the stream has not been read to its end yet\n",
-        )
-    }
+    let told = fleet.lock();
+    let why = match (told.is_read, &told.trouble) {
+        (true, None) => return (StatusCode::OK, "ok\n"),
+        (true, Some(_)) => "the stream cannot be read: /v1/fleet tells why\n",
+        (false, _) => "the stream has not been read to its end yet\n",
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
 async fn nodes(State(fleet): State<Fleet>) -> Json<Nodes> {
-    let now_ns = jiff::Timestamp::now().as_nanosecond();
     let told = fleet.lock();
+    let trouble = told.nodes_trouble.clone();
+    let Some((roll, asked)) = &told.roll else {
+        return Json(Nodes {
+            nodes: Vec::new(),
+            unreadable: 0,
+            trouble,
+        });
+    };
     // Silence grows also while nobody looks.
+    let now_ns = roll.now_ns + i128::try_from(asked.elapsed().as_nanos()).unwrap_or(i128::MAX / 2);
     let again = |node: &Node| Node::new(node.heartbeat.clone(), node.heard.as_unix_ns(), now_ns);
-    let mut nodes: Vec<_> = told.nodes.iter().map(again).collect();
+    let mut nodes: Vec<_> = roll.nodes.iter().map(again).collect();
     nodes.sort_by_key(|node| node.state);
     Json(Nodes {
         nodes,
-        unreadable: told.unreadable,
-        trouble: told.nodes_trouble.clone(),
+        unreadable: roll.unreadable,
+        trouble,
     })
 }
 

@@ -36,7 +36,8 @@ pub(super) struct AccessArgs {
 #[derive(Debug, Args)]
 pub(super) struct PublishArgs {
     /// Publish events to the stream of a fleet (NATS), for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
-    /// `tls://HOST[:PORT]`. The stream is made by `oom-agent fleet init`.
+    /// `tls://HOST[:PORT]`; nats:// is in plain text, unless the server asks for TLS. The stream is made by
+    /// `oom-agent fleet init`.
     #[arg(
         long,
         value_name = "URL,…",
@@ -55,10 +56,12 @@ pub(super) struct PublishArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Servers")]
 pub(super) struct ServersArgs {
-    /// Servers of one cluster: `nats://HOST[:PORT]` or `tls://HOST[:PORT]`.
+    /// Servers of one cluster: `nats://HOST[:PORT]` or `tls://HOST[:PORT]`; nats:// is in plain text, unless the
+    /// server asks for TLS.
     #[arg(
         long,
         env = "OOM_AGENT_NATS",
+        hide_env_values = true,
         value_name = "URL,…",
         value_delimiter = ',',
         required = true

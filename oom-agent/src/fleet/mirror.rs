@@ -1,25 +1,28 @@
 //! The stream of events into a store.
 //!
-//! Reads messages through an ordered consumer, which notices what is missing and asks again; emits rows, and with
-//! each commit the place in the stream, in the same transaction: what is cut off goes on there. An event that is in
-//! the stream twice is stored once, by its kind and id. Refuses messages that are no events of this build's kinds:
-//! they are counted, and the first of them is said.
+//! Reads messages in their order, and while none come asks every few seconds whether that is so; emits rows, and with
+//! each commit the place in the stream, in the same transaction: what is cut off goes on there, by a consumer of the
+//! server that is made anew. An event that is in the stream twice is stored once, by its kind and id. Refuses
+//! messages that are no events of this build's kinds: they are counted, and the first of them is said. Refuses
+//! the place of another stream, one that was made again as well: that one is read from its beginning.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
     Context,
-    consumer::{DeliverPolicy, pull::OrderedConfig},
+    consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
+    stream::{Info, LastRawMessageErrorKind, Stream},
 };
 use futures_util::StreamExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::FleetError;
 use crate::{
     clock::Now,
     event::Event,
-    nats::streams,
+    nats::{Place, streams, subjects_of},
     store::{Delivered, Filter, Retention, Store},
 };
 
@@ -29,14 +32,23 @@ const AT_ONCE: usize = 512;
 /// Where the place in the stream is kept.
 const PLACE: &str = "stream";
 
+/// While nothing comes, so often is asked whether there is nothing.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// The end of the stream is waited for so long behind the last message.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The server drops the consumer of a reader that has been gone so long.
+const FORGOTTEN: Duration = Duration::from_mins(1);
+
 /// Clocks of nodes and servers differ by no more than this.
 const SKEW_NS: i64 = 3_600_000_000_000;
 
 /// From where on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
-    /// Behind this number of the stream; 0: all that it has.
-    Behind(u64),
+    /// Behind this place; without one, or if it is not in the stream: all that it has.
+    Behind(Option<Place>),
     /// What happened since this time: Unix time in nanoseconds. Read from an hour before, for clocks differ.
     Since(i64),
 }
@@ -56,6 +68,9 @@ pub struct Counts {
     pub missed: u64,
     /// Events that retention has removed.
     pub removed: u64,
+    /// So often the stream was another one than before, and was read from its beginning. What the one before had
+    /// and was not read is not known.
+    pub anew: u64,
 }
 
 /// Reads the stream into a store.
@@ -64,6 +79,9 @@ pub struct Mirror {
     only: Option<Filter>,
     subjects: Vec<String>,
     from: From,
+    /// The last message that was heard, also if it could not be stored.
+    heard: u64,
+    at_most: Option<u64>,
     retention: Option<Retention>,
     counts: Counts,
 }
@@ -77,9 +95,18 @@ impl Mirror {
             only,
             subjects,
             from,
+            heard: 0,
+            at_most: None,
             retention: None,
             counts: Counts::default(),
         }
+    }
+
+    /// Refuses to read more messages than this at once ([`FleetError::TooMuch`]).
+    #[must_use]
+    pub const fn at_most(mut self, messages: u64) -> Self {
+        self.at_most = Some(messages);
+        self
     }
 
     /// Keeps no more than this.
@@ -130,86 +157,195 @@ impl Mirror {
         told: &mut impl FnMut(Heard<'_>, Counts),
     ) -> Result<(), FleetError> {
         let stream = streams::open(context, name).await?;
-        let state = &stream.cached_info().state;
-        let last = state.last_sequence;
-        self.miss(state.first_sequence, last);
-        let config = OrderedConfig {
-            deliver_policy: self.policy()?,
-            filter_subjects: self.subjects.clone(),
-            ..OrderedConfig::default()
+        let info = stream.cached_info().clone();
+        self.meet(&info);
+        let mut end = match to_the_end {
+            true => Some(self.end(&stream).await?),
+            false => None,
         };
-        let consumer = stream.create_consumer(config).await;
-        let consumer = consumer.map_err(|error| FleetError::Broken(Some(error.into())))?;
-        if consumer.cached_info().num_pending == 0 {
+        let consumer = stream.create_consumer(self.config()?).await;
+        let consumer = consumer.map_err(broken)?;
+        let pending = consumer.cached_info().num_pending;
+        if let Some(most) = self.at_most.filter(|most| pending > *most) {
+            return Err(FleetError::TooMuch {
+                messages: pending,
+                most,
+            });
+        }
+        if pending == 0 {
             told(Heard::Stored { left: 0 }, self.counts);
+        }
+        let (mut delivered, mut late) = (0, Instant::now() + PATIENCE);
+        while end.is_none_or(|end| self.heard < end) {
+            let before = delivered;
+            self.hear(&consumer, &info, &mut delivered, end, told)
+                .await?;
+            if delivered > before {
+                late = Instant::now() + PATIENCE;
+                continue;
+            }
+            let left = self.look(&stream, &consumer, delivered).await?;
+            told(Heard::Stored { left }, self.counts);
             if to_the_end {
-                return Ok(());
+                // What was the end may have aged out.
+                end = Some(self.end(&stream).await?);
+                if Instant::now() >= late {
+                    return Err(FleetError::Late);
+                }
             }
         }
-        let messages = consumer.messages().await;
-        let messages = messages.map_err(|error| FleetError::Broken(Some(error.into())))?;
+        Ok(())
+    }
+
+    /// Hears what comes within a few seconds.
+    async fn hear(
+        &mut self,
+        consumer: &Consumer<pull::Config>,
+        info: &Info,
+        delivered: &mut u64,
+        end: Option<u64>,
+        told: &mut impl FnMut(Heard<'_>, Counts),
+    ) -> Result<(), FleetError> {
+        let asked = consumer.batch().max_messages(AT_ONCE).expires(LOOK);
+        let messages = asked.messages().await.map_err(broken)?;
         let mut messages = messages.ready_chunks(AT_ONCE);
         while let Some(chunk) = messages.next().await {
             let mut batch = Vec::new();
-            let (mut place, mut pending, mut broken) = (0, u64::MAX, None);
+            let (mut place, mut left, mut ended) = (0, u64::MAX, Ok(()));
             for message in chunk {
                 let message = match message {
                     Ok(message) => message,
                     Err(error) => {
-                        broken = Some(FleetError::Broken(Some(error.into())));
+                        ended = Err(broken(error));
                         break;
                     }
                 };
-                let info = message.info();
-                let info = info.map_err(|error| FleetError::Broken(Some(error)))?;
-                (place, pending) = (info.stream_sequence, info.pending);
-                self.counts.read += 1;
-                if let Some((event, body)) = self.event(&message.payload) {
-                    told(Heard::Event(&event), self.counts);
+                let of = message.info().map_err(broken)?;
+                *delivered += 1;
+                if of.consumer_sequence != *delivered {
+                    ended = Err(FleetError::Gap);
+                    break;
+                }
+                if of.stream_sequence <= self.number() {
+                    continue;
+                }
+                (place, left) = (of.stream_sequence, of.pending);
+                let is_new = place > self.heard;
+                self.heard = self.heard.max(place);
+                self.counts.read += u64::from(is_new);
+                if let Some((event, body)) = self.event(&message.payload, is_new) {
+                    if is_new {
+                        told(Heard::Event(&event), self.counts);
+                    }
                     batch.push((event, body));
                 }
             }
-            self.keep(&batch, place, name)?;
-            told(Heard::Stored { left: pending }, self.counts);
-            if let Some(broken) = broken {
-                return Err(broken);
+            if place > 0 {
+                self.keep(&batch, Place::of(info, place))?;
+                told(Heard::Stored { left }, self.counts);
             }
-            if to_the_end && (pending == 0 || place >= last) {
-                return Ok(());
+            ended?;
+            if end.is_some_and(|end| self.heard >= end) {
+                break;
             }
         }
-        Err(FleetError::Broken(None))
+        Ok(())
     }
 
-    fn policy(&self) -> Result<DeliverPolicy, FleetError> {
-        Ok(match self.from {
-            From::Behind(0) => DeliverPolicy::All,
-            From::Behind(place) => DeliverPolicy::ByStartSequence {
-                start_sequence: place + 1,
+    /// Whether silence is what it seems: the connection, the stream and the consumer are there, and nothing was
+    /// lost between. Messages that are left.
+    async fn look(
+        &self,
+        stream: &Stream,
+        consumer: &Consumer<pull::Config>,
+        delivered: u64,
+    ) -> Result<u64, FleetError> {
+        let now = stream.get_info().await.map_err(broken)?;
+        if !Place::of(stream.cached_info(), 0).is_in(&now) {
+            return Err(FleetError::Broken(None));
+        }
+        let of = consumer.get_info().await.map_err(broken)?;
+        if of.delivered.consumer_sequence != delivered {
+            return Err(FleetError::Gap);
+        }
+        Ok(of.num_pending)
+    }
+
+    /// Number of the last message that is meant, by the stream's leader; 0: there is none.
+    async fn end(&self, stream: &Stream) -> Result<u64, FleetError> {
+        let any = subjects_of(None, None, &[]);
+        let subjects = match &*self.subjects {
+            [] => &any,
+            _ => &self.subjects,
+        };
+        let since = self.since().transpose()?;
+        let mut end = 0;
+        for subject in subjects {
+            match stream.get_last_raw_message_by_subject(subject).await {
+                Ok(last) if since.is_some_and(|since| last.time < since) => {}
+                Ok(last) => end = end.max(last.sequence),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
+        Ok(end)
+    }
+
+    fn config(&self) -> Result<pull::Config, FleetError> {
+        let deliver_policy = match self.since().transpose()? {
+            Some(start_time) => DeliverPolicy::ByStartTime { start_time },
+            None => match self.number() {
+                0 => DeliverPolicy::All,
+                number => DeliverPolicy::ByStartSequence {
+                    start_sequence: number + 1,
+                },
             },
-            From::Since(time_ns) => DeliverPolicy::ByStartTime {
-                start_time: async_nats::datetime::from_nanos(
-                    time_ns.saturating_sub(SKEW_NS).into(),
-                )
-                .map_err(|error| FleetError::Broken(Some(error)))?,
-            },
+        };
+        Ok(pull::Config {
+            deliver_policy,
+            ack_policy: AckPolicy::None,
+            filter_subjects: self.subjects.clone(),
+            inactive_threshold: FORGOTTEN,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
         })
     }
 
-    /// What the stream had dropped behind our place.
-    fn miss(&mut self, first: u64, last: u64) {
-        let From::Behind(place) = self.from else {
+    /// What is in the store, by its number in the stream.
+    fn number(&self) -> u64 {
+        match &self.from {
+            From::Behind(place) => place.as_ref().map_or(0, |place| place.number),
+            From::Since(_) => 0,
+        }
+    }
+
+    fn since(&self) -> Option<Result<async_nats::datetime::DateTime, FleetError>> {
+        let From::Since(time_ns) = self.from else {
+            return None;
+        };
+        let since = async_nats::datetime::from_nanos(time_ns.saturating_sub(SKEW_NS).into());
+        Some(since.map_err(broken))
+    }
+
+    /// Compares the stream with our place, and tells what it had dropped behind that.
+    fn meet(&mut self, info: &Info) {
+        let From::Behind(Some(place)) = &self.from else {
             return;
         };
-        if place > last {
-            tracing::warn!(
-                "the stream has been begun anew: its last message is {last}, and {place} had been read"
+        if !place.is_in(info) {
+            tracing::error!(
+                "the stream {} is another one than before, and is read from its beginning: whether all of the one \
+                 before had been read is not known",
+                info.config.name
             );
-            self.from = From::Behind(0);
+            self.counts.anew += 1;
+            self.from = From::Behind(None);
+            self.heard = 0;
             return;
         }
-        let missed = first.saturating_sub(place + 1);
-        if place > 0 && missed > 0 {
+        let missed = info.state.first_sequence.saturating_sub(place.number + 1);
+        if missed > 0 {
             self.counts.missed += missed;
             tracing::error!(
                 "up to {missed} messages were dropped from the stream before they were read"
@@ -217,12 +353,12 @@ impl Mirror {
         }
     }
 
-    fn event(&mut self, payload: &[u8]) -> Option<(Arc<Event>, Box<str>)> {
+    fn event(&mut self, payload: &[u8], is_new: bool) -> Option<(Arc<Event>, Box<str>)> {
         let text = std::str::from_utf8(payload).ok();
         let event = text.and_then(|text| serde_json::from_str::<Event>(text).ok());
         let (Some(text), Some(event)) = (text, event) else {
-            self.counts.unreadable += 1;
-            if self.counts.unreadable == 1 {
+            self.counts.unreadable += u64::from(is_new);
+            if is_new && self.counts.unreadable == 1 {
                 tracing::warn!(
                     "there are messages that this version does not understand, such as one of {} bytes; they are \
                      counted, and left out",
@@ -235,31 +371,27 @@ impl Mirror {
         is_meant.then(|| (Arc::new(event), text.into()))
     }
 
-    fn keep(
-        &mut self,
-        told: &[(Arc<Event>, Box<str>)],
-        place: u64,
-        stream: &str,
-    ) -> Result<(), FleetError> {
-        if place == 0 {
-            return Ok(());
-        }
+    fn keep(&mut self, told: &[(Arc<Event>, Box<str>)], place: Place) -> Result<(), FleetError> {
         let delivered = Delivered {
             sink: PLACE.into(),
             database: 0,
-            through: i64::try_from(place).unwrap_or(i64::MAX),
-            state: stream.to_owned(),
+            through: i64::try_from(place.number).unwrap_or(i64::MAX),
+            state: place.to_string(),
             dead: Vec::new(),
         };
         let done = self.store.take(told, delivered, &Now::read())?;
         self.counts.stored += done.events;
         self.counts.doubles += done.duplicates;
-        self.from = From::Behind(place);
+        self.from = From::Behind(Some(place));
         if let Some(retention) = &self.retention {
             self.counts.removed += self.store.tidy(retention, &Now::read())?;
         }
         Ok(())
     }
+}
+
+fn broken(error: impl Into<async_nats::Error>) -> FleetError {
+    FleetError::Broken(Some(error.into()))
 }
 
 /// What is heard of the stream.

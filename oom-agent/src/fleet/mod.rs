@@ -16,7 +16,7 @@ pub mod serve;
 
 pub use self::{
     mirror::{Counts, From, Heard, Mirror},
-    nodes::{Node, State, nodes},
+    nodes::{Node, Roll, State, nodes},
 };
 use crate::{nats::LinkError, store::StoreError};
 
@@ -32,6 +32,23 @@ pub enum FleetError {
     /// The stream has ended, with the connection.
     #[error("the connection to the stream broke")]
     Broken(#[source] Option<async_nats::Error>),
+    /// The way from the stream to here lost some of them.
+    #[error("messages were lost on their way")]
+    Gap,
+    /// The stream's end does not come.
+    #[error("the stream was not read to its end in time")]
+    Late,
+    /// More than a command should copy.
+    #[error(
+        "{messages} messages of the stream would be read, more than {most}: say with --since, --cluster or --node \
+         which, or ask `oom-agent fleet serve`"
+    )]
+    TooMuch {
+        /// So many.
+        messages: u64,
+        /// The most that are.
+        most: u64,
+    },
     /// What was read cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -52,8 +69,9 @@ impl FleetError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Link(error) => !matches!(error, LinkError::NoStream(_)),
-            Self::Broken(_) => true,
-            Self::Access(_) | Self::Store(_) | Self::System { .. } => false,
+            Self::Broken(_) | Self::Gap | Self::Late => true,
+            Self::Store(error) => error.is_passing(),
+            Self::Access(_) | Self::TooMuch { .. } | Self::System { .. } => false,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The nodes of the fleet, and how each is.
 //!
 //! Reads the last heartbeat of each node, and when the server took it; emits nodes, those first that somebody must
-//! look after. Refuses to go by the clocks of nodes: silence is measured by the servers' clock.
+//! look after. Refuses to go by the clocks of nodes, or by its own: silence is measured by the servers' clock, which
+//! is asked for its time.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::jetstream::{
     Context,
@@ -38,6 +39,8 @@ pub enum State {
     Unexplained,
     /// Something has been lost, or detection does not answer.
     Lossy,
+    /// A source does not deliver, or the kernel's own count is not known: nobody can tell.
+    Unknown,
     /// Every kill is told.
     Well,
     /// Its agent was told to end.
@@ -61,7 +64,7 @@ impl State {
     /// Whether somebody must look.
     #[must_use]
     pub const fn is_bad(self) -> bool {
-        matches!(self, Self::Silent | Self::Unexplained | Self::Lossy)
+        !matches!(self, Self::Well | Self::Stopped)
     }
 
     fn of(heartbeat: &Heartbeat, silent: Duration) -> Self {
@@ -78,6 +81,9 @@ impl State {
         let lost = heartbeat.behind.values().any(|sink| sink.lost > 0);
         if !heartbeat.detecting || !heartbeat.losses.is_empty() || lost {
             return Self::Lossy;
+        }
+        if heartbeat.unexplained.is_none() || heartbeat.sources.iter().any(|it| !it.up) {
+            return Self::Unknown;
         }
         Self::Well
     }
@@ -98,10 +104,22 @@ impl Node {
     }
 }
 
-/// All nodes, and how many heartbeats were not understood. Those first that are not well, then by name.
-pub async fn nodes(context: &Context, stream: &str) -> Result<(Vec<Node>, u64), FleetError> {
+/// All nodes at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// Those first that are not well, then by name.
+    pub nodes: Vec<Node>,
+    /// Heartbeats that were not understood.
+    pub unreadable: u64,
+    /// When that was, by the servers' clock: Unix time in nanoseconds.
+    pub now_ns: i128,
+}
+
+/// All nodes as they are now.
+pub async fn nodes(context: &Context, stream: &str) -> Result<Roll, FleetError> {
     let broken = |error: async_nats::Error| FleetError::Broken(Some(error));
-    let stream = streams::open(context, &nodes_of(stream)).await?;
+    let name = nodes_of(stream);
+    let stream = streams::open(context, &name).await?;
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::LastPerSubject,
         filter_subject: HEARTBEATS.to_owned(),
@@ -111,7 +129,8 @@ pub async fn nodes(context: &Context, stream: &str) -> Result<(Vec<Node>, u64), 
     let consumer = consumer.map_err(|error| broken(error.into()))?;
     let mut left = consumer.cached_info().num_pending;
     let mut messages = consumer.messages().await.map_err(|e| broken(e.into()))?;
-    let (mut nodes, mut unreadable) = (Vec::new(), 0);
+    // One that speaks meanwhile comes twice.
+    let mut heard = BTreeMap::new();
     while left > 0 {
         let message = timeout(PATIENCE, messages.next()).await;
         let message = message.map_err(|_| FleetError::Broken(None))?;
@@ -119,12 +138,19 @@ pub async fn nodes(context: &Context, stream: &str) -> Result<(Vec<Node>, u64), 
         let message = message.map_err(|error| broken(error.into()))?;
         let info = message.info().map_err(broken)?;
         left = info.pending;
-        let now_ns = jiff::Timestamp::now().as_nanosecond();
-        match serde_json::from_slice::<Heartbeat>(&message.payload) {
-            Ok(heartbeat) => {
-                let heard_ns = info.published.unix_timestamp_nanos();
-                nodes.push(Node::new(heartbeat, heard_ns, now_ns));
-            }
+        heard.insert(
+            message.subject.clone(),
+            (
+                serde_json::from_slice::<Heartbeat>(&message.payload),
+                info.published.unix_timestamp_nanos(),
+            ),
+        );
+    }
+    let now_ns = streams::clock(context, &name).await?;
+    let (mut nodes, mut unreadable) = (Vec::new(), 0);
+    for (heartbeat, heard_ns) in heard.into_values() {
+        match heartbeat {
+            Ok(heartbeat) => nodes.push(Node::new(heartbeat, heard_ns, now_ns)),
             Err(_) => unreadable += 1,
         }
     }
@@ -135,12 +161,17 @@ pub async fn nodes(context: &Context, stream: &str) -> Result<(Vec<Node>, u64), 
         };
         (a.state, name(a)).cmp(&(b.state, name(b)))
     });
-    Ok((nodes, unreadable))
+    Ok(Roll {
+        nodes,
+        unreadable,
+        now_ns,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nats::{SinkLag, SourceState};
 
     fn heartbeat() -> Heartbeat {
         Heartbeat {
@@ -183,7 +214,22 @@ mod tests {
             unexplained: None,
             ..well.clone()
         };
-        assert_eq!(state(unknown, 0), State::Well);
+        assert_eq!(state(unknown, 0), State::Unknown);
+        let mut down = well.clone();
+        down.sources.push(SourceState {
+            name: "kmsg".into(),
+            up: false,
+        });
+        assert_eq!(state(down, 0), State::Unknown);
+        // It is kept, and can be told again.
+        let mut refused = well.clone();
+        let lag = SinkLag {
+            behind: 0,
+            lost: 0,
+            refused: 1,
+        };
+        refused.behind.insert("nats".into(), lag);
+        assert_eq!(state(refused, 0), State::Well);
         let unexplained = Heartbeat {
             unexplained: Some(-1),
             ..well.clone()

@@ -117,11 +117,11 @@ pub fn serve(options: &Options) -> Result<(), ServeError> {
 
     let place = place(&options.store);
     let mut mirror = Mirror::new(store, place, None, Vec::new()).retaining(options.retention);
-    runtime.block_on(async {
+    let failed = runtime.block_on(async {
         tokio::select! {
-            () = stopped => {}
-            () = read(&access, &mut mirror, intake, &fleet, manager.as_ref()) => {}
-            () = look(&access, &fleet) => {}
+            () = stopped => None,
+            error = read(&access, &mut mirror, intake, &fleet, manager.as_ref()) => Some(error),
+            never = look(&access, &fleet) => match never {},
         }
     });
     tell(manager.as_ref(), Manager::stopping);
@@ -130,17 +130,21 @@ pub fn serve(options: &Options) -> Result<(), ServeError> {
         tracing::error!("the thread of those who watch had panicked");
     }
     let counts = mirror.counts();
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
     mirror
         .store()
         .end_run(&Now::read())
         .map_err(FleetError::from)?;
     tracing::info!(
-        "read={} stored={} doubles={} unreadable={} missed={}",
+        "read={} stored={} doubles={} unreadable={} missed={} anew={}",
         counts.read,
         counts.stored,
         counts.doubles,
         counts.unreadable,
-        counts.missed
+        counts.missed,
+        counts.anew
     );
     Ok(())
 }
@@ -188,24 +192,30 @@ fn confine(options: &Options, features: &[Feature]) -> Confinement {
 fn place(path: &Path) -> From {
     let kept = Reader::open(path).and_then(|reader| reader.delivered(Mirror::place()));
     match kept {
-        Ok(Some((place, _))) => From::Behind(u64::try_from(place).unwrap_or(0)),
-        Ok(None) => From::Behind(0),
+        Ok(Some((_, state))) => match state.parse() {
+            Ok(place) => From::Behind(Some(place)),
+            Err(error) => {
+                // What is read once more is there already, and known by its id.
+                tracing::warn!("the place in the stream is not known: {error}: {state:?}");
+                From::Behind(None)
+            }
+        },
+        Ok(None) => From::Behind(None),
         Err(error) => {
-            // What is read once more is there already, and known by its id.
             tracing::warn!("the place in the stream is not known: {}", chain(&error));
-            From::Behind(0)
+            From::Behind(None)
         }
     }
 }
 
-/// Reads the stream for ever; ends if it cannot go on.
+/// Reads the stream for ever; why it cannot go on.
 async fn read(
     access: &Access,
     mirror: &mut Mirror,
     mut intake: Intake,
     fleet: &Fleet,
     manager: Option<&Manager>,
-) {
+) -> FleetError {
     let mut said = None;
     loop {
         let ended = async {
@@ -228,9 +238,8 @@ async fn read(
         let error: FleetError = error;
         let why = chain(&error);
         fleet.fail(&why);
-        if matches!(error, FleetError::Store(_)) {
-            tracing::error!("{why}");
-            return;
+        if matches!(&error, FleetError::Store(error) if !error.is_passing()) {
+            return error;
         }
         if said.as_deref() != Some(&*why) {
             tracing::warn!("{why}; tried again, nothing is lost");
@@ -241,14 +250,13 @@ async fn read(
 }
 
 /// Looks at the nodes for ever.
-async fn look(access: &Access, fleet: &Fleet) {
+async fn look(access: &Access, fleet: &Fleet) -> Infallible {
     loop {
         let looked = async {
             let connected = access.connect("oom-agent fleet serve (nodes)").await;
             let context = connected.map_err(LinkError::from)?;
             loop {
-                let (nodes, unreadable) = nodes(&context, access.stream()).await?;
-                fleet.heard(nodes, unreadable);
+                fleet.heard(nodes(&context, access.stream()).await?);
                 sleep(LOOK).await;
             }
         };

@@ -8,6 +8,7 @@
 
 use std::{
     fmt, fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -112,6 +113,11 @@ impl Access {
             || options.client.is_some()
         {
             connect = connect.require_tls(true).tls_client_config(tls(options)?);
+        } else if let Some(server) = servers.iter().find(|it| !is_here(it.host())) {
+            tracing::warn!(
+                "nothing hides what is said to {} from those between: use tls://, or --nats-ca",
+                server.host()
+            );
         }
         if let Some(path) = &options.creds {
             connect = credentials(connect, path)?;
@@ -145,6 +151,13 @@ impl Access {
         let options = self.options.clone().name(name);
         options.connect(self.servers.as_slice()).await
     }
+}
+
+/// Whether a host is this one.
+fn is_here(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let address = address.parse::<IpAddr>();
+    address.map_or(host == "localhost", |it| it.is_loopback())
 }
 
 fn address(url: &str) -> Result<ServerAddr, AccessError> {
@@ -261,6 +274,20 @@ mod tests {
             let error = read(url).unwrap_err();
             assert!(matches!(error, AccessError::Secret { .. }), "{url}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_here() {
+        for (host, here) in [
+            ("localhost", true),
+            ("127.0.0.2", true),
+            ("[::1]", true),
+            ("::1", true),
+            ("10.0.0.1", false),
+            ("nats.example", false),
+        ] {
+            assert_eq!(is_here(host), here, "{host}");
         }
     }
 

@@ -50,8 +50,11 @@ pub struct Heartbeat {
 pub struct SinkLag {
     /// Events that wait.
     pub behind: u64,
-    /// Events that were removed before they were delivered, or refused.
+    /// Events that were removed before they were delivered.
     pub lost: u64,
+    /// Events that the other end did not take; they are kept on the node (`oom-agent dead-letters`).
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// One source.
@@ -95,7 +98,8 @@ impl Heartbeat {
                 .map(|sink| {
                     let lag = SinkLag {
                         behind: sink.behind,
-                        lost: sink.lost + sink.refused,
+                        lost: sink.lost,
+                        refused: sink.refused,
                     };
                     (sink.sink, lag)
                 })

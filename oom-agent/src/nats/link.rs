@@ -13,7 +13,7 @@ use async_nats::{
         consumer::{AckPolicy, DeliverPolicy, pull},
         context::{GetStreamErrorKind, PublishAckFuture, PublishError},
         message::PublishMessage,
-        stream::{LastRawMessageErrorKind, Stream},
+        stream::{Info, LastRawMessageErrorKind, Stream},
     },
 };
 use bytes::Bytes;
@@ -106,6 +106,12 @@ impl Link {
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// The stream, as it was when this was opened.
+    #[must_use]
+    pub fn info(&self) -> &Info {
+        self.stream.cached_info()
     }
 
     /// Ids of messages of this subject that the stream has from there on. The last of them is asked of the

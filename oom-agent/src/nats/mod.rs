@@ -15,6 +15,7 @@
 mod access;
 mod heartbeat;
 mod link;
+mod place;
 mod sink;
 pub mod streams;
 mod subject;
@@ -25,6 +26,7 @@ pub use self::{
     access::{Access, AccessError, Options},
     heartbeat::{Heartbeat, SinkLag, SourceState},
     link::{Link, LinkError, Placed, Publication},
+    place::{NoPlace, Place},
     sink::{Events, How},
     subject::{HEARTBEATS, STREAM, nodes_of, of_event, of_heartbeat, of_node, subjects_of, token},
 };

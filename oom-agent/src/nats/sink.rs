@@ -15,6 +15,7 @@ use super::{
     access::{Access, IN_FLIGHT},
     heartbeat::Heartbeat,
     link::{Link, LinkError, Placed, Publication, is_too_large},
+    place::Place,
     subject::{of_event, of_heartbeat, of_node},
 };
 use crate::{
@@ -43,7 +44,7 @@ pub struct Events {
     due: Instant,
     link: Option<Link>,
     /// Up to this number of the stream, all that was published is known to be in it.
-    sure: Option<u64>,
+    sure: Option<Place>,
     /// Ids of what is there behind that. `None`: not looked yet, over this connection.
     placed: Option<HashSet<String>>,
     /// Events in a row that were not among them.
@@ -96,8 +97,16 @@ impl Events {
         if let Some(placed) = self.placed.take() {
             return Ok(placed);
         }
-        let from = match self.sure {
-            Some(number) => Placed::Behind(number),
+        if let Some(sure) = &self.sure
+            && !sure.is_in(link.info())
+        {
+            tracing::warn!(
+                "the stream is another one than before: what it has of this node is looked up"
+            );
+            self.sure = None;
+        }
+        let from = match &self.sure {
+            Some(sure) => Placed::Behind(sure.number),
             None => Placed::Since(first.time_ns.saturating_sub(SKEW_NS)),
         };
         let subject = of_node(&self.cluster, &self.node);
@@ -132,11 +141,19 @@ impl Events {
                 Err(error) => return Err(failed(&error)),
             }
         }
-        let mut last = self.sure;
+        let sure = self.sure.as_ref().map_or(0, |sure| sure.number);
+        let mut last = sure;
         for (stored, ack) in sent {
             if let Some(ack) = ack {
                 match ack.await {
-                    Ok(ack) => last = last.max(Some(ack.sequence)),
+                    // Removed and made again over this connection; the next one looks anew.
+                    Ok(ack) if ack.sequence <= sure && !ack.duplicate => {
+                        return Err(Trouble {
+                            why: "the stream has been begun anew".to_owned(),
+                            retry_after: None,
+                        });
+                    }
+                    Ok(ack) => last = last.max(ack.sequence),
                     Err(error) if is_too_large(&error) => {
                         outcome.refused.push(refusal(stored, &error));
                         continue;
@@ -151,7 +168,7 @@ impl Events {
             placed.clear();
         }
         if placed.is_empty() {
-            self.sure = last;
+            self.sure = (last > 0).then(|| Place::of(link.info(), last));
         }
         self.placed = Some(placed);
         Ok(())
@@ -232,9 +249,14 @@ impl Sink for Events {
             (outcome.read, outcome.done) = (batch.through, batch.through);
         } else {
             outcome.trouble = self.tell(&batch, &mut outcome).await.err();
+            if outcome.trouble.is_some() {
+                // What is told again is refused again.
+                let done = outcome.done;
+                outcome.refused.retain(|it| it.seq <= done);
+            }
         }
         outcome.again = Some(self.due.saturating_duration_since(Instant::now()));
-        outcome.state = self.sure.map_or_else(String::new, |sure| sure.to_string());
+        outcome.state = (self.sure.as_ref()).map_or_else(String::new, Place::to_string);
         outcome
     }
 }

@@ -177,6 +177,17 @@ async fn make(context: &Context, wanted: Config, update: bool) -> Result<Made, L
     Ok(Made::Changed(differences))
 }
 
+/// What time it is for the server that leads this stream: Unix time in nanoseconds.
+pub async fn clock(context: &Context, name: &str) -> Result<i128, LinkError> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        ts: jiff::Timestamp,
+    }
+    let answer = context.request(format!("STREAM.INFO.{name}"), &()).await;
+    let answer: Answer = answer.map_err(asked("the server does not tell its time"))?;
+    Ok(answer.ts.as_nanosecond())
+}
+
 fn differences(found: &Config, wanted: &Config) -> Vec<Difference> {
     let mut all = Vec::new();
     let mut compare = |setting, found: String, wanted: String| {

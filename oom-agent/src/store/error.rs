@@ -65,6 +65,15 @@ impl StoreError {
         )
     }
 
+    /// Whether it may pass by itself: somebody holds the file up, or the disk is full.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)
+        ))
+    }
+
     /// Whether the file is not, or not any more, a database.
     #[must_use]
     pub fn is_damage(&self) -> bool {

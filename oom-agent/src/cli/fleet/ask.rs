@@ -1,12 +1,22 @@
 //! The part of the stream that a question is about, in a store of one's own.
 //!
-//! Reads the stream; emits the file of a store in a directory that goes when the command ends. Who follows has a
-//! thread that reads on, also over a broken connection.
+//! Reads the stream; emits the file of a store in a directory that goes when the command ends, by a signal as well.
+//! Who follows has a thread that reads on, also over a broken connection. Refuses to copy more than a machine
+//! should: without a time only the last days are read, where that makes sense, and never more than a million
+//! messages.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process, thread,
+    time::Duration,
+};
 
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     cli::{nats::ServersArgs, output::Failure},
@@ -14,7 +24,7 @@ use crate::{
     error::chain,
     fleet::{FleetError, From, Mirror},
     nats::{Access, subjects_of},
-    question::Question,
+    question::{Question, When},
     store::Store,
 };
 
@@ -23,6 +33,14 @@ const BOOT: &str = "fleet";
 
 /// Between two tries to reach the servers again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Messages of a copy, some 2 KiB each.
+const AT_MOST: u64 = 1_000_000;
+
+/// What is read if no time is said, in days.
+const DAYS: u8 = 7;
+
+const DAY_NS: i64 = 24 * 3_600 * 1_000_000_000;
 
 /// A copy. Its file goes with it.
 pub(super) struct Copy {
@@ -34,25 +52,24 @@ impl Copy {
     /// Reads what the question may mean, up to now; to follow, a thread reads on.
     pub(super) fn read(
         servers: ServersArgs,
-        question: Option<&Question>,
+        question: &Question,
         follow: bool,
     ) -> Result<Self, Failure> {
         let access = Access::read(&servers.options()).map_err(FleetError::from)?;
+        let caught = Signals::catch()?;
         let dir = tempfile::Builder::new().prefix("oom-agent-fleet").tempdir();
         let dir = dir.map_err(system("cannot make a directory"))?;
+        caught.remove(dir.path())?;
         let path = dir.path().join("events.db");
-        let filter = question.map(|question| question.clone().filter());
-        let from = filter.as_ref().and_then(|it| it.since);
-        let from = from.map_or(From::Behind(0), From::Since);
-        let subjects = filter.as_ref().map_or_else(Vec::new, |filter| {
-            subjects_of(
-                filter.cluster.as_deref(),
-                filter.node.as_deref(),
-                &filter.kinds,
-            )
-        });
+        let filter = question.clone().filter();
+        let from = filter.since.map_or(From::Behind(None), From::Since);
+        let subjects = subjects_of(
+            filter.cluster.as_deref(),
+            filter.node.as_deref(),
+            &filter.kinds,
+        );
         let store = Store::open(&path, BOOT, 0).map_err(FleetError::from)?;
-        let mut mirror = Mirror::new(store, from, filter, subjects);
+        let mut mirror = Mirror::new(store, from, Some(filter), subjects).at_most(AT_MOST);
         let runtime = runtime()?;
         runtime.block_on(async {
             let context = connect(&access).await?;
@@ -77,6 +94,70 @@ impl Copy {
     pub(super) fn open(&self) -> Result<(Client, Whom), Failure> {
         let whom = Whom::Store(self.path.clone());
         Ok((Client::open(whom.clone())?, whom))
+    }
+}
+
+/// The question about the last days, if it names no time; that is said.
+pub(super) fn of_late(question: &Question) -> Question {
+    let mut question = question.clone();
+    if question.since.is_none() {
+        let until = question.until.map_or_else(
+            || i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX),
+            |until| until.0,
+        );
+        question.since = Some(When(until.saturating_sub(i64::from(DAYS) * DAY_NS)));
+        eprintln!("oom-agent: of {DAYS} days; --since tells how far back");
+    }
+    question
+}
+
+/// Signals that end the process; from before there is anything to remove.
+struct Signals {
+    runtime: Runtime,
+    all: [(SignalKind, Signal); 3],
+}
+
+impl Signals {
+    fn catch() -> Result<Self, FleetError> {
+        let runtime = runtime()?;
+        let caught = |kind| {
+            let _within = runtime.enter();
+            signal(kind).map(|signal| (kind, signal))
+        };
+        let all = (|| {
+            Ok([
+                caught(SignalKind::hangup())?,
+                caught(SignalKind::interrupt())?,
+                caught(SignalKind::terminate())?,
+            ])
+        })();
+        let all = all.map_err(system("cannot catch signals"))?;
+        Ok(Self { runtime, all })
+    }
+
+    /// Ends the process when one comes, without this directory.
+    fn remove(self, dir: &Path) -> Result<(), FleetError> {
+        let dir = dir.to_owned();
+        let Self { runtime, mut all } = self;
+        let wait = move || {
+            let [(hangup, a), (interrupt, b), (terminate, c)] = &mut all;
+            let signal = runtime.block_on(async {
+                tokio::select! {
+                    _ = a.recv() => *hangup,
+                    _ = b.recv() => *interrupt,
+                    _ = c.recv() => *terminate,
+                }
+            });
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                eprintln!("oom-agent: {} is left: {error}", dir.display());
+            }
+            // As a shell tells it of a process that a signal ended.
+            process::exit(128 + signal.as_raw_value());
+        };
+        let thread = thread::Builder::new().name("signals".into()).spawn(wait);
+        // It ends with the process.
+        drop(thread.map_err(system("cannot start a thread"))?);
+        Ok(())
     }
 }
 

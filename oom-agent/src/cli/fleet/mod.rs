@@ -19,7 +19,7 @@ use super::{
     show::WhichArgs,
     top::CountArgs,
 };
-use crate::question::Question;
+use crate::question::{Question, When};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +28,8 @@ Examples:
   oom-agent fleet top --nats nats://nats:4222 --by node --since 7d
   oom-agent fleet nodes --nats nats://nats:4222                who is silent, and who owes a kill
 
-OOM_AGENT_NATS may name the servers instead of --nats.";
+OOM_AGENT_NATS may name the servers instead of --nats. `events` and `top` tell of 7 days if --since is not given; a
+question about more than a million messages is refused: ask `oom-agent fleet serve`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -72,6 +73,15 @@ struct EventsArgs {
 struct ShowArgs {
     #[command(flatten)]
     which: WhichArgs,
+    /// Look no further back: a time (RFC 3339), or how long ago. All of the stream, if nothing is said.
+    #[arg(long, value_name = "WHEN", help_heading = "Where to look")]
+    since: Option<When>,
+    /// Only in this cluster.
+    #[arg(long, value_name = "NAME", help_heading = "Where to look")]
+    cluster: Option<String>,
+    /// Only on this node.
+    #[arg(long, value_name = "NAME", help_heading = "Where to look")]
+    node: Option<String>,
     #[command(flatten)]
     servers: ServersArgs,
 }
@@ -99,14 +109,20 @@ fn events(args: EventsArgs) -> Result<ExitCode, Failure> {
     let EventsArgs { list, servers } = args;
     let mut copy = None;
     list.run(true, |question, follow| {
-        let asked = copy.insert(ask::Copy::read(servers, Some(question), follow)?);
+        let asked = copy.insert(ask::Copy::read(servers, &ask::of_late(question), follow)?);
         asked.open()
     })
 }
 
 fn show(args: ShowArgs) -> Result<ExitCode, Failure> {
-    // How often the same was hit is told, too: all of it is needed.
-    let copy = ask::Copy::read(args.servers, None, false)?;
+    // How often the same was hit is told, too: all of it is needed, as far back as is said.
+    let question = Question {
+        since: args.since,
+        cluster: args.cluster,
+        node: args.node,
+        ..Question::default()
+    };
+    let copy = ask::Copy::read(args.servers, &question, false)?;
     args.which.run(copy.open()?.0)
 }
 
@@ -114,7 +130,7 @@ fn top(args: TopArgs) -> Result<ExitCode, Failure> {
     let TopArgs { count, servers } = args;
     let mut copy = None;
     count.run(|question: &Question| {
-        let asked = copy.insert(ask::Copy::read(servers, Some(question), false)?);
+        let asked = copy.insert(ask::Copy::read(servers, &ask::of_late(question), false)?);
         Ok(asked.open()?.0)
     })
 }

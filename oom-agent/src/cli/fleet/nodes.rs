@@ -12,7 +12,7 @@ use crate::{
         output::{As, Failure, OutputArgs, put, terminal_width},
         table::{Cell, Column, Table},
     },
-    fleet::{self, FleetError, Node, State},
+    fleet::{self, FleetError, Node, Roll, State},
     nats::Access,
     sink::{
         flow::Tone,
@@ -39,7 +39,11 @@ pub(super) struct NodesArgs {
 
 pub(super) fn run(args: NodesArgs) -> Result<ExitCode, Failure> {
     let access = Access::read(&args.servers.options()).map_err(FleetError::from)?;
-    let (mut nodes, unreadable) = ask::runtime()?.block_on(async {
+    let Roll {
+        mut nodes,
+        unreadable,
+        ..
+    } = ask::runtime()?.block_on(async {
         let context = ask::connect(&access).await?;
         fleet::nodes(&context, access.stream()).await
     })?;
@@ -95,6 +99,7 @@ fn cells(node: &Node) -> Vec<Cell> {
         State::Silent => (Tone::Alarm, "silent"),
         State::Unexplained => (Tone::Alarm, "unexplained"),
         State::Lossy => (Tone::Alarm, "lossy"),
+        State::Unknown => (Tone::Alarm, "unknown"),
         State::Well => (Tone::Plain, "well"),
         State::Stopped => (Tone::Faint, "stopped"),
     };
@@ -134,6 +139,11 @@ fn notes(node: &Node) -> String {
     notes.extend(said.losses.iter().map(|(name, n)| format!("{name}={n}")));
     let lost = said.behind.iter().filter(|(_, sink)| sink.lost > 0);
     notes.extend(lost.map(|(name, sink)| format!("{name} lost {}", sink.lost)));
+    let refused = said.behind.iter().filter(|(_, sink)| sink.refused > 0);
+    notes.extend(refused.map(|(name, sink)| format!("{name} refused {}", sink.refused)));
+    if said.unexplained.is_none() && said.detecting {
+        notes.push("no count of the kernel".to_owned());
+    }
     if said.waiting.is_some_and(|waiting| waiting > 0) {
         notes.push("the disk refuses".to_owned());
     }
