@@ -50,14 +50,15 @@ function agent() {
   const { audit, losses, store, sinks } = status;
   const lost = Object.entries(losses).filter(([, many]) => many > 0);
   const down = sinks.filter((sink) => sink.up === false);
-  const whole = status.detecting && (audit.unexplained ?? 0) === 0 && down.length === 0;
-  summary(whole, !status.detecting ? 'detection does not answer' : audit.unexplained ? `${audit.unexplained} unexplained` : down.length ? `${down[0].sink} is away` : `${status.tier.split(' (')[0]}, all explained`);
+  const whole = status.detecting && (audit.unexplained ?? 0) <= 0 && down.length === 0;
+  summary(whole, !status.detecting ? 'detection does not answer' : audit.unexplained > 0 ? `${audit.unexplained} unexplained` : down.length ? `${down[0].sink} is away` : `${status.tier.split(' (')[0]}, ${audit.unexplained === 0 ? 'all explained' : 'counting'}`);
   byId('node').textContent = status.node ?? '';
   put(byId('status'), title('Status'),
     el('dl', {},
       fact('Sees', el('strong', {}, status.tier), status.not_better.length > 0 && el('ul', { class: 'why' }, status.not_better.map((why) => el('li', {}, why)))),
       fact('Detection', mark(status.detecting, status.ready ? 'ready' : 'starting', 'does not answer')),
-      fact('Audit', mark(audit.unexplained === 0, 'all kills explained', audit.unexplained === null ? 'the kernel has no counter' : `${audit.unexplained} unexplained`),
+      // Told before the kernel's counter was read again: the next reading settles it.
+      fact('Audit', audit.unexplained < 0 ? 'counting' : mark(audit.unexplained === 0, 'all kills explained', audit.unexplained === null ? 'the kernel has no counter' : `${audit.unexplained} unexplained`),
         el('small', {}, `${audit.kernel ?? 'unknown'} by the kernel’s count, ${count(audit.kills, 'kill')} told, ${count(audit.repeats, 'repeat')}`)),
       fact('Losses', lost.length ? el('ul', { class: 'plain' }, lost.map(([name, many]) => el('li', {}, `${words(name)}: ${many.toLocaleString('en')}`))) : mark(true, 'none'))),
     el('h3', {}, 'Sources'),

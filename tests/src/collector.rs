@@ -99,7 +99,7 @@ impl Collector {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let _runtime = runtime.enter();
+        let entered = runtime.enter();
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         socket.bind(self.address)?;
@@ -113,7 +113,7 @@ impl Collector {
         let server = server
             .add_service(LogsServiceServer::new(self.shared.clone()))
             .add_service(MetricsServiceServer::new(self.shared.clone()));
-        drop(_runtime);
+        drop(entered);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             runtime.block_on(async {

@@ -214,8 +214,9 @@ impl Cluster {
         };
         let config = format!(
             "server_name: n{n}\nlisten: \"127.0.0.1:{port}\"\n\
-             jetstream {{ store_dir: {store:?}, max_memory_store: 67108864, max_file_store: 4294967296 }}\n\
+             jetstream {{ store_dir: \"{}\", max_memory_store: 67108864, max_file_store: 4294967296 }}\n\
              {cluster}{}\n",
+            store.display(),
             self.more
         );
         let path = self.dir.path().join(format!("n{n}.conf"));

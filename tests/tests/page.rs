@@ -362,6 +362,8 @@ fn a_story_is_told(scene: &Scene, (kill, report): &(Value, Value)) -> Result<()>
         .as_str()
         .context("limit")?;
     let name = path.rsplit('/').next().unwrap_or_default();
+    // An id in short.
+    let name = name.get(..12).unwrap_or(name);
     for one in [name, "container", "32 MiB", "limit hit"] {
         ensure!(hit.contains(one), "no {one} in {hit}");
     }
@@ -569,11 +571,15 @@ fn pictures() -> Result<()> {
         "count",
         "return document.querySelector('.timeline .sum .number') !== null",
     )?;
+    browser.wait(
+        "audit",
+        "return document.getElementById('to-status').textContent.includes('all explained')",
+    )?;
     picture("page-light.png", "light")?;
     picture("page-dark.png", "dark")?;
     browser.run(&format!("location.hash = '#/kill/' + {}", kill["id"]))?;
     browser.wait("story", "return document.querySelector('.tree .hit') !== null && document.querySelector('#before:not([hidden])') !== null")?;
-    let height = browser.run("return Math.min(1500, document.documentElement.scrollHeight)")?;
+    let height = browser.run("return Math.min(1160, document.documentElement.scrollHeight)")?;
     browser.command(
         "Emulation.setDeviceMetricsOverride",
         &json!({ "width": 1360, "height": height, "deviceScaleFactor": 1, "mobile": false }),

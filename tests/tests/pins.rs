@@ -445,12 +445,14 @@ fn restarts_leave_nothing_behind() -> Result<()> {
 
 /// Ids of what the kernel holds of our kind: programs and maps by their names, and all links.
 fn held() -> BTreeSet<(&'static str, u32)> {
-    const PROGRAMS: [&str; 5] = [
+    const PROGRAMS: [&str; 7] = [
         "mark_victim",
         "mark_victim_cla",
         "oom_kill_proces",
         "self_check",
         "cgroup_mkdir",
+        "sched_process_e",
+        "exit_mmap",
     ];
     let mut held = BTreeSet::new();
     for program in aya::programs::loaded_programs().flatten() {
@@ -459,7 +461,7 @@ fn held() -> BTreeSet<(&'static str, u32)> {
         }
     }
     for map in aya::maps::loaded_maps().flatten() {
-        if ["RING", "STATS", "SEQ", "SCRATCH", "CGROUPS"]
+        if ["RING", "STATS", "SEQ", "SCRATCH", "CGROUPS", "ENDS"]
             .contains(&map.name_as_str().unwrap_or_default())
         {
             held.insert(("map", map.id()));

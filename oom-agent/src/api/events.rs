@@ -193,13 +193,11 @@ async fn explanation(
     Query::of(query.as_deref())?.none()?;
     let found = one(&records, Some(Kind::OomInstance), path(id)?).await?;
     let mut told = String::new();
-    match serde_json::from_str(&found.body) {
-        Ok(Event::OomInstance(report)) => explain(&report, TextStyle::default(), &mut told),
-        _ => {
-            let detail = format!("report {:?} is not of this version", found.id);
-            return Err(Problem::new(StatusCode::NOT_FOUND, detail));
-        }
-    }
+    let Ok(Event::OomInstance(report)) = serde_json::from_str(&found.body) else {
+        let detail = format!("report {:?} is not of this version", found.id);
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    };
+    explain(&report, TextStyle::default(), &mut told);
     Ok(told)
 }
 

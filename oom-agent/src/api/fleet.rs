@@ -94,6 +94,7 @@ impl Fleet {
     }
 
     /// So much has been read, and so much is left. True the first time that nothing is.
+    #[must_use]
     pub fn read(&self, counts: Counts, left: u64) -> bool {
         let mut told = self.lock();
         (told.counts, told.left, told.trouble) = (counts, left, None);

@@ -8,6 +8,7 @@ use crate::nats::{HEARTBEAT, Options, STREAM};
 
 /// As whom one speaks to servers, and how.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
 pub(super) struct AccessArgs {
     /// A file with credentials (JWT and seed, as nsc writes it), or with a seed alone.
     #[arg(long, value_name = "FILE", requires = "nats")]
@@ -33,8 +34,8 @@ pub(super) struct AccessArgs {
 
 /// Of an agent that publishes.
 #[derive(Debug, Args)]
-pub(super) struct RunArgs {
-    /// Publish events to NATS JetStream, for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
+pub(super) struct PublishArgs {
+    /// Publish events to the stream of a fleet (NATS), for `oom-agent fleet`: servers of one cluster, `nats://HOST[:PORT]` or
     /// `tls://HOST[:PORT]`. The stream is made by `oom-agent fleet init`.
     #[arg(
         long,
@@ -53,7 +54,7 @@ pub(super) struct RunArgs {
 /// Of somebody who reads.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Servers")]
-pub(super) struct FleetArgs {
+pub(super) struct ServersArgs {
     /// Servers of one cluster: `nats://HOST[:PORT]` or `tls://HOST[:PORT]`.
     #[arg(
         long,
@@ -67,7 +68,7 @@ pub(super) struct FleetArgs {
     access: AccessArgs,
 }
 
-impl RunArgs {
+impl PublishArgs {
     /// `None`: nothing is published.
     pub(super) fn options(self) -> Option<Options> {
         let heartbeat = Duration::from_secs(self.nats_heartbeat);
@@ -76,7 +77,7 @@ impl RunArgs {
     }
 }
 
-impl FleetArgs {
+impl ServersArgs {
     pub(super) fn options(self) -> Options {
         self.access.options(self.nats, HEARTBEAT)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 #[cfg(feature = "nats")]
-use super::nats::RunArgs as NatsArgs;
+use super::nats::PublishArgs;
 
 use crate::daemon::SinkOptions;
 #[cfg(feature = "kubernetes")]
@@ -28,7 +28,7 @@ pub(super) struct SinkArgs {
     kubernetes: KubernetesArgs,
     #[cfg(feature = "nats")]
     #[command(flatten)]
-    nats: NatsArgs,
+    nats: PublishArgs,
     #[cfg(feature = "otlp")]
     #[command(flatten)]
     otlp: OtlpArgs,

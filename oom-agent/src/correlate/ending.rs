@@ -6,6 +6,7 @@ use crate::event::{End, EndSource, Memory, OomKill, Reaper};
 
 /// What the sources have said so far; moments on `CLOCK_MONOTONIC`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told by itself")]
 pub(super) struct Ending {
     /// Somebody waits for it and will tell.
     #[serde(default)]
@@ -43,9 +44,9 @@ pub(super) struct Exit {
 impl Ending {
     /// Whether nothing is to be waited for. `log`: whether the log may still say what the reaper did.
     pub(super) fn is_complete(&self, reaper: Option<Reaper>, log: bool) -> bool {
-        let reaped = self.reaping_ns.is_none() || reaper.is_some() || !log;
+        let said = self.reaping_ns.is_none() || reaper.is_some() || !log;
         let ended = self.exit.is_some() && !self.watched;
-        (self.settled || ended) && reaped
+        (self.settled || ended) && said
     }
 
     /// The kernel saw a thread end that was the last, or one of those that ended at once.

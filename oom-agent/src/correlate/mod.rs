@@ -121,6 +121,7 @@ pub struct Snapshot {
 
 /// Which sources deliver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each source")]
 pub struct Up {
     /// The ring.
     pub bpf: bool,
@@ -169,6 +170,7 @@ type InstanceKey = u64;
 
 /// The state between evidence and events.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each source")]
 pub struct Correlator {
     host: Host,
     timing: Timing,

@@ -4,7 +4,6 @@
 //! queue.
 
 use std::{
-    error::Error,
     io,
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -54,7 +53,7 @@ pub struct SinkOptions {
 #[cfg(feature = "sinks")]
 fn refused<E>(sink: &'static str) -> impl FnOnce(E) -> RunError
 where
-    E: Error + Send + Sync + 'static,
+    E: std::error::Error + Send + Sync + 'static,
 {
     move |why| RunError::Sink {
         sink,

@@ -116,14 +116,14 @@ impl HelperThreads {
             victims: threads.watch_victims(options, programs.ends, detector, &loading),
             ..Helpers::default()
         };
-        let wait = helpers.victims.is_some();
+        let up = helpers.victims.is_some();
         threads.watch_cgroups(options, programs.cgroups, detector, &loading, &mut helpers);
         detector.help(helpers);
-        if wait {
-            detector.inbox().submit([Evidence::SourceState {
-                source: Feed::Victims,
-                up: true,
-            }]);
+        if !up {
+            let source = Feed::Victims;
+            detector
+                .inbox()
+                .submit([Evidence::SourceState { source, up }]);
         }
         threads
     }

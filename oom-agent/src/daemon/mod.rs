@@ -46,7 +46,7 @@ use crate::{
     host,
     hub::{Hub, Output},
     metrics,
-    sink::stdout::{self, Format},
+    sink::stdout::{self, Format, Writer},
     source::{
         bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
         kmsg::{KmsgReader, KmsgThread},
@@ -190,28 +190,15 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let features = needs::features(options, bpf.is_ok(), kmsg.is_ok());
     confinement.threads(&features, &needs::writable(options));
 
-    let mut hub = Hub::default();
     let once = Arc::new(Notify::new());
-    let (output, writer) =
-        stdout::spawn(options.output).map_err(system("cannot start a thread"))?;
-    hub.add(output);
-    if options.once {
-        hub.add(FirstReport(once.clone()));
-    }
-
+    let (mut hub, writer) = outputs(options, &once)?;
     let metrics = serving::count(options, bound.is_some(), &mut hub)?;
     let watching = bound
         .zip(metrics.clone())
         .map(|(bound, metrics)| Watching::start(bound, metrics, &mut hub))
         .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
-    let states = [
-        (Feed::Bpf, bpf.is_ok()),
-        (Feed::Kmsg, kmsg.is_ok()),
-        // Nobody waits for victims yet, whoever did before.
-        (Feed::Victims, false),
-    ];
-    let states = states.map(|(source, up)| Evidence::SourceState { source, up });
+    let states = states(bpf.is_ok(), kmsg.is_ok());
     let reasons = [
         ("bpf", bpf.as_ref().err().cloned()),
         ("kmsg", kmsg.as_ref().err().cloned()),
@@ -286,12 +273,40 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     board.set_ready(false);
     tracing::debug!("draining");
     if let Some(dir) = pinned {
-        tracing::info!(
-            "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
-            dir.display()
-        );
+        say_left(&dir);
     }
     Ok(running.stop(serving))
+}
+
+/// What goes on in the kernel.
+fn say_left(dir: &Path) {
+    tracing::info!(
+        "the kernel goes on recording kills for the next agent; `oom-agent cleanup --pin-path {}` ends that",
+        dir.display()
+    );
+}
+
+/// What is told at once, and the thread that writes what could not be.
+fn outputs(options: &Options, once: &Arc<Notify>) -> Result<(Hub, Writer), RunError> {
+    let mut hub = Hub::default();
+    let (output, writer) =
+        stdout::spawn(options.output).map_err(system("cannot start a thread"))?;
+    hub.add(output);
+    if options.once {
+        hub.add(FirstReport(once.clone()));
+    }
+    Ok((hub, writer))
+}
+
+/// Which sources are up from the start.
+fn states(bpf: bool, kmsg: bool) -> [Evidence; 3] {
+    [
+        (Feed::Bpf, bpf),
+        (Feed::Kmsg, kmsg),
+        // Of kills that are told before there is somebody who waits: they are asked for then.
+        (Feed::Victims, true),
+    ]
+    .map(|(source, up)| Evidence::SourceState { source, up })
 }
 
 /// Ends the run with the first report, written or not.

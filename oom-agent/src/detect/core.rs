@@ -30,6 +30,8 @@ pub struct Core {
     counter: Option<OomKillCounter>,
     desk: Desk,
     helpers: Helpers,
+    /// Those who help are there, or never will be.
+    helped: bool,
     hub: Hub,
     journal: Journal,
     evidence: Vec<Evidence>,
@@ -103,6 +105,7 @@ impl Core {
             counter,
             desk,
             helpers: Helpers::default(),
+            helped: false,
             hub,
             journal: Journal::default(),
             evidence: Vec::with_capacity(256),
@@ -144,6 +147,8 @@ impl Core {
     pub(super) fn help(&mut self, helpers: Helpers) {
         self.desk.answered(helpers.names.is_some());
         self.helpers = helpers;
+        self.helped = true;
+        self.publish(Now::read());
     }
 
     /// The ring, to wait on.
@@ -311,7 +316,11 @@ impl Core {
                 self.correlator.refuse(&wish);
             }
         }
-        let watches: Vec<Watch> = self.correlator.watches().collect();
+        let watches: Vec<Watch> = if self.helped {
+            self.correlator.watches().collect()
+        } else {
+            Vec::new()
+        };
         for watch in watches {
             let wait = self.helpers.victims.as_mut();
             if !wait.is_some_and(|wait| wait(&watch)) {

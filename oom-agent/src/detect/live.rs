@@ -64,11 +64,11 @@ impl Desk {
         self.asked.swap(false, Relaxed)
     }
 
-    pub(super) fn answer(&self, tally: Tally) {
+    pub(super) fn answer(&self, tally: &Tally) {
         // Who asks holds it for a moment, and asks again.
         if let Ok(mut answer) = self.answer.try_lock() {
             answer.number += 1;
-            answer.tally = tally;
+            answer.tally = *tally;
             drop(answer);
             self.answered.notify_all();
         }

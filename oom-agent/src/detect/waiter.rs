@@ -98,7 +98,7 @@ impl Waiter {
         let tally = shared.desk.is_asked().then(|| core.tally_now());
         drop(core);
         if let Some(tally) = tally {
-            shared.desk.answer(tally);
+            shared.desk.answer(&tally);
         }
         shared.turns.fetch_add(1, Relaxed);
         if next != armed_for

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::FleetError;
 use crate::{
     event::Timestamp,
-    nats::{Heartbeat, nodes_of, streams},
+    nats::{HEARTBEATS, Heartbeat, nodes_of, streams},
 };
 
 /// A node that has missed so many heartbeats is silent.
@@ -104,6 +104,7 @@ pub async fn nodes(context: &Context, stream: &str) -> Result<(Vec<Node>, u64), 
     let stream = streams::open(context, &nodes_of(stream)).await?;
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::LastPerSubject,
+        filter_subject: HEARTBEATS.to_owned(),
         ..OrderedConfig::default()
     };
     let consumer = stream.create_consumer(config).await;

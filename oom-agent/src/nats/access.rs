@@ -186,20 +186,17 @@ fn credentials(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, A
 
 fn tls(options: &Options) -> Result<ClientConfig, AccessError> {
     let mut roots = RootCertStore::empty();
-    match &options.ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
-            }
+    if let Some(path) = &options.ca {
+        for certificate in certificates(path)? {
+            roots.add(certificate)?;
         }
-        None => {
-            let host = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(host.certs);
-            if roots.is_empty() {
-                let why = host.errors.into_iter().next();
-                let why = why.map_or_else(|| "there are none".into(), |why| why.to_string());
-                return Err(AccessError::NoRoots(io::Error::other(why)));
-            }
+    } else {
+        let host = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(host.certs);
+        if roots.is_empty() {
+            let why = host.errors.into_iter().next();
+            let why = why.map_or_else(|| "there are none".into(), |why| why.to_string());
+            return Err(AccessError::NoRoots(io::Error::other(why)));
         }
     }
     let ring = Arc::new(rustls::crypto::ring::default_provider());

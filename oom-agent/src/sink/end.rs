@@ -10,6 +10,14 @@ use super::{
 };
 use crate::event::{End, OomKill, OomStuck, TimeSource, Timestamp, VictimEnd};
 
+/// Whether there is anything to say: what the reaper left is not enough.
+pub(crate) const fn is_told(end: &End) -> bool {
+    end.still_alive
+        || end.exit_after_ns.is_some()
+        || end.freed_after_ns.is_some()
+        || end.reaping_started_after_ns.is_some()
+}
+
 /// Says how it ended, as far as is known.
 pub(crate) fn say(line: &mut Line, end: &End) {
     if end.still_alive {

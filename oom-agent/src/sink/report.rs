@@ -15,8 +15,8 @@ use super::{
     words::{self, Level},
 };
 use crate::event::{
-    Crosscheck, End, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance,
-    OomKill, Outcome, Reaper, Role, Scope, TaskRow, Trigger,
+    Crosscheck, FiguresSource, KmsgReportState, Limit, LimitSource, Memory, OomInstance, OomKill,
+    Outcome, Reaper, Role, Scope, TaskRow, Trigger,
 };
 
 /// Rows of the process table that are shown, beside the victims.
@@ -152,7 +152,7 @@ fn about(lines: &mut Lines, kill: &OomKill) {
         Some(Reaper::NotNeeded) | None => {}
     }
     if let Some(end) = &kill.end
-        && *end != End::default()
+        && end::is_told(end)
     {
         end::say(lines.label("ended"), end);
     }

@@ -206,6 +206,7 @@ impl Renderer {
     }
 
     /// As text without colours.
+    #[cfg(feature = "otlp")]
     pub(crate) fn plain() -> Self {
         Self {
             format: Format::Text,

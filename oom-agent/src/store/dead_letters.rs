@@ -4,7 +4,7 @@
 //! newest first. The event itself stays where it is, as long as retention keeps it. Refuses to grow: the newest
 //! [`DeadLetter::KEPT`] are kept, as long as events are, and the numbers tell how many there were.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -113,11 +113,14 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// Drops those that are older than this on the store's own clock.
-pub(super) fn retain(transaction: &Transaction<'_>, oldest_ns: i64) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("DELETE FROM dead_letter WHERE stored_ns < ?")?
-        .execute([oldest_ns])?;
+/// Drops those that are older than this on the store's own clock. Looks at the oldest alone if it is not.
+pub(super) fn retain(db: &Connection, oldest_ns: i64) -> rusqlite::Result<()> {
+    let oldest =
+        "SELECT 1 FROM dead_letter WHERE n = (SELECT min(n) FROM dead_letter) AND stored_ns < ?";
+    if db.prepare_cached(oldest)?.exists([oldest_ns])? {
+        db.prepare_cached("DELETE FROM dead_letter WHERE stored_ns < ?")?
+            .execute([oldest_ns])?;
+    }
     Ok(())
 }
 

@@ -29,6 +29,8 @@ mod lists;
 mod lock;
 mod open;
 mod query;
+#[cfg(test)]
+mod query_model;
 mod queue;
 mod recovery;
 mod retain;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rusqlite::params;
 use tempfile::TempDir;
 
-use super::super::{Reader, index};
+use super::{Reader, index};
 use crate::{
     clock::Now,
     event::{

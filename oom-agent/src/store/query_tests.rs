@@ -2,16 +2,15 @@
 
 use proptest::prelude::*;
 
-use self::model::{Both, changes, filters};
-use super::*;
+use super::{
+    super::query_model::{Both, changes, filters},
+    *,
+};
 use crate::{
     clock::Now,
     event::{ContainerDeletion, Event, OomInstance, OomKill, Owner, OwnerKind, Scope, Timestamp},
     text::Comm,
 };
-
-#[path = "query_model.rs"]
-mod model;
 
 fn keys(events: &[Stored]) -> Vec<(i64, i64)> {
     events

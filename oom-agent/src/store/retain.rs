@@ -102,7 +102,8 @@ impl Store {
         }
         let more = self.give_back()?;
         if !more {
-            self.note_clock(oldest_ns, now)?;
+            self.note_clock(now)?;
+            dead_letters::retain(&self.db, oldest_ns)?;
         }
         Ok(Retained { removed: 0, more })
     }
@@ -210,14 +211,13 @@ impl Store {
         Ok(too_many > pages)
     }
 
-    /// Now and then drops old dead letters, and notes down where the store's clock stands.
-    fn note_clock(&mut self, oldest_ns: i64, now: &Now) -> Result<(), StoreError> {
+    /// Notes down now and then where the store's clock stands.
+    fn note_clock(&mut self, now: &Now) -> Result<(), StoreError> {
         let clock = self.clock.moved(&self.boot_id, now);
         if clock.store_ns - self.clock.store_ns < NOTED_NS {
             return Ok(());
         }
         let transaction = begin(&mut self.db)?;
-        dead_letters::retain(&transaction, oldest_ns)?;
         write_clock(&transaction, &clock)?;
         transaction.commit()?;
         self.clock = clock;

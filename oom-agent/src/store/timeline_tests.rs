@@ -2,12 +2,11 @@
 
 use proptest::prelude::*;
 
-use self::model::{Both, changes, filters};
-use super::*;
+use super::{
+    super::query_model::{Both, changes, filters},
+    *,
+};
 use crate::event::{Event, OomKill, workload};
-
-#[path = "query_model.rs"]
-mod model;
 
 const NOW: i64 = 9;
 

@@ -1,4 +1,4 @@
-//! Events as `CloudEvents` 1.0, posted over HTTPS to whoever wants them.
+//! Events as CloudEvents 1.0, posted over HTTPS to whoever wants them.
 //!
 //! ```text
 //!  deliver ─ events ─▶ cloud_event (what is told) ─▶ signature ─▶ outbound ─▶ the other end

@@ -162,7 +162,7 @@ fn one_is_shown_by_whatever_names_it() {
 fn a_process_id_may_come_twice() {
     let dir = tempfile::tempdir().unwrap();
     let path = kept::store(dir.path());
-    let mut store = oom_agent::store::Store::open(&path, kept::BOOT, u64::MAX).unwrap();
+    let mut store = Store::open(&path, kept::BOOT, u64::MAX).unwrap();
     let mut again = kept::happened("6.12-single", 0, 4001, None);
     let oom_agent::event::Event::OomKill(kill) = &mut again[0] else {
         panic!("no alert");

@@ -67,6 +67,7 @@ fn substance(instance: &OomInstance, timed: bool) -> serde_json::Value {
         }
         if !timed {
             fields.remove("reaper");
+            fields.remove("end");
         }
         for kill in fields
             .get_mut("kills")

@@ -37,7 +37,7 @@ impl Validator<'_> {
 
     fn keyword(&self, keyword: &str, rule: &Value, value: &Value) -> Result<(), String> {
         match keyword {
-            "$schema" | "$defs" | "title" | "description" => Ok(()),
+            "$schema" | "$defs" | "title" | "description" | "default" => Ok(()),
             "$ref" => self.keywords(self.resolve(rule)?, value),
             "const" => ensure(rule == value, || format!("{value} is not {rule}")),
             "type" => {

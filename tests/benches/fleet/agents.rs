@@ -8,7 +8,7 @@ use oom_agent::{
     deliver::{Batch, Sink as _},
     event::Event,
     nats::Events,
-    store::{Cursor, Entry, Stored},
+    store::{Entry, Stored},
 };
 use oom_tests::{nats::Cluster, told::Kills};
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 /// All of them.
 pub(crate) struct Agents {
     /// Away while it publishes.
-    agents: Vec<Option<Agent>>,
+    all: Vec<Option<Agent>>,
     kills: Arc<Kills>,
     published: usize,
 }
@@ -38,7 +38,7 @@ impl Agents {
             Some(Agent { n, sink, seq: 0 })
         };
         Ok(Self {
-            agents: (0..count).map(agent).collect(),
+            all: (0..count).map(agent).collect(),
             kills: Arc::new(Kills::new()?),
             published: 0,
         })
@@ -58,7 +58,7 @@ impl Agents {
     ) -> Result<()> {
         let mut all = JoinSet::new();
         for n in nodes {
-            let agent = self.agents[n].take().context("an agent is away")?;
+            let agent = self.all[n].take().context("an agent is away")?;
             let events = self.kills.clone();
             self.published += 2 * kills;
             let work = agent.publish(events, kills);
@@ -68,7 +68,7 @@ impl Agents {
             while let Some(done) = all.join_next().await {
                 let agent = done??;
                 let n = agent.n;
-                self.agents[n] = Some(agent);
+                self.all[n] = Some(agent);
             }
             Ok(())
         })
@@ -124,7 +124,7 @@ fn stored(seq: i64, event: &Event) -> Result<Stored> {
     let time_ns = i64::try_from(time.as_unix_ns())?;
     Ok(Stored {
         seq,
-        cursor: Cursor { time_ns, seq },
+        cursor: format!("1.{time_ns}.{seq}").parse()?,
         kind: event.kind(),
         id: event.id().to_string(),
         time_ns,

@@ -95,7 +95,7 @@ impl Figures {
         self.agents_cpu_us_per_event = agents_s * 1e6 / events as f64;
     }
 
-    pub(crate) fn lags(&mut self, lags_ms: Vec<f64>) {
+    pub(crate) fn lags(&mut self, lags_ms: &[f64]) {
         let at = |share: f64| {
             #[expect(
                 clippy::cast_possible_truncation,

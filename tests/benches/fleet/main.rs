@@ -74,7 +74,7 @@ fn main() -> Result<()> {
         cluster.runtime().block_on(wait);
     }
     reader.wait(agents.published())?;
-    figures.lags(reader.lags());
+    figures.lags(&reader.lags());
     figures.end(&pids, &cluster, agents.published())?;
     reader.exactly(agents.published())?;
     if let Some(json) = json {

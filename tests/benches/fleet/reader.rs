@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use futures_util::StreamExt as _;
 use oom_agent::{clock::Now, event::Timestamp};
@@ -94,7 +94,11 @@ async fn follow(access: oom_agent::nats::Access, into: Arc<Mutex<Read>>) -> Resu
     let consumer = stream.create_consumer(OrderedConfig::default()).await?;
     let mut messages = consumer.messages().await?;
     loop {
-        let message = messages.next().await.context("the end")??;
+        // It ends with the servers.
+        let Some(message) = messages.next().await else {
+            return Ok(());
+        };
+        let message = message?;
         let told: Told = serde_json::from_slice(&message.payload)?;
         let now = Now::read();
         let now = now.wall(now.monotonic_ns);

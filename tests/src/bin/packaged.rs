@@ -34,10 +34,8 @@ const LOOK: Duration = Duration::from_millis(200);
 fn main() -> ExitCode {
     say("up");
     let first = !Path::new(DEAD).exists();
-    let outcome = machine::only_in_a_guest().and_then(|()| match first {
-        true => first_boot(),
-        false => second_boot(),
-    });
+    let outcome =
+        machine::only_in_a_guest().and_then(|()| if first { first_boot() } else { second_boot() });
     if let Err(error) = &outcome {
         say(&format!("failed: {error:#}"));
         let log = log();

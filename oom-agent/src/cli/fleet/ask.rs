@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    cli::{nats::FleetArgs, output::Failure},
+    cli::{nats::ServersArgs, output::Failure},
     client::{Client, Whom},
     error::chain,
     fleet::{FleetError, From, Mirror},
@@ -33,7 +33,7 @@ pub(super) struct Copy {
 impl Copy {
     /// Reads what the question may mean, up to now; to follow, a thread reads on.
     pub(super) fn read(
-        servers: FleetArgs,
+        servers: ServersArgs,
         question: Option<&Question>,
         follow: bool,
     ) -> Result<Self, Failure> {

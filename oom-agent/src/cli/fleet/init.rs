@@ -1,6 +1,6 @@
 //! `oom-agent fleet init`: the streams.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt::Write as _, process::ExitCode, time::Duration};
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use super::ask;
 use crate::{
     cli::{
         EXIT_UNHEALTHY,
-        nats::FleetArgs,
+        nats::ServersArgs,
         output::{Failure, put},
     },
     fleet::FleetError,
@@ -39,7 +39,7 @@ pub(super) struct InitArgs {
     #[arg(long)]
     update: bool,
     #[command(flatten)]
-    servers: FleetArgs,
+    servers: ServersArgs,
 }
 
 pub(super) fn run(args: InitArgs) -> Result<ExitCode, Failure> {
@@ -64,9 +64,9 @@ pub(super) fn run(args: InitArgs) -> Result<ExitCode, Failure> {
             Made::Changed(differences) => ("changed", differences),
         };
         differs |= what.starts_with("differs");
-        text.push_str(&format!("{name}: {what}\n"));
+        let _ = writeln!(text, "{name}: {what}");
         for difference in differences {
-            text.push_str(&format!("  {difference}\n"));
+            let _ = writeln!(text, "  {difference}");
         }
     }
     put(&text)?;

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     events::ListArgs,
-    nats::FleetArgs as ServerArgs,
+    nats::ServersArgs,
     output::{Failure, end},
     show::WhichArgs,
     top::CountArgs,
@@ -65,7 +65,7 @@ struct EventsArgs {
     #[command(flatten)]
     list: ListArgs,
     #[command(flatten)]
-    servers: ServerArgs,
+    servers: ServersArgs,
 }
 
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ struct ShowArgs {
     #[command(flatten)]
     which: WhichArgs,
     #[command(flatten)]
-    servers: ServerArgs,
+    servers: ServersArgs,
 }
 
 #[derive(Debug, Args)]
@@ -81,7 +81,7 @@ struct TopArgs {
     #[command(flatten)]
     count: CountArgs,
     #[command(flatten)]
-    servers: ServerArgs,
+    servers: ServersArgs,
 }
 
 pub(super) fn main(args: FleetArgs) -> ExitCode {

@@ -8,7 +8,7 @@ use super::ask;
 use crate::{
     cli::{
         EXIT_UNHEALTHY,
-        nats::FleetArgs,
+        nats::ServersArgs,
         output::{As, Failure, OutputArgs, put, terminal_width},
         table::{Cell, Column, Table},
     },
@@ -34,7 +34,7 @@ pub(super) struct NodesArgs {
     #[command(flatten, next_help_heading = "Output")]
     output: OutputArgs,
     #[command(flatten)]
-    servers: FleetArgs,
+    servers: ServersArgs,
 }
 
 pub(super) fn run(args: NodesArgs) -> Result<ExitCode, Failure> {

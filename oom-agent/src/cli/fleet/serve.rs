@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::{
     api,
-    cli::{fail, nats::FleetArgs, serve::ServeArgs},
+    cli::{fail, nats::ServersArgs, serve::ServeArgs},
     fleet::serve::{Options, serve},
     store::Retention,
 };
@@ -39,7 +39,7 @@ pub(super) struct FleetServeArgs {
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
-    servers: FleetArgs,
+    servers: ServersArgs,
 }
 
 pub(super) fn main(args: FleetServeArgs) -> ExitCode {

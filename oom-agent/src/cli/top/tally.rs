@@ -167,9 +167,11 @@ impl Tally {
                     self.kill(kill, Some(report));
                 }
             }
-            // Of kills that are counted already.
-            Event::VictimEnd(_) | Event::OomStuck(_) => {}
-            Event::ContainerCreation(_) | Event::ContainerDeletion(_) => {}
+            // The first two are of kills that are counted already.
+            Event::VictimEnd(_)
+            | Event::OomStuck(_)
+            | Event::ContainerCreation(_)
+            | Event::ContainerDeletion(_) => {}
         }
     }
 

@@ -23,6 +23,15 @@ const MAX_THREADS: usize = 4096;
 /// Functions of a stack that are kept.
 const MAX_FRAMES: usize = 64;
 
+/// The link of `/proc/self/ns/pid` in the first pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether the numbers that the kernel names are those that we see: in another pid namespace they stand for
+/// other processes.
+pub(super) fn sees_victims() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST_NAMESPACE)
+}
+
 /// What opening a victim came to.
 #[derive(Debug)]
 pub(super) enum Opened {
@@ -59,8 +68,8 @@ pub(super) fn open(watch: &Watch, now: Now) -> Opened {
 /// The process of a thread, with the leader's `stat`.
 fn leader(tid: u32) -> Option<(u32, Stat)> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let tgid = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
-    let pid = tgid.trim().parse().ok()?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    let pid = process.trim().parse().ok()?;
     Some((pid, Stat::read(&format!("/proc/{pid}/stat"))?))
 }
 

@@ -89,7 +89,7 @@ pub struct VictimThread {
 #[derive(Clone, Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
-    watches: SyncSender<Watch>,
+    asks: SyncSender<Watch>,
 }
 
 impl VictimThread {
@@ -107,13 +107,14 @@ impl VictimThread {
             dropped: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
-        let (watches, asked) = sync_channel(MAX_WAITING);
+        let (ask, asked) = sync_channel(MAX_WAITING);
         let watching = Watching {
             shared: shared.clone(),
             asked,
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             ring: None,
             stuck_after: stuck_after.and_then(|after| u64::try_from(after.as_nanos()).ok()),
+            sees_victims: process::sees_victims(),
             watched: HashMap::new(),
             next: 0,
         };
@@ -121,7 +122,7 @@ impl VictimThread {
         let worker = Worker::start("victims", run)?;
         let watcher = Watcher {
             shared: shared.clone(),
-            watches,
+            asks: ask,
         };
         Ok((Self { shared, worker }, watcher))
     }
@@ -149,7 +150,7 @@ impl Watcher {
     /// Asks for the end of a victim; false if too many wait, or nobody is there. Never waits.
     #[must_use]
     pub fn ask(&self, watch: Watch) -> bool {
-        let asked = self.watches.try_send(watch).is_ok();
+        let asked = self.asks.try_send(watch).is_ok();
         if asked {
             self.shared.wake();
         }
@@ -172,6 +173,7 @@ struct Watching {
     epoll: OwnedFd,
     ring: Option<EndRing>,
     stuck_after: Option<u64>,
+    sees_victims: bool,
     watched: HashMap<u64, Victim>,
     next: u64,
 }
@@ -274,7 +276,7 @@ impl Watching {
     fn begin(&mut self) -> Vec<(Watch, Option<u64>)> {
         let mut late = Vec::new();
         while let Ok(watch) = self.asked.try_recv() {
-            if self.watched.len() >= MAX_WATCHED {
+            if !self.sees_victims || self.watched.len() >= MAX_WATCHED {
                 late.push((watch, None));
                 continue;
             }
@@ -377,7 +379,7 @@ fn attach(programs: EndPrograms) -> Option<EndRing> {
     }
 }
 
-/// Readable: no thread of it is left (pidfd_open(2)).
+/// Readable: no thread of it is left (`pidfd_open`(2)).
 fn has_ended(fd: &impl AsFd) -> bool {
     let now = Timespec {
         tv_sec: 0,

@@ -36,10 +36,10 @@ const ORACLE: &[Row] = &[
     ("task_struct.cred",            |l| l.task_cred,            [2720, 2960, 3232, 1736, 1904]),
     ("task_struct.start_boottime",  |l| l.task_start_boottime,  [2544, 2784, 3056, 1560, 1728]),
     ("signal_struct.oom_score_adj", |l| l.signal_oom_score_adj, [1010, 1018, 1066, 1058, 1018]),
-    // rss_stat stands at 712, 816, 928, 960 and 792; the value of a percpu_counter 8 bytes into it.
-    ("mm_struct.rss_stat",          |l| l.mm_rss_count,         [712, 824, 936, 968, 800]),
-    ("mm_struct.total_vm",          |l| l.mm_total_vm,          [192, 248, 360, 360, 240]),
-    ("mm_struct.hiwater_rss",       |l| l.mm_hiwater_rss,       [176, 232, 344, 344, 224]),
+    // rss_stat stands at 712, 824, 928, 960 and 792; the value of a percpu_counter 8 bytes into it.
+    ("mm_struct.rss_stat",          |l| l.mm_rss_count,         [712, 832, 936, 968, 800]),
+    ("mm_struct.total_vm",          |l| l.mm_total_vm,          [192, 256, 360, 360, 240]),
+    ("mm_struct.hiwater_rss",       |l| l.mm_hiwater_rss,       [176, 240, 344, 344, 224]),
     ("mm_struct.pgtables_bytes",    |l| l.mm_pgtables_bytes,    [104, 152, 168, 168, 136]),
     ("css_set.dfl_cgrp",            |l| l.css_set_dfl_cgrp,     [120, 128, 128, 112, 128]),
     ("cgroup.kn",                   |l| l.cgroup_kn,            [248, 256, 256, 256, 256]),
