@@ -25,6 +25,8 @@ pub(crate) struct Build<'a> {
     pub(crate) profile: &'a str,
     /// Which packages, features and targets, in the words of `cargo build`.
     pub(crate) what: &'a [&'a str],
+    /// Flags for rustc instead of all that the environment and cargo's configuration have; none: theirs.
+    pub(crate) rustflags: Option<Vec<String>>,
 }
 
 /// A program.
@@ -63,6 +65,10 @@ pub(crate) fn build(build: &Build<'_>) -> Result<Vec<Program>> {
         .arg(project::target())
         .envs(compilers(build.arch)?)
         .stderr(Stdio::inherit());
+    if let Some(flags) = &build.rustflags {
+        // Of all places this one comes first (https://doc.rust-lang.org/cargo/reference/config.html#buildrustflags).
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    }
     let output = cargo.output().context("cargo build")?;
     if !output.status.success() {
         bail!("the programs do not build for {target}: {}", output.status);

@@ -36,7 +36,7 @@ fn clean_up(args: &CleanupArgs) -> Result<(), PinsError> {
         println!("nothing is pinned in {dir}");
         return Ok(());
     }
-    let mut pins = Pins::look(&args.pin_path)?;
+    let mut pins = Pins::look_over(&args.pin_path)?;
     if !pins.try_lock()? && !args.force {
         return Err(pins.held(None).into());
     }

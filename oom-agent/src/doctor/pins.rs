@@ -29,7 +29,7 @@ fn generations(dir: &Path) -> Result<String, PinsError> {
     if !dir.exists() {
         return Ok(format!("{shown} can be made; nothing is pinned"));
     }
-    let pins = Pins::look(dir)?;
+    let pins = Pins::look_over(dir)?;
     let names = pins.generations()?;
     if names.is_empty() {
         return Ok(format!("{shown}: nothing is pinned"));

@@ -37,7 +37,7 @@ const BPF_LINKER: Tool = Tool {
 };
 
 /// Little-endian BPF.
-const TARGET: &str = "bpfel-unknown-none";
+pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
 /// Whose `pt_regs` the kprobe reads; all other programs are the same in each object.
 const ARCHES: [&str; 2] = ["x86_64", "aarch64"];

@@ -13,35 +13,31 @@ use crate::{
     project, tool,
 };
 
-const WHAT: [&str; 4] = [
-    "--locked",
-    "--package=oom-agent",
-    "--bin=oom-agent",
-    "--all-features",
-];
+const WHAT: &[&str] = &["--locked", "--package=oom-agent", "--bin=oom-agent"];
+
+/// What is in a program that is shipped.
+pub(super) const FEATURES: &[&str] = &["--all-features"];
 
 /// A program for one kind of machine.
-pub(super) struct Binary {
+pub(crate) struct Binary {
     pub(super) arch: Arch,
     /// Where cargo put it.
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What of it is shipped.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Binary {
     /// Builds it.
-    pub(super) fn build(arch: Arch, profile: &str) -> Result<Self> {
-        let mut what = WHAT.to_vec();
+    pub(crate) fn build(arch: Arch, profile: &str) -> Result<Self> {
+        let what: Vec<&str> = [WHAT, FEATURES].concat();
         // Paths of this machine are nobody's business, and would make it differ from that of another one.
-        let remap = format!("build.rustflags=[{}]", remapped()?);
-        if profile == "release" {
-            what.extend(["--config", &remap]);
-        }
+        let is_released = profile == "release";
         let build = Build {
             arch,
             profile,
             what: &what,
+            rustflags: is_released.then(remapped).transpose()?,
         };
         let programs = cross::build(&build)?;
         let program = programs.into_iter().find(|it| it.name == "oom-agent");
@@ -67,9 +63,12 @@ pub(super) fn that_runs_here(binaries: &[Binary]) -> Result<PathBuf> {
 }
 
 /// The file without symbols and debug information.
-pub(crate) fn stripped(path: &PathBuf) -> Result<Vec<u8>> {
+fn stripped(path: &PathBuf) -> Result<Vec<u8>> {
     let sysroot = sysroot()?;
-    let objcopy = sysroot.join(format!("lib/rustlib/{}/bin/rust-objcopy", host()?));
+    let objcopy = sysroot.join(format!(
+        "lib/rustlib/{}/bin/rust-objcopy",
+        rustc_says("host")?
+    ));
     ensure!(
         objcopy.is_file(),
         "this toolchain has no {}",
@@ -85,7 +84,7 @@ pub(crate) fn stripped(path: &PathBuf) -> Result<Vec<u8>> {
 }
 
 /// The sources' directories, as they are shown instead.
-fn remapped() -> Result<String> {
+fn remapped() -> Result<Vec<String>> {
     let cargo = std::env::var_os("CARGO_HOME").map_or_else(
         || std::env::home_dir().map(|home| home.join(".cargo")),
         |dir| Some(dir.into()),
@@ -94,20 +93,16 @@ fn remapped() -> Result<String> {
         (cargo.context("no home directory")?, "/cargo"),
         (project::root(), "/oom-agent"),
     ];
-    let words = dirs.map(|(from, to)| {
-        format!(
-            "{:?}",
-            format!("--remap-path-prefix={}={to}", from.display())
-        )
-    });
-    Ok(words.join(","))
+    let flags = dirs.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    Ok(flags.into())
 }
 
 fn rustc() -> Command {
     tool::without_package(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
 }
 
-fn sysroot() -> Result<PathBuf> {
+/// Where the toolchain is.
+pub(super) fn sysroot() -> Result<PathBuf> {
     Ok(tool::output(
         rustc()
             .args(["--print", "sysroot"])
@@ -116,8 +111,11 @@ fn sysroot() -> Result<PathBuf> {
     .into())
 }
 
-fn host() -> Result<String> {
+/// A line of what rustc says of itself: `release`, `host`.
+pub(super) fn rustc_says(what: &str) -> Result<String> {
     let about = tool::output(rustc().arg("-vV").current_dir(project::root()))?;
-    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc has no host")?.to_owned())
+    let mut lines = about.lines().filter_map(|line| line.split_once(": "));
+    let line = lines.find(|&(name, _)| name == what);
+    let (_, text) = line.with_context(|| format!("rustc does not say its {what}"))?;
+    Ok(text.to_owned())
 }

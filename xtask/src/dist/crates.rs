@@ -13,7 +13,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::{project, tool};
+use super::binary::FEATURES;
+use crate::{build_ebpf, project, tool};
 
 /// One version of one crate.
 #[derive(Clone, Debug)]
@@ -57,7 +58,25 @@ struct Resolve {
 #[derive(Deserialize)]
 struct Node {
     id: String,
-    dependencies: Vec<String>,
+    deps: Vec<Dep>,
+}
+
+#[derive(Deserialize)]
+struct Dep {
+    pkg: String,
+    dep_kinds: Vec<DepKind>,
+}
+
+/// `null` for what is linked; `dev` and `build` are not.
+#[derive(Deserialize)]
+struct DepKind {
+    kind: Option<String>,
+}
+
+impl Dep {
+    fn is_linked(&self) -> bool {
+        self.dep_kinds.iter().any(|of| of.kind.is_none())
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,28 +91,22 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// Those for this target.
+/// Those for this target, and for the kernel's.
 pub(super) fn linked(target: &str) -> Result<Vec<Crate>> {
-    let tree = tool::output(tool::cargo().args([
-        "tree",
-        "--locked",
-        "--package=oom-agent",
-        "--package=oom-ebpf",
-        "--edges=normal,no-proc-macro",
-        "--prefix=none",
-        "--format={p}",
-        "--target",
-        target,
-    ]))?;
-    let linked: BTreeSet<(String, String)> = tree.lines().filter_map(named).collect();
+    let mut linked = tree("oom-agent", target, FEATURES)?;
+    linked.append(&mut tree("oom-ebpf", build_ebpf::TARGET, &[])?);
 
-    let metadata = tool::output(tool::cargo().args([
+    let mut metadata = tool::cargo();
+    metadata.args([
         "metadata",
         "--locked",
         "--format-version=1",
-        "--filter-platform",
-        target,
-    ]))?;
+        "--all-features",
+    ]);
+    for target in [target, build_ebpf::TARGET] {
+        metadata.args(["--filter-platform", target]);
+    }
+    let metadata = tool::output(&mut metadata)?;
     let metadata: Metadata = serde_json::from_str(&metadata)?;
     let lock: Lock = toml::from_str(&fs::read_to_string(project::root().join("Cargo.lock"))?)?;
     let sums: BTreeMap<_, _> = lock
@@ -121,8 +134,8 @@ pub(super) fn linked(target: &str) -> Result<Vec<Crate>> {
     let of = |key: &(String, String)| -> Result<Crate> {
         let package = packages.get(key).context("not in cargo's metadata")?;
         let node = nodes.get(package.id.as_str()).context("not resolved")?;
-        let needs = node.dependencies.iter();
-        let needs = needs.filter_map(|id| place.get(id.as_str()).copied());
+        let needs = node.deps.iter().filter(|dep| dep.is_linked());
+        let needs = needs.filter_map(|dep| place.get(dep.pkg.as_str()).copied());
         Ok(Crate {
             name: package.name.clone(),
             version: package.version.clone(),
@@ -142,6 +155,17 @@ pub(super) fn linked(target: &str) -> Result<Vec<Crate>> {
         .iter()
         .map(|key| of(key).with_context(|| key.0.clone()))
         .collect()
+}
+
+/// Names and versions of a package and of all that is linked with it.
+fn tree(package: &str, target: &str, features: &[&str]) -> Result<BTreeSet<(String, String)>> {
+    let mut tree = tool::cargo();
+    tree.args(["tree", "--locked", "--prefix=none", "--format={p}"])
+        .args(["--edges=normal,no-proc-macro", "--package", package])
+        .args(["--target", target])
+        .args(features);
+    let tree = tool::output(&mut tree)?;
+    Ok(tree.lines().filter_map(named).collect())
 }
 
 /// `name vVERSION …`

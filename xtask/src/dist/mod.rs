@@ -5,6 +5,7 @@
 //! `SHA256SUMS`. The same source makes the same bytes: all is dated by the commit, or by `SOURCE_DATE_EPOCH`.
 //! Refuses a crate without a licence text, and a chart of another version.
 
+mod besides;
 mod binary;
 mod crates;
 pub(crate) mod deb;
@@ -25,7 +26,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
 
 use self::{
-    binary::Binary,
     deb::Deb,
     manual::Manual,
     oci::{Image, Platform},
@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{arch::Arch, project, tool};
 
-pub(crate) use self::binary::stripped;
+pub(crate) use self::binary::Binary;
 
 /// The version of the workspace, which this program shares.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -102,6 +102,7 @@ fn release(binaries: &[Binary], mtime: u64) -> Result<Files> {
         let arch = binary.arch;
         let crates = crates::linked(&arch.target())?;
         let licences = licences::texts(&crates)?;
+        let besides = besides::linked(&arch.target(), &crates)?;
         let subject = Subject {
             version: VERSION,
             target: &arch.target(),
@@ -111,7 +112,7 @@ fn release(binaries: &[Binary], mtime: u64) -> Result<Files> {
         let name = program_name(arch);
         file(
             format!("{name}.cdx.json"),
-            sbom::document(&subject, &crates)?,
+            sbom::document(&subject, &crates, &besides)?,
         );
         let deb = Deb {
             version: &format!("{VERSION}-1"),
@@ -215,13 +216,22 @@ fn rfc3339(seconds: u64) -> Result<String> {
 fn write(out: &Path, files: &Files) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::create_dir_all(out)?;
+    let mut old = Vec::new();
     for entry in fs::read_dir(out)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let ours = name.starts_with("oom-agent") || files.contains_key(name.as_ref());
-        ensure!(ours, "{} is not of a release: {name}", out.display());
-        fs::remove_file(entry.path())?;
+        ensure!(
+            ours && entry.file_type()?.is_file(),
+            "{} is not of a release: {name}",
+            out.display()
+        );
+        old.push(entry.path());
+    }
+    // Not one of them before each is known.
+    for path in old {
+        fs::remove_file(path)?;
     }
     for (name, file) in files {
         let path = out.join(name);
@@ -229,4 +239,31 @@ fn write(out: &Path, files: &Files) -> Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_no_release_keeps_all_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["oom-agent-0", "oom-agent-1", "thesis.txt"];
+        for name in names {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let file = File {
+            mode: 0o644,
+            bytes: Vec::new(),
+        };
+        let files = Files::from([("SHA256SUMS".to_owned(), file)]);
+        assert!(write(dir.path(), &files).is_err());
+        assert!(names.iter().all(|name| dir.path().join(name).is_file()));
+
+        fs::remove_file(dir.path().join("thesis.txt")).unwrap();
+        write(dir.path(), &files).unwrap();
+        let there: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(there.len(), 1);
+        assert!(dir.path().join("SHA256SUMS").is_file());
+    }
 }

@@ -1,13 +1,14 @@
 //! The bill of materials of one binary, in JSON, by <https://cyclonedx.org/docs/1.6/json/>.
 //!
-//! Takes the linked crates; emits each as a component with its package URL, licence and the sum of its
-//! archive, and who needs whom. Has no serial number and no other date than the source's: the same source
+//! Takes the linked crates and what is linked besides; emits each as a component with its package URL and licence,
+//! a crate with the sum of its archive, others with the name that they have where vulnerabilities are told, and
+//! who needs whom. Has no serial number and no other date than the source's: the same source
 //! makes the same bytes.
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::crates::Crate;
+use super::{besides::Besides, crates::Crate};
 
 /// What it is of.
 pub(super) struct Subject<'a> {
@@ -20,18 +21,29 @@ pub(super) struct Subject<'a> {
 }
 
 /// The document.
-pub(super) fn document(subject: &Subject<'_>, crates: &[Crate]) -> Result<Vec<u8>> {
+pub(super) fn document(
+    subject: &Subject<'_>,
+    crates: &[Crate],
+    besides: &[Besides],
+) -> Result<Vec<u8>> {
     let is_root = |of: &Crate| of.name == "oom-agent";
     let components: Vec<Value> = crates
         .iter()
         .filter(|of| !is_root(of))
         .map(component)
+        .chain(besides.iter().map(component_besides))
         .collect();
     let dependencies: Vec<Value> = crates
         .iter()
         .map(|of| {
-            let needs = of.needs.iter().filter_map(|&at| crates.get(at));
-            json!({ "ref": purl(of), "dependsOn": needs.map(purl).collect::<Vec<_>>() })
+            let needs = of.needs.iter().filter_map(|&at| crates.get(at)).map(purl);
+            // Their program is in the agent's, though it is no dependency of it for cargo.
+            let ebpf = crates
+                .iter()
+                .filter(|it| is_root(of) && it.name == "oom-ebpf");
+            let others = besides.iter().filter(|it| it.of == of.name);
+            let all = needs.chain(ebpf.map(purl)).chain(others.map(purl_besides));
+            json!({ "ref": purl(of), "dependsOn": all.collect::<Vec<_>>() })
         })
         .collect();
     let root = crates.iter().find(|of| is_root(of)).map(|of| {
@@ -89,6 +101,24 @@ fn component(of: &Crate) -> Value {
     component
 }
 
+fn component_besides(of: &Besides) -> Value {
+    json!({
+        "type": "library",
+        "bom-ref": purl_besides(of),
+        "name": of.name,
+        "version": of.version,
+        "purl": purl_besides(of),
+        "cpe": format!("cpe:2.3:a:{}:{}:*:*:*:*:*:*:*", of.known_as, of.version),
+        "scope": "required",
+        "licenses": [{ "expression": of.licence }],
+        "externalReferences": [{ "type": "vcs", "url": of.repository }],
+    })
+}
+
+fn purl_besides(of: &Besides) -> String {
+    format!("pkg:generic/{}@{}", of.name, of.version)
+}
+
 /// `pkg:cargo/NAME@VERSION`; build metadata has a `+`, which a URL writes as %2B.
 fn purl(of: &Crate) -> String {
     format!("pkg:cargo/{}@{}", of.name, of.version.replace('+', "%2B"))
@@ -119,8 +149,16 @@ mod tests {
             time: "1970-01-01T00:00:00Z",
         };
         let crates = [of("oom-agent", "1", vec![1]), of("x", "2+c", vec![])];
-        let document: Value =
-            serde_json::from_slice(&document(&subject, &crates).unwrap()).unwrap();
+        let besides = [Besides {
+            name: "c",
+            version: "1.2".to_owned(),
+            licence: "MIT",
+            known_as: "them:c",
+            repository: "https://c.example/",
+            of: "x",
+        }];
+        let document = document(&subject, &crates, &besides).unwrap();
+        let document: Value = serde_json::from_slice(&document).unwrap();
         assert_eq!(
             document["metadata"]["component"]["hashes"][0]["content"],
             "bb"
@@ -129,5 +167,8 @@ mod tests {
         assert_eq!(x["purl"], "pkg:cargo/x@2%2Bc");
         assert_eq!(x["licenses"][0]["expression"], "MIT OR Apache-2.0");
         assert_eq!(document["dependencies"][0]["dependsOn"][0], x["bom-ref"]);
+        let c = &document["components"][1];
+        assert_eq!(c["cpe"], "cpe:2.3:a:them:c:1.2:*:*:*:*:*:*:*");
+        assert_eq!(document["dependencies"][1]["dependsOn"][0], c["bom-ref"]);
     }
 }

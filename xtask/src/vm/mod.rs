@@ -137,11 +137,6 @@ fn cache() -> Result<PathBuf> {
 /// Boots one guest for each kernel and runs the command there.
 fn command(args: &Args) -> Result<()> {
     let cache = cache()?;
-    let initramfs = tempfile::NamedTempFile::new()?;
-    fs::write(
-        &initramfs,
-        programs::archive(Arch::X86, &args.test, &args.file)?,
-    )?;
     let work = tempfile::tempdir()?;
     let file = |name: &str| work.path().join(name);
     let (initramfs, outbox, console) = (file("initramfs"), file("outbox"), file("console"));

@@ -1,12 +1,12 @@
 //! The package for Debian in a guest with a disk and a real systemd.
 //!
-//! Makes two packages of one build, the older one by its version alone, and a Debian that has them on its
+//! Makes two packages of one build with all features, the older one by its version alone, and a Debian that has them on its
 //! disk; boots it, and again when it reboots. What is done there is `packaged` of the tests crate; its lines
 //! are printed. Refuses any end but `exit 0`.
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     arch::Arch,
-    dist::{self, deb::Deb, manual::Manual},
+    dist::{Binary, deb::Deb, manual::Manual},
     project,
     test::Skip,
 };
@@ -103,14 +103,12 @@ pub(crate) fn play() -> Result<Option<Skip>> {
 
 /// Debian, the packages, and what is done with them.
 fn filled(cache: &Path) -> Result<Root> {
-    let programs = programs::programs(Arch::X86, &[])?;
-    let path = |name: &str| -> Result<PathBuf> {
-        let program = programs.iter().find(|it| it.name == name);
-        Ok(program.with_context(|| name.to_owned())?.path.clone())
-    };
-    let agent = path("oom-agent")?;
-    let binary = dist::stripped(&agent)?;
-    let manual = Manual::of(&agent)?;
+    let tests = programs::programs(Arch::X86, &[])?;
+    let does = tests.iter().find(|it| it.name == "packaged");
+    let does = fs::read(&does.context("no packaged")?.path)?;
+    // As it is released, with all features; that of other guests has none.
+    let agent = Binary::build(Arch::X86, "guest")?;
+    let manual = Manual::of(&agent.path)?;
     let root = Root::new(cache)?;
     let put = |name: &str, mode: u32, bytes: &[u8]| {
         root.file(&format!("/opt/oom-test/{name}"), mode, bytes)
@@ -119,14 +117,14 @@ fn filled(cache: &Path) -> Result<Root> {
         let deb = Deb {
             version,
             arch: Arch::X86.debian(),
-            binary: &binary,
+            binary: &agent.bytes,
             manual: &manual,
             licences: "Not of a release.\n",
             mtime: 0,
         };
         put(&format!("{name}.deb"), 0o644, &deb.bytes()?)?;
     }
-    put("packaged", 0o755, &fs::read(path("packaged")?)?)?;
+    put("packaged", 0o755, &does)?;
     root.unit("oom-test.service", UNIT)?;
     Ok(root)
 }

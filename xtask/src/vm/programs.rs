@@ -48,5 +48,6 @@ pub(super) fn programs(arch: Arch, tests: &[String]) -> Result<Vec<Program>> {
         arch,
         profile: "guest",
         what: &what,
+        rustflags: None,
     })
 }

@@ -20,6 +20,7 @@ pub mod layout;
 mod link;
 pub mod load;
 pub mod open;
+mod pin_dir;
 pub mod pins;
 mod proc;
 pub mod ring;

@@ -11,8 +11,8 @@
 //! and what to do.
 
 use std::{
-    fs, io,
-    os::fd::OwnedFd,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -22,10 +22,11 @@ use aya::{
 };
 use rustix::{
     fs::{
-        Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock, fstat, mkdirat, open,
-        renameat, statfs,
+        Access, AtFlags, CWD, FlockOperation, Mode, accessat, flock, fstat, mkdirat, renameat,
+        statfs, unlinkat,
     },
     io::Errno,
+    process::geteuid,
 };
 use thiserror::Error;
 
@@ -34,6 +35,7 @@ use super::{
     generation::{GenerationError, identity, wire_version},
     holder::{self, HeldError},
     load::Tier,
+    pin_dir,
 };
 
 /// Where pins are, if nobody says otherwise.
@@ -180,9 +182,9 @@ pub struct Pins {
 impl Pins {
     /// Whether the directory is, or could be made, where this user can pin.
     pub fn possible(dir: &Path) -> Result<(), PinsError> {
-        let failed = |errno: Errno| io_error(dir, errno.into());
+        let failed = pin_dir::failed(dir);
         let above = dir.parent().unwrap_or(dir);
-        let magic = statfs(above).map_err(failed)?.f_type;
+        let magic = statfs(above).map_err(&failed)?.f_type;
         if u64::try_from(magic).ok() != Some(BPF_FS_MAGIC) {
             return Err(PinsError::NotBpffs(dir.to_owned()));
         }
@@ -196,17 +198,29 @@ impl Pins {
     /// Opens the directory, and makes it if need be, without its lock.
     pub fn look(dir: &Path) -> Result<Self, PinsError> {
         Self::possible(dir)?;
-        let failed = |errno: Errno| io_error(dir, errno.into());
         match mkdirat(CWD, dir, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed(errno)),
+            Err(errno) => return Err(pin_dir::failed(dir)(errno)),
         }
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = open(dir, flags, Mode::empty()).map_err(failed)?;
-        let stat = fstat(&fd).map_err(failed)?;
-        let us = rustix::process::geteuid().as_raw();
+        let us = geteuid().as_raw();
+        Self::open(dir, |owner| owner == us || owner == 0)
+    }
+
+    /// Opens the directory, which root may do with that of any user: to look at it and to remove it. Nothing is
+    /// to be loaded from there.
+    pub fn look_over(dir: &Path) -> Result<Self, PinsError> {
+        if !geteuid().is_root() {
+            return Self::look(dir);
+        }
+        Self::possible(dir)?;
+        Self::open(dir, |_| true)
+    }
+
+    fn open(dir: &Path, is_trusted: impl Fn(u32) -> bool) -> Result<Self, PinsError> {
+        let fd = pin_dir::open(CWD, dir, dir)?;
+        let stat = fstat(&fd).map_err(pin_dir::failed(dir))?;
         let open_to_others = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
-        if (stat.st_uid != us && stat.st_uid != 0) || open_to_others {
+        if !is_trusted(stat.st_uid) || open_to_others {
             return Err(PinsError::NotOurs(dir.to_owned()));
         }
         Ok(Self {
@@ -233,7 +247,7 @@ impl Pins {
         self.locked = match flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => true,
             Err(Errno::WOULDBLOCK) => false,
-            Err(errno) => return Err(io_error(&self.dir, errno.into())),
+            Err(errno) => return Err(pin_dir::failed(&self.dir)(errno)),
         };
         Ok(self.locked)
     }
@@ -255,12 +269,14 @@ impl Pins {
 
     /// Names of all that is here.
     pub fn names(&self) -> Result<Vec<String>, PinsError> {
-        names(&self.dir)
+        pin_dir::names(&self.fd, &self.dir)
     }
 
     /// Names of what a generation, or a half-made one, holds.
     pub fn content(&self, name: &str) -> Result<Vec<String>, PinsError> {
-        names(&self.dir.join(name))
+        let path = self.dir.join(name);
+        let dir = pin_dir::open(self.fd.as_fd(), Path::new(name), &path)?;
+        pin_dir::names(&dir, &path)
     }
 
     /// Removes what a crash has left half made. Only with the lock.
@@ -306,8 +322,8 @@ impl Pins {
         links: Vec<(PinName, FdLink)>,
     ) -> Result<(), PinsError> {
         let dir = self.dir.join(half);
-        let failed = |errno: Errno| io_error(&dir, errno.into());
-        mkdirat(CWD, &dir, Mode::RWXU).map_err(failed)?;
+        let failed = pin_dir::failed(&dir);
+        mkdirat(CWD, &dir, Mode::RWXU).map_err(&failed)?;
         for (pin, what, map) in maps {
             let map = map.ok_or(PinsError::NoMap(what))?;
             map.pin(dir.join(pin)).map_err(refused(what))?;
@@ -353,63 +369,29 @@ impl Pins {
     pub(super) fn set_aside(&self, name: &str) -> Result<String, SetAsideError> {
         let dir = self.dir.join(name);
         for pin in PinName::ALL {
-            unlink(&dir.join(pin.text()))?;
+            let path = dir.join(pin.text());
+            pin_dir::unlink(CWD, &path, &path)?;
         }
         let [ring, ..] = self.maps(name)?;
         let identity = identity(name, Some(&ring))?;
-        renameat(CWD, &dir, CWD, self.dir.join(&identity))
-            .map_err(|errno| io_error(&dir, errno.into()))?;
+        renameat(CWD, &dir, CWD, self.dir.join(&identity)).map_err(pin_dir::failed(&dir))?;
         Ok(identity)
     }
 
     /// Removes a generation, or what is half made of one, with all that it holds.
     pub fn remove(&self, name: &str) -> Result<(), PinsError> {
-        remove(&self.dir.join(name))
+        pin_dir::remove(self.fd.as_fd(), Path::new(name), &self.dir.join(name))
     }
 
     /// Removes the directory itself, which must be empty.
     pub fn remove_dir(self) -> Result<(), PinsError> {
-        fs::remove_dir(&self.dir).map_err(|error| io_error(&self.dir, error))
+        unlinkat(CWD, &self.dir, AtFlags::REMOVEDIR).map_err(pin_dir::failed(&self.dir))
     }
 }
 
-/// Removes a directory of pins. Links first: what is cut off then records nothing.
+/// Removes a generation by its path.
 pub(super) fn remove(dir: &Path) -> Result<(), PinsError> {
-    let names = match names(dir) {
-        Err(PinsError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(());
-        }
-        names => names?,
-    };
-    let is_map = |name: &String| MAPS.iter().any(|(pin, _)| pin == name);
-    let (maps, links): (Vec<_>, Vec<_>) = names.into_iter().partition(is_map);
-    for name in links.iter().chain(&maps) {
-        unlink(&dir.join(name))?;
-    }
-    fs::remove_dir(dir).map_err(|error| io_error(dir, error))
-}
-
-fn unlink(path: &Path) -> Result<(), PinsError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path, error)),
-        _ => Ok(()),
-    }
-}
-
-fn names(dir: &Path) -> Result<Vec<String>, PinsError> {
-    let failed = |error| io_error(dir, error);
-    let entries = fs::read_dir(dir).map_err(failed)?;
-    let names: io::Result<Vec<_>> = entries
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect();
-    let mut names = names.map_err(failed)?;
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn io_error(path: &Path, error: io::Error) -> PinsError {
-    let path = path.to_owned();
-    PinsError::Io { path, error }
+    pin_dir::remove(CWD, dir, dir)
 }
 
 fn refused<E>(what: &'static str) -> impl Fn(E) -> PinsError
