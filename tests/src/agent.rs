@@ -434,7 +434,8 @@ impl Finished {
         self.events.iter().filter(|event| is_instance(event))
     }
 
-    /// The numbers of its last line, `summary: name=number …`.
+    /// The numbers of its last word, `summary: name=number …`. Its log has a thread of its own, and a busy machine
+    /// may write the last of that behind it.
     pub fn summary(&self) -> Result<Summary> {
         ensure!(
             self.status.success(),
@@ -442,9 +443,8 @@ impl Finished {
             self.status,
             self.log.join("\n")
         );
-        self.log
-            .last()
-            .and_then(|line| line.strip_prefix("summary: "))
+        (self.log.iter().rev().take(4))
+            .find_map(|line| line.strip_prefix("summary: "))
             .map(|line| line.split(' ').filter_map(|word| word.split_once('=')))
             .map(|words| Summary(words.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()))
             .with_context(|| format!("no summary at the end of:\n{}", self.log.join("\n")))
