@@ -159,10 +159,10 @@ impl Mirror {
         let stream = streams::open(context, name).await?;
         let info = stream.cached_info().clone();
         self.meet(&info);
-        let mut end = match to_the_end {
-            true => Some(self.end(&stream).await?),
-            false => None,
-        };
+        let mut end = None;
+        if to_the_end {
+            end = Some(self.end(&stream).await?);
+        }
         let consumer = stream.create_consumer(self.config()?).await;
         let consumer = consumer.map_err(broken)?;
         let pending = consumer.cached_info().num_pending;

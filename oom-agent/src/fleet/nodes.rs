@@ -187,9 +187,9 @@ mod tests {
             detecting: true,
             sources: Vec::new(),
             unexplained: Some(0),
-            losses: std::collections::BTreeMap::new(),
+            losses: BTreeMap::new(),
             waiting: Some(0),
-            behind: std::collections::BTreeMap::new(),
+            behind: BTreeMap::new(),
         }
     }
 
