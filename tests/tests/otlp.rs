@@ -147,17 +147,19 @@ fn of_a_partial_success_the_rest_is_told_to_be_lost() -> Result<()> {
 #[test]
 fn what_is_refused_is_a_dead_letter() -> Result<()> {
     let collector = Collector::plain()?;
-    collector.fail([Fault::Status(Status::invalid_argument("no such thing"))]);
     let place = Place::new()?;
     let delivering = by_grpc(&place, &collector)?;
     delivering.kill(0);
-    delivering.goes("refused", |it| it.refused == 1)?;
+    delivering.goes("told", |it| it.delivered == 1)?;
+    collector.fail([Fault::Status(Status::invalid_argument("no such thing"))]);
     delivering.kill(1);
-    delivering.goes("done", |it| it.delivered == 1)?;
+    delivering.goes("refused", |it| it.refused == 1)?;
+    delivering.kill(2);
+    delivering.goes("done", |it| it.delivered == 2)?;
     let (_, dead) = delivering.end()?;
     let letter = dead.dead_letters.first().context("dead letter")?;
     ensure!(
-        letter.sink == "otlp" && letter.id.as_deref() == Some("oom-0"),
+        letter.sink == "otlp" && letter.id.as_deref() == Some("oom-1"),
         "{letter:?}"
     );
     ensure!(letter.why == "InvalidArgument: no such thing", "{letter:?}");

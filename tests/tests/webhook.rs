@@ -186,6 +186,16 @@ fn what_is_refused_is_a_dead_letter_at_once_and_holds_up_nothing() -> Result<()>
     Ok(())
 }
 
+/// As with a wrong secret: who has taken nothing yet may mean the agent, not the event.
+#[test]
+fn who_refuses_from_the_start_is_waited_for() -> Result<()> {
+    failing(
+        vec![Fault::Status(400, None), Fault::Status(422, None)],
+        &[400, 422],
+    )
+    .map(drop)
+}
+
 #[test]
 fn a_poison_event_becomes_a_dead_letter_once_others_are_taken() -> Result<()> {
     let receiver = Receiver::plain()?;
@@ -204,7 +214,7 @@ fn a_poison_event_becomes_a_dead_letter_once_others_are_taken() -> Result<()> {
     ensure!((status.refused, status.behind) == (1, 0), "{status:?}");
     let letter = dead.dead_letters.first().context("dead letter")?;
     ensure!(
-        letter.id.as_deref() == Some("oom-0") && letter.tries == 5,
+        letter.id.as_deref() == Some("oom-0") && letter.tries == 10,
         "{letter:?}"
     );
     let taken: BTreeSet<_> = ids(&receiver)?.into_iter().collect();

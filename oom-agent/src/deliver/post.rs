@@ -1,11 +1,13 @@
 //! The common case of a sink: requests that carry some events each, and an answer to each request.
 //!
 //! Takes a [`Post`], which knows how an event is told and what an answer means; emits a [`Sink`]. What a request
-//! is refused for is found by telling its events one by one. An event that the other end does not take, while it
-//! takes another that came later, is given up: it holds up nothing. As long as nothing is taken it is the other end's
-//! trouble, and everything waits. Refuses to guess which it is.
+//! is refused for is found by telling its events one by one. An event that the other end does not take, and again
+//! does not when it has taken another that came later, is given up: it holds up nothing. As long as nothing is taken
+//! it is the other end's trouble, and everything waits. Refuses to guess which it is.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
+
+use tokio::time::{Instant, sleep};
 
 use super::{Batch, Outcome, Sink, Trouble};
 use crate::store::{DeadLetter, Filter, Stored};
@@ -14,7 +16,20 @@ use crate::store::{DeadLetter, Filter, Stored};
 const TRIES: u32 = 5;
 
 /// Events behind it that are tried then.
-const PROBES: usize = 8;
+const PROBES: usize = 15;
+
+/// When one of those was taken, the others are posted again, so often before they are given up: behind one address
+/// may be several ends, of which some are well.
+const ROUNDS: u32 = 5;
+
+/// Before the first of these rounds; twice as long before each other.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An end that took something so lately is set up as it should be: what it refuses, it refuses.
+const LATELY: Duration = Duration::from_mins(10);
+
+/// Events that are handed over at once, at least: what an end of the agent amidst them tells twice.
+const AT_ONCE: usize = 16;
 
 /// Somebody to whom events are posted.
 pub trait Post: Send + 'static {
@@ -58,7 +73,7 @@ pub enum Answer {
     Taken,
     /// All but so many events, for ever. Which they are nobody knows.
     TakenBut(u64, String),
-    /// It never will be.
+    /// It never will be; if nothing was taken lately, as [`Answer::Denied`].
     Refused(String),
     /// It was not taken, for a reason that others may not have.
     Denied(Trouble),
@@ -81,6 +96,10 @@ pub struct Posts<P> {
     post: P,
     /// How often events were denied, by their numbers.
     denied: BTreeMap<i64, u32>,
+    /// When something was taken.
+    taken: Option<Instant>,
+    /// [`PAUSE`].
+    pause: Duration,
 }
 
 /// A letter with what it is of.
@@ -90,6 +109,12 @@ struct Sealed<'a, L> {
     bytes: usize,
 }
 
+/// An event that was denied often enough, as nothing behind it was taken yet.
+struct Suspect<'a, L> {
+    sealed: &'a Sealed<'a, L>,
+    trouble: Trouble,
+}
+
 impl<P: Post> Posts<P> {
     /// Delivers by it.
     #[must_use]
@@ -97,6 +122,8 @@ impl<P: Post> Posts<P> {
         Self {
             post,
             denied: BTreeMap::new(),
+            taken: None,
+            pause: PAUSE,
         }
     }
 
@@ -120,8 +147,7 @@ impl<P: Post> Posts<P> {
         letters: &[Sealed<'_, P::Letter>],
         outcome: &mut Outcome,
     ) -> Option<(i64, Trouble)> {
-        // Denied often enough, and nothing was taken behind them yet.
-        let mut suspects: Vec<(DeadLetter, Trouble)> = Vec::new();
+        let mut suspects = Vec::new();
         let mut at = 0;
         let mut alone_through = 0;
         while at < letters.len() {
@@ -130,7 +156,7 @@ impl<P: Post> Posts<P> {
             let (first, last) = (request[0].event, request[count - 1].event);
             let contents: Vec<_> = request.iter().map(|it| &it.letter).collect();
             let number = u64::try_from(count).unwrap_or(u64::MAX);
-            match self.post.post(&contents).await {
+            match self.ask(&contents).await {
                 Answer::Taken => outcome.delivered += number,
                 Answer::TakenBut(refused, why) => {
                     outcome.delivered += number.saturating_sub(refused);
@@ -145,11 +171,12 @@ impl<P: Post> Posts<P> {
                 }
                 Answer::Refused(why) => outcome.refused.push(self.dead(first, 1, why)),
                 Answer::Denied(trouble) => {
-                    let tries = self.denied.entry(first.seq).or_default();
-                    *tries = tries.saturating_add(1);
-                    if *tries >= TRIES && suspects.len() < PROBES {
-                        let dead = self.dead(first, 1, trouble.why.clone());
-                        suspects.push((dead, trouble));
+                    let tries = self.deny(first.seq);
+                    if tries >= TRIES && suspects.len() < PROBES {
+                        suspects.push(Suspect {
+                            sealed: &request[0],
+                            trouble,
+                        });
                         at += 1;
                         continue;
                     }
@@ -157,14 +184,87 @@ impl<P: Post> Posts<P> {
                 }
                 Answer::Again(trouble) => return Some(oldest(&suspects, first.seq, trouble)),
             }
-            // The other end answers others: it was those.
-            outcome
-                .refused
-                .extend(suspects.drain(..).map(|(dead, _)| dead));
+            // The other end answers others.
+            let waiting = self.confront(mem::take(&mut suspects), outcome).await;
+            if waiting.is_some() {
+                return waiting;
+            }
             at += count;
         }
         let first = suspects.into_iter().next()?;
-        Some((first.0.seq, first.1))
+        Some((first.sealed.event.seq, first.trouble))
+    }
+
+    /// Posts these again, one by one, several times. What is denied to the last is given up; the first that found
+    /// nobody then waits.
+    async fn confront(
+        &mut self,
+        mut suspects: Vec<Suspect<'_, P::Letter>>,
+        outcome: &mut Outcome,
+    ) -> Option<(i64, Trouble)> {
+        let mut away = BTreeMap::new();
+        for round in 0..ROUNDS {
+            if suspects.is_empty() {
+                break;
+            }
+            sleep(self.pause * (1 << round)).await;
+            away.clear();
+            for suspect in mem::take(&mut suspects) {
+                let event = suspect.sealed.event;
+                let why = match self.ask(&[&suspect.sealed.letter]).await {
+                    Answer::Taken => {
+                        outcome.delivered += 1;
+                        continue;
+                    }
+                    Answer::TakenBut(_, why) | Answer::Refused(why) => {
+                        outcome.refused.push(self.dead(event, 1, why));
+                        continue;
+                    }
+                    Answer::Again(trouble) => {
+                        away.insert(event.seq, trouble);
+                        suspects.push(suspect);
+                        continue;
+                    }
+                    Answer::Denied(trouble) => trouble,
+                };
+                self.deny(event.seq);
+                outcome.failed += 1;
+                suspects.push(Suspect {
+                    trouble: why,
+                    ..suspect
+                });
+            }
+        }
+        for Suspect { sealed, trouble } in suspects {
+            if !away.contains_key(&sealed.event.seq) {
+                let dead = self.dead(sealed.event, 1, trouble.why);
+                outcome.refused.push(dead);
+            }
+        }
+        away.into_iter().next()
+    }
+
+    /// Posts this. Who has taken nothing lately may refuse all, for a reason that is no event's.
+    async fn ask(&mut self, letters: &[&P::Letter]) -> Answer {
+        let answer = self.post.post(letters).await;
+        match answer {
+            Answer::Taken | Answer::TakenBut(..) => self.taken = Some(Instant::now()),
+            Answer::Refused(why) if self.taken.is_none_or(|at| at.elapsed() > LATELY) => {
+                return Answer::Denied(Trouble {
+                    why,
+                    retry_after: None,
+                });
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    /// Counts a try; how many there were.
+    fn deny(&mut self, seq: i64) -> u32 {
+        let tries = self.denied.entry(seq).or_default();
+        *tries = tries.saturating_add(1);
+        *tries
     }
 
     fn dead(&self, event: &Stored, count: u64, why: String) -> DeadLetter {
@@ -180,8 +280,8 @@ impl<P: Post> Posts<P> {
 }
 
 /// Where to go on: with the first that was not taken.
-fn oldest(suspects: &[(DeadLetter, Trouble)], seq: i64, trouble: Trouble) -> (i64, Trouble) {
-    let first = suspects.first().map_or(seq, |(dead, _)| dead.seq);
+fn oldest<L>(suspects: &[Suspect<'_, L>], seq: i64, trouble: Trouble) -> (i64, Trouble) {
+    let first = suspects.first().map_or(seq, |it| it.sealed.event.seq);
     (first, trouble)
 }
 
@@ -192,6 +292,10 @@ impl<P: Post> Sink for Posts<P> {
 
     fn filter(&self) -> Filter {
         self.post.filter()
+    }
+
+    fn at_most(&self) -> usize {
+        self.post.most().events.max(AT_ONCE)
     }
 
     fn resume(&mut self, _: &str) {

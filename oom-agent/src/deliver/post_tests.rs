@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -12,6 +12,8 @@ struct Other {
     refuses: BTreeSet<i64>,
     is_away: bool,
     rejects: u64,
+    /// What it says to the next requests, before anything else.
+    says: VecDeque<Answer>,
     taken: Vec<i64>,
     requests: Vec<Vec<i64>>,
 }
@@ -44,6 +46,14 @@ impl Post for Other {
     async fn post(&mut self, letters: &[&i64]) -> Answer {
         let letters: Vec<i64> = letters.iter().copied().copied().collect();
         self.requests.push(letters.clone());
+        match self.says.pop_front() {
+            None => {}
+            Some(Answer::Taken) => {
+                self.taken.extend(letters);
+                return Answer::Taken;
+            }
+            Some(other) => return other,
+        }
         let has = |set: &BTreeSet<i64>| letters.iter().any(|it| set.contains(it));
         if self.is_away {
             return Answer::Again(trouble("away"));
@@ -59,6 +69,14 @@ impl Post for Other {
             0 => Answer::Taken,
             some => Answer::TakenBut(some, "too old".to_owned()),
         }
+    }
+}
+
+/// Without the pauses.
+fn posts(other: Other) -> Posts<Other> {
+    Posts {
+        pause: Duration::ZERO,
+        ..Posts::new(other)
     }
 }
 
@@ -93,6 +111,7 @@ fn pass(posts: &mut Posts<Other>, events: &[Stored], done: i64) -> Outcome {
         last: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(posts.deliver(batch))
@@ -121,7 +140,7 @@ fn seqs(dead: &[DeadLetter]) -> Vec<i64> {
 
 #[test]
 fn requests_are_bounded_in_events_and_bytes() {
-    let mut posts = Posts::new(Other::default());
+    let mut posts = posts(Other::default());
     let mut events = events(6);
     events.push(event(7, 60));
     events.push(event(8, 60));
@@ -136,7 +155,7 @@ fn requests_are_bounded_in_events_and_bytes() {
 
 #[test]
 fn what_is_refused_is_found_among_others() {
-    let mut posts = Posts::new(Other {
+    let mut posts = posts(Other {
         refuses: [2].into(),
         ..Other::default()
     });
@@ -148,7 +167,7 @@ fn what_is_refused_is_found_among_others() {
 
 #[test]
 fn an_event_that_alone_is_denied_is_given_up_once_another_is_taken() {
-    let mut posts = Posts::new(Other {
+    let mut posts = posts(Other {
         denies: [2, 3].into(),
         ..Other::default()
     });
@@ -160,7 +179,7 @@ fn an_event_that_alone_is_denied_is_given_up_once_another_is_taken() {
 
 #[test]
 fn as_long_as_nothing_is_taken_nothing_is_given_up() {
-    let mut posts = Posts::new(Other {
+    let mut posts = posts(Other {
         denies: (1..=20).collect(),
         ..Other::default()
     });
@@ -180,7 +199,7 @@ fn as_long_as_nothing_is_taken_nothing_is_given_up() {
 
 #[test]
 fn an_end_that_is_away_is_nobodys_fault() {
-    let mut posts = Posts::new(Other {
+    let mut posts = posts(Other {
         is_away: true,
         ..Other::default()
     });
@@ -194,9 +213,67 @@ fn an_end_that_is_away_is_nobodys_fault() {
     assert_eq!(posts.post.taken, [1, 2, 3]);
 }
 
+/// Tries of the first event until it is suspected, without a word of others.
+fn suspected(posts: &mut Posts<Other>, events: &[Stored]) {
+    posts.post.denies = events.iter().map(|it| it.seq).collect();
+    for _ in 0..TRIES {
+        assert_eq!(pass(posts, events, 0).done, 0);
+    }
+    posts.post.denies.clear();
+    posts.post.requests.clear();
+}
+
+#[test]
+fn behind_an_address_some_may_be_well_already() {
+    let mut posts = posts(Other::default());
+    let all = events(3);
+    suspected(&mut posts, &all);
+    // The second of two ends is well again: 1 is told to the first, 2 to the second, and 1 to the first.
+    let denied = Answer::Denied(trouble("500"));
+    posts.post.says = [&denied, &Answer::Taken, &denied, &Answer::Taken]
+        .map(Clone::clone)
+        .into();
+    let outcome = pass(&mut posts, &all, 0);
+    assert_eq!((outcome.done, outcome.trouble), (3, None));
+    assert_eq!((outcome.delivered, outcome.refused), (3, Vec::new()));
+    assert_eq!(posts.post.requests, [[1], [2], [1], [1], [3]]);
+}
+
+#[test]
+fn who_goes_away_amidst_a_comparison_has_not_said_anything() {
+    let mut posts = posts(Other::default());
+    let all = events(3);
+    suspected(&mut posts, &all);
+    let mut says = vec![Answer::Denied(trouble("500")), Answer::Taken];
+    says.extend((0..ROUNDS).map(|_| Answer::Again(trouble("away"))));
+    posts.post.says = says.into();
+    let outcome = pass(&mut posts, &all, 0);
+    assert_eq!((outcome.done, outcome.refused), (0, Vec::new()));
+    assert_eq!(outcome.trouble, Some(trouble("away")));
+    assert_eq!(until_done(&mut posts, &all), []);
+}
+
+#[test]
+fn who_has_taken_nothing_yet_may_refuse_all_for_a_slip() {
+    let mut posts = posts(Other {
+        refuses: (1..=5).collect(),
+        ..Other::default()
+    });
+    let all = events(5);
+    for _ in 0..20 {
+        let outcome = pass(&mut posts, &all, 0);
+        assert_eq!((outcome.done, outcome.refused), (0, Vec::new()));
+        assert_eq!(outcome.trouble, Some(trouble("422")));
+    }
+    // The right secret is there.
+    posts.post.refuses.clear();
+    assert_eq!(until_done(&mut posts, &all), []);
+    assert_eq!(posts.post.taken, [1, 2, 3, 4, 5]);
+}
+
 #[test]
 fn of_a_part_that_is_rejected_the_number_is_told() {
-    let mut posts = Posts::new(Other {
+    let mut posts = posts(Other {
         rejects: 3,
         ..Other::default()
     });
@@ -212,7 +289,7 @@ proptest! {
         refuses in prop::collection::btree_set(1..12_i64, 0..6),
         denies in prop::collection::btree_set(1..12_i64, 0..6),
     ) {
-        let mut posts = Posts::new(Other { refuses: refuses.clone(), denies: denies.clone(), ..Other::default() });
+        let mut posts = posts(Other { refuses: refuses.clone(), denies: denies.clone(), ..Other::default() });
         let dead = until_done(&mut posts, &events(12));
         let mut ends = seqs(&dead);
         let given_up: BTreeSet<i64> = ends.iter().copied().collect();

@@ -1,7 +1,7 @@
 //! What an answer over HTTP means for the events that were posted.
 //!
 //! Reads replies; emits [`Answer`]s. Pure. A busy server and one that is away are asked again; what an event is
-//! refused for is final; all that may be a slip of whoever set this up (an address, a right) waits as long as
+//! refused for is final where others are taken; all that may be a slip of whoever set this up (an address, a right) waits as long as
 //! no other event is taken.
 
 use std::time::Duration;
