@@ -10,7 +10,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{HeaderMap, Request, StatusCode, body::Incoming, header::HeaderValue};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
+    client::legacy::{
+        self,
+        connect::{HttpConnector, capture_connection},
+    },
     rt::TokioExecutor,
 };
 use tokio::time::timeout;
@@ -96,9 +99,14 @@ impl Client {
         request
             .headers_mut()
             .insert(hyper::header::USER_AGENT, agent);
-        let late = |_| Failure {
-            why: format!("no answer within {:?}", self.patience),
-            was_sent: true,
+        let connection = capture_connection(&mut request);
+        let late = |_| {
+            let was_sent = connection.connection_metadata().is_some();
+            let what = if was_sent { "answer" } else { "connection" };
+            Failure {
+                why: format!("no {what} within {:?}", self.patience),
+                was_sent,
+            }
         };
         timeout(self.patience, self.send(request))
             .await
@@ -137,5 +145,35 @@ impl Reply {
         } else {
             format!("{}: {line}", self.status)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What becomes of a request to somebody who accepts and says nothing.
+    fn silence(scheme: &str) -> Failure {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let to: Endpoint = format!("{scheme}://{address}/").parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let client = Client::new(None, Duration::from_millis(200)).unwrap();
+        let reply = client.post(&to, HeaderMap::new(), Bytes::from_static(b"{}"));
+        runtime.block_on(reply).unwrap_err()
+    }
+
+    #[test]
+    fn only_what_was_sent_can_be_the_reason_of_silence() {
+        let failure = silence("http");
+        assert!(failure.was_sent, "{failure:?}");
+        // Without TLS nothing is sent.
+        let failure = silence("https");
+        assert!(!failure.was_sent, "{failure:?}");
     }
 }
