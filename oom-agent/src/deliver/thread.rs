@@ -23,7 +23,7 @@ use super::{Batch, Health, Outcome, Sink, backoff::Backoff};
 use crate::{
     error::chain,
     realtime,
-    store::{DeadLetter, Delivered, Deliveries, Filter, QueryError, Reader},
+    store::{DeadLetter, Delivered, Deliveries, Filter, QueryError, Reader, Tail},
 };
 
 /// Between two looks at the store at least: what a storm brings is gathered.
@@ -65,7 +65,7 @@ impl Delivery {
             at: None,
             is_late: false,
             kept: None,
-            gap: 0,
+            removed: 0,
             backoff: Backoff::default(),
         };
         if let Err(error) = courier.begin() {
@@ -142,8 +142,8 @@ struct Courier<S> {
     is_late: bool,
     /// What the store has been told of it.
     kept: Option<(i64, String)>,
-    /// Losses up to this have been counted.
-    gap: i64,
+    /// What retention had taken when it was last looked at: of that, nothing is counted as lost again.
+    removed: i64,
     backoff: Backoff,
 }
 
@@ -215,10 +215,10 @@ impl<S: Sink> Courier<S> {
             let tail = reader.after_seq(at.read, &self.filter, self.sink.at_most())?;
             let last_seq = reader.last_seq()?;
             drop(reader);
-            if let Some(gap) = tail.gap.filter(|gap| gap.through > self.gap) {
-                self.gap = gap.through;
-                self.lose(gap.at_most);
+            if let Some(events) = lost(&tail, self.removed) {
+                self.lose(events);
             }
+            self.removed = tail.removed;
             let batch = Batch {
                 events: &tail.events,
                 through: tail.through,
@@ -285,7 +285,7 @@ impl<S: Sink> Courier<S> {
             self.sink.name()
         );
         self.database = database;
-        self.gap = 0;
+        self.removed = 0;
         self.sink.resume("");
         self.at = Some(Place { read: 0, done: 0 });
         self.kept = None;
@@ -318,10 +318,47 @@ impl<S: Sink> Courier<S> {
     }
 }
 
+/// How much more than was counted when retention had taken so many.
+fn lost(tail: &Tail, removed: i64) -> Option<i64> {
+    let more = tail.gap?.at_most.min(tail.removed - removed);
+    (more > 0).then_some(more)
+}
+
 /// One line for all, for there may be many.
 fn say_refused(sink: &str, refused: &[DeadLetter]) {
     if let Some(DeadLetter { thing, why, .. }) = refused.last() {
         let all: u64 = refused.iter().map(|it| it.count).sum();
         tracing::warn!("{sink}: {all} never told, the last of them {thing}: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Gap;
+
+    #[test]
+    fn what_was_removed_is_lost_once() {
+        let tail = |at_most, removed| Tail {
+            events: Vec::new(),
+            through: 0,
+            more: false,
+            gap: Some(Gap {
+                through: 100,
+                at_most,
+            }),
+            removed,
+        };
+        // Nothing is read meanwhile, and retention goes on.
+        assert_eq!(lost(&tail(10, 40), 0), Some(10));
+        assert_eq!(lost(&tail(10, 40), 40), None);
+        assert_eq!(lost(&tail(15, 45), 40), Some(5));
+        // What was read before it was removed is none of it.
+        assert_eq!(lost(&tail(2, 50), 45), Some(2));
+        let none = Tail {
+            gap: None,
+            ..tail(0, 60)
+        };
+        assert_eq!(lost(&none, 50), None);
     }
 }

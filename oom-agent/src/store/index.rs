@@ -1,4 +1,4 @@
-//! What events are searched by: an inverted index, and the view `events` for people.
+//! What events are searched by: an inverted index.
 //!
 //! Reads an event that is being stored or removed; writes its terms. Each kind has terms of its own, so
 //! that a page of one kind need not look at the others. Refuses nothing.
@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension as _, Result, Transaction, params};
 use super::terms::{Field, Terms};
 use crate::event::{Event, Kind};
 
-/// The tables, their comments and the view; needs the table `event`.
+/// The tables and their comments.
 pub(super) const TABLES: &str = include_str!("index.sql");
 
 /// Events that are read at once when all of them are gone through.

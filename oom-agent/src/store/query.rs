@@ -78,6 +78,8 @@ pub struct Tail {
     pub more: bool,
     /// Retention had taken some before they were read.
     pub gap: Option<Gap>,
+    /// So many of these kinds has retention taken in all: what is more than in an answer before is new.
+    pub removed: i64,
 }
 
 /// Events of the kinds that were asked for and are gone. Whether the rest of the filter meant them is not
@@ -225,11 +227,13 @@ impl Reader {
             .map(|kind| Ok((index::number(kind), Lists::of(&tx, kind, &conditions)?)));
         let lists = lists.collect::<Result<Vec<_>, QueryError>>()?;
         let time = filter.since.unwrap_or(i64::MIN)..=filter.until.unwrap_or(i64::MAX);
+        let (gap, removed) = gap(&tx, seq, filter)?;
         let mut tail = Tail {
             events: Vec::new(),
             through: seq,
             more: false,
-            gap: gap(&tx, seq, filter)?,
+            gap,
+            removed,
         };
         let mut rows = tx.prepare_cached(AFTER)?;
         let mut rows = rows.query([seq])?;
@@ -352,13 +356,20 @@ fn last_seq(db: &Connection) -> Result<i64, QueryError> {
     Ok(last.unwrap_or(0))
 }
 
-fn gap(tx: &Transaction<'_>, after: i64, filter: &Filter) -> Result<Option<Gap>, QueryError> {
+/// What is gone behind a number, and how many in all.
+fn gap(
+    tx: &Transaction<'_>,
+    after: i64,
+    filter: &Filter,
+) -> Result<(Option<Gap>, i64), QueryError> {
     let mut usage =
         tx.prepare_cached("SELECT removed, removed_through FROM usage WHERE kind = ?1")?;
     let mut gap: Option<Gap> = None;
+    let mut in_all = 0_i64;
     for kind in filter.kinds() {
         let removed = usage.query_row([kind.as_str()], |row| Ok((row.get(0)?, row.get(1)?)));
         let (removed, through): (i64, i64) = removed.optional()?.unwrap_or_default();
+        in_all = in_all.saturating_add(removed);
         if removed > 0 && through > after {
             let gap = gap.get_or_insert(Gap {
                 through,
@@ -368,7 +379,7 @@ fn gap(tx: &Transaction<'_>, after: i64, filter: &Filter) -> Result<Option<Gap>,
             gap.at_most = gap.at_most.saturating_add(removed.min(through - after));
         }
     }
-    Ok(gap)
+    Ok((gap, in_all))
 }
 
 fn by_seq(tx: &Transaction<'_>, seq: i64) -> Result<Stored, QueryError> {

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     clock::Now,
-    event::{ContainerDeletion, Event, OomInstance, OomKill, Owner, OwnerKind, Scope, Timestamp},
+    event::{
+        ContainerDeletion, Event, OomInstance, OomKill, Owner, OwnerKind, Scope, Timestamp,
+        VictimEnd,
+    },
     text::Comm,
 };
 
@@ -152,7 +155,7 @@ fn what_was_removed_unread_is_a_gap_of_its_kind() {
             at_most: 1
         })
     );
-    assert_eq!(tail(2, &all).gap, None);
+    assert_eq!((tail(2, &all).gap, tail(2, &all).removed), (None, 2));
     let reports = Filter {
         kinds: vec![Kind::OomInstance],
         ..Filter::default()
@@ -276,6 +279,29 @@ fn the_view_names_things_for_people() {
         (&**kind, &**scope, &**outcome, *victims, &**comm, *pid),
         expected
     );
+    // An end, as its kill.
+    both.add(|id| {
+        let Event::OomKill(mut kill) = alert(id, 1) else {
+            unreachable!()
+        };
+        kill.victim.comm = Comm::new(b"hog");
+        kill.victim.pid = Some(7);
+        Event::VictimEnd(Box::new(VictimEnd {
+            schema: 1,
+            id: id.into(),
+            time: Timestamp::from_unix_ns(1),
+            monotonic_ns: 0,
+            boot_id: None,
+            node: None,
+            cluster: None,
+            kill: *kill,
+        }))
+    });
+    let end = "SELECT comm, pid FROM events WHERE kind = 'VictimEnd'";
+    let end: (String, i64) = (both.store.db)
+        .query_row(end, [], |row| row.try_into())
+        .unwrap();
+    assert_eq!(end, ("hog".to_owned(), 7));
 }
 
 #[test]

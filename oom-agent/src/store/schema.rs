@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     Step::Sql(&[include_str!("generation.sql")]),
     Step::Sql(&[include_str!("dead_letter.sql")]),
     Step::Findable(Field::Cluster),
+    Step::Sql(&[include_str!("view.sql")]),
 ];
 
 /// What one step does.
