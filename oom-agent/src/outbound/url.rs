@@ -1,7 +1,7 @@
-//! Where requests go: `https://HOST[:PORT][/PATH]`.
+//! Where requests go: `https://HOST[:PORT][/PATH][?QUERY]`.
 //!
 //! Reads text of the command line; emits an [`Endpoint`]. Refuses other schemes, and names and passwords in the
-//! address: anybody can read a command line.
+//! address: anybody can read a command line. What is refused is not repeated: it may be a secret.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -11,10 +11,10 @@ use hyper::Uri;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
-/// A text that is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not https://HOST[:PORT][/PATH]: {0:?}")]
-pub struct NoEndpoint(String);
+/// A text that is none. Says nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not https://HOST[:PORT][/PATH][?QUERY], without a name or a password in it")]
+pub struct NoEndpoint;
 
 impl FromStr for Endpoint {
     type Err = NoEndpoint;
@@ -27,7 +27,7 @@ impl FromStr for Endpoint {
             is_http && authority.is_some_and(|it| !it.contains('@'))
         })
         .map(Self)
-        .ok_or_else(|| NoEndpoint(text.to_owned()))
+        .ok_or(NoEndpoint)
     }
 }
 
@@ -73,12 +73,15 @@ impl Endpoint {
         address.map_or(host == "localhost", |address| address.is_loopback())
     }
 
-    /// The same server, with this behind the path.
+    /// The same server, with this behind the path, and the same query.
     #[must_use]
     pub fn join(&self, path: &str) -> Option<Self> {
-        format!("{}/{path}", self.to_string().trim_end_matches('/'))
-            .parse()
-            .ok()
+        let mut joined = format!("{}/{path}", self.to_string().trim_end_matches('/'));
+        if let Some(query) = self.0.query() {
+            joined.push('?');
+            joined.push_str(query);
+        }
+        joined.parse().ok()
     }
 }
 
@@ -107,6 +110,7 @@ mod tests {
         let hook: Endpoint = "https://hooks.example.org/oom?key=s".parse().unwrap();
         assert_eq!(hook.to_string(), "https://hooks.example.org/oom");
         let joined = hook.join("v1/logs").unwrap();
-        assert_eq!(joined.to_string(), "https://hooks.example.org/oom/v1/logs");
+        let joined = joined.uri().to_string();
+        assert_eq!(joined, "https://hooks.example.org/oom/v1/logs?key=s");
     }
 }
