@@ -585,11 +585,11 @@ fn an_answer_that_comes_late_is_not_shown() -> Result<()> {
     let ids = browser.run(IDS)?;
     let ids = words(ids.as_array().context("ids")?);
     let [one, other] = [ids[3], ids[7]];
-    let story =
+    let open =
         |id: &str| format!("window.late = '/v1/events/{one}?'; location.hash = '#/kill/{id}'");
-    browser.run(&story(one))?;
+    browser.run(&open(one))?;
     browser.wait("answer", "return window.held")?;
-    browser.run(&story(other))?;
+    browser.run(&open(other))?;
     let json = "(document.querySelector('#story details pre')?.textContent ?? '')";
     let is_other = format!("return {json}.includes('{other}')");
     browser.wait("the other story", &is_other)?;
