@@ -1,3 +1,6 @@
+//! A server of the test that takes, refuses and denies as it is told, as a property: nothing is lost, and nothing is given
+//! up that another answer would have taken.
+
 use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
