@@ -59,7 +59,7 @@ fn build(program: &str) -> Result<PathBuf> {
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--profile", "guest"])
         .args(["--package", "oom-agent", "--package", "oom-tests"])
-        .args(["--bins", "--no-default-features"])
+        .arg("--bins")
         .args(["--target", &target()])
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))

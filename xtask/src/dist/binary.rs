@@ -46,7 +46,7 @@ impl Binary {
     }
 
     /// One that is there.
-    pub(super) fn built(arch: Arch, path: PathBuf) -> Result<Self> {
+    pub(crate) fn built(arch: Arch, path: PathBuf) -> Result<Self> {
         let bytes = stripped(&path)?;
         Ok(Self { arch, path, bytes })
     }

@@ -1,6 +1,6 @@
 //! The package for Debian in a guest with a disk and a real systemd.
 //!
-//! Makes two packages of one build with all features, the older one by its version alone, and a Debian that has them on its
+//! Makes two packages of the guests' agent, the older one by its version alone, and a Debian that has them on its
 //! disk; boots it, and again when it reboots. What is done there is `packaged` of the tests crate; its lines
 //! are printed. Refuses any end but `exit 0`.
 
@@ -103,11 +103,13 @@ pub(crate) fn play() -> Result<Option<Skip>> {
 
 /// Debian, the packages, and what is done with them.
 fn filled(cache: &Path) -> Result<Root> {
-    let tests = programs::programs(Arch::X86, &[])?;
-    let does = tests.iter().find(|it| it.name == "packaged");
-    let does = fs::read(&does.context("no packaged")?.path)?;
-    // As it is released, with all features; that of other guests has none.
-    let agent = Binary::build(Arch::X86, "guest")?;
+    let programs = programs::programs(Arch::X86, &[])?;
+    let path = |name: &str| {
+        let program = programs.iter().find(|it| it.name == name);
+        program.map(|it| it.path.clone()).context(name.to_owned())
+    };
+    let does = fs::read(path("packaged")?)?;
+    let agent = Binary::built(Arch::X86, path("oom-agent")?)?;
     let manual = Manual::of(&agent.path)?;
     let root = Root::new(cache)?;
     let put = |name: &str, mode: u32, bytes: &[u8]| {
