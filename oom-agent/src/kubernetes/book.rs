@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::post::{Object, Post};
+use super::post::{Object, Post, What};
 
 /// A kill so long after the first of a series begins another: an event tells of at most so much.
 const WINDOW_NS: i64 = 600 * 1_000_000_000;
@@ -37,7 +37,7 @@ pub(super) struct Book {
     last_ns: Option<i64>,
 }
 
-/// Kills of one object, told by one event.
+/// Kills of one object, or victims there that are stuck, told by one event.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) first: Post,
@@ -114,8 +114,9 @@ impl Book {
     /// Takes what report `seq` tells.
     pub(super) fn take(&mut self, post: Post, seq: i64, now: Instant) -> Taken {
         self.last_ns = Some(post.time_ns);
-        let of_object = self.series.iter_mut();
-        let before = of_object.filter(|it| it.first.object == post.object && it.first_seq <= seq);
+        let alike = (self.series.iter_mut())
+            .filter(|it| it.first.object == post.object && it.first.what == post.what);
+        let before = alike.filter(|it| it.first_seq <= seq);
         if let Some(series) = before.max_by_key(|it| it.first_seq) {
             if series.told.through >= seq {
                 return Taken::Told;
@@ -264,6 +265,7 @@ impl Book {
         let there = self.series.iter().filter(|it| it.there);
         let kept = there.map(|it| Kept {
             object: it.first.object.clone(),
+            what: it.first.what,
             name: it.first.name.clone(),
             time_ns: it.first.time_ns,
             note: it.first.note.clone(),
@@ -283,6 +285,7 @@ impl Book {
         let series = kept.into_iter().take(MOST).map(|it| Series {
             first: Post {
                 object: it.object,
+                what: it.what,
                 name: it.name,
                 time_ns: it.time_ns,
                 note: it.note,
@@ -346,6 +349,8 @@ impl Series {
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     object: Object,
+    #[serde(default)]
+    what: What,
     name: String,
     time_ns: i64,
     note: String,

@@ -16,6 +16,7 @@ fn post(pod: u8, at_ns: i64, id: i64) -> Post {
             uid: format!("uid-{pod}"),
             container: None,
         },
+        what: What::Killed,
         name: format!("pod-{pod}.{id}"),
         time_ns: at_ns,
         note: "killed".into(),

@@ -4,10 +4,10 @@
 //! process has chosen are made safe to show.
 
 use crate::{
-    event::{Limit, LimitLevel, LimitSource, OomInstance, OomKill, Role, Scope},
+    event::{Limit, LimitLevel, LimitSource, OomInstance, OomKill, OomStuck, Role, Scope},
     sink::{
         escape::{escape, name},
-        units::bytes,
+        units::{bytes, duration},
         words,
     },
 };
@@ -20,11 +20,6 @@ const SHORT: usize = 12;
 
 /// Of a kill in a pod: container, process, memory, and which limit was hit.
 pub(super) fn of_pod(report: &OomInstance, kill: &OomKill) -> String {
-    let owner = kill.owner.as_ref();
-    let container = owner.and_then(|owner| owner.container_name.as_deref());
-    let id = owner.and_then(|owner| owner.container_id.as_deref());
-    let container = container.or_else(|| id.map(|id| id.get(..SHORT).unwrap_or(id)));
-    let container = container.map(|container| format!("Container {}: ", name(container)));
     let group = match kill.role {
         Role::GroupMember => " with all others of its cgroup (memory.oom.group)",
         Role::Chosen => "",
@@ -33,10 +28,31 @@ pub(super) fn of_pod(report: &OomInstance, kill: &OomKill) -> String {
     let held = held.map(|rss| format!("; it held {}", bytes(rss)));
     cut(format!(
         "{}process {} was killed{group}{}; {}",
-        container.unwrap_or_default(),
+        container(kill),
         process(kill),
         held.unwrap_or_default(),
         cause(report)
+    ))
+}
+
+/// Of a victim that has not ended: since when, what it still holds, and where it sleeps.
+pub(super) fn of_stuck(stuck: &OomStuck) -> String {
+    let held = stuck.held_bytes;
+    let held = held.map(|held| format!("; it still holds {}", bytes(held)));
+    let thread = stuck.thread.as_ref().map(|thread| {
+        let wchan = thread.wchan.as_deref();
+        let wchan = wchan.map(|wchan| format!(" in {}", escape(wchan)));
+        let (tid, state) = (thread.tid, escape(&thread.state));
+        let wchan = wchan.unwrap_or_default();
+        format!("; its thread {tid} is in state {state}{wchan}")
+    });
+    cut(format!(
+        "{}process {} was killed for memory {} before and has not ended{}{}",
+        container(&stuck.kill),
+        process(&stuck.kill),
+        duration(stuck.stuck_for_ns),
+        held.unwrap_or_default(),
+        thread.unwrap_or_default(),
     ))
 }
 
@@ -49,6 +65,16 @@ pub(super) fn of_node(kill: Option<&OomKill>) -> String {
         return BARE.to_owned();
     };
     format!("{BARE}, victim process: {}, pid: {pid}", escape(&comm))
+}
+
+/// `Container app: `; nothing if there is none.
+fn container(kill: &OomKill) -> String {
+    let owner = kill.owner.as_ref();
+    let container = owner.and_then(|owner| owner.container_name.as_deref());
+    let id = owner.and_then(|owner| owner.container_id.as_deref());
+    let container = container.or_else(|| id.map(|id| id.get(..SHORT).unwrap_or(id)));
+    let container = container.map(|container| format!("Container {}: ", name(container)));
+    container.unwrap_or_default()
 }
 
 fn process(kill: &OomKill) -> String {
@@ -109,7 +135,7 @@ fn cut(mut text: String) -> String {
 mod tests {
     use super::*;
     use crate::{
-        event::{Cgroup, Memory, Owner, OwnerKind},
+        event::{Cgroup, Memory, Owner, OwnerKind, StuckThread},
         text::Comm,
     };
 
@@ -212,6 +238,23 @@ mod tests {
         for kill in [None, Some(&unnamed), Some(&log_alone)] {
             assert_eq!(of_node(kill), "System OOM encountered");
         }
+    }
+
+    #[test]
+    fn a_victim_that_is_stuck_is_told_of_with_what_is_known() {
+        let mut stuck = OomStuck::for_tests();
+        stuck.kill = kill();
+        let bare = "Container app: process java (pid 17) was killed for memory 10.0 s before and has not ended";
+        assert_eq!(of_stuck(&stuck), bare);
+        stuck.held_bytes = Some(4 << 20);
+        stuck.thread = Some(StuckThread {
+            tid: 18,
+            state: "D".into(),
+            wchan: Some("nfs_wait".into()),
+            ..StuckThread::default()
+        });
+        let more = "; it still holds 4.0 MiB; its thread 18 is in state D in nfs_wait";
+        assert_eq!(of_stuck(&stuck), format!("{bare}{more}"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! What a report has to tell Kubernetes.
+//! What a report, or a victim that does not end, has to tell Kubernetes.
 //!
 //! Reads a report; emits one [`Post`] for each kill in a pod, and one for each kill for want of memory on the
-//! node. Pure. Refuses a pod without namespace and name, and names that Kubernetes would not take.
+//! node. Reads what is told of a victim that is stuck; emits one for its pod, else for the node. Pure. Refuses a pod
+//! without namespace and name, and names that Kubernetes would not take.
 
 use k8s_openapi::{
     api::{
@@ -14,7 +15,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize};
 
 use super::{name, note};
-use crate::event::{OomInstance, OomKill, Outcome, Pod, Scope};
+use crate::event::{OomInstance, OomKill, OomStuck, Outcome, Pod, Scope};
 
 /// `reportingController` of all events.
 const CONTROLLER: &str = "oom-agent";
@@ -37,13 +38,25 @@ pub(super) enum Object {
     Node { name: String },
 }
 
-/// One kill that is to be told.
+/// What happened to it; what is alike is told as a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// The kernel has killed.
+    #[default]
+    Killed,
+    /// What it has killed does not end.
+    Stuck,
+}
+
+/// One kill, or one victim that is stuck, that is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Post {
     pub(super) object: Object,
+    pub(super) what: What,
     /// Name of its event, if it begins a series.
     pub(super) name: String,
-    /// Unix time of the kill.
+    /// Unix time of the kill, or of when the victim was looked at.
     pub(super) time_ns: i64,
     pub(super) note: String,
 }
@@ -83,6 +96,24 @@ pub(super) fn of(report: &OomInstance, node: &str) -> (Vec<Post>, Vec<Unfit>) {
     (posts, refused)
 }
 
+/// What is to be told of a victim on this node that has not ended; or why it cannot be.
+pub(super) fn of_stuck(stuck: &OomStuck, node: &str) -> Result<Post, String> {
+    let kill = &stuck.kill;
+    let pod = kill.owner.as_ref().and_then(|owner| owner.pod.as_ref());
+    let (object, about) = match pod {
+        Some(pod) => pod_of(kill, pod)?,
+        None => node_of(node)?,
+    };
+    let time = i64::try_from(stuck.time.as_unix_ns());
+    Ok(Post {
+        name: name::of_event(about, "", &stuck.id),
+        object,
+        what: What::Stuck,
+        time_ns: time.map_err(|_| "its time is not known")?,
+        note: note::of_stuck(stuck),
+    })
+}
+
 /// Where the kernel names no cgroup's limit, which is what the kubelet goes by.
 const fn is_of_node(scope: Option<Scope>) -> bool {
     matches!(
@@ -92,6 +123,30 @@ const fn is_of_node(scope: Option<Scope>) -> bool {
 }
 
 fn on_pod(report: &OomInstance, kill: &OomKill, pod: &Pod) -> Result<Post, String> {
+    let (object, name) = pod_of(kill, pod)?;
+    Ok(Post {
+        object,
+        what: What::Killed,
+        name: name::of_event(name, "", &kill.id),
+        time_ns: time_ns(report, Some(kill))?,
+        note: note::of_pod(report, kill),
+    })
+}
+
+fn on_node(report: &OomInstance, kill: Option<&OomKill>, node: &str) -> Result<Post, String> {
+    let (object, name) = node_of(node)?;
+    let id = kill.map_or(&report.id, |kill| &kill.id);
+    Ok(Post {
+        object,
+        what: What::Killed,
+        name: name::of_event(name, "system-", id),
+        time_ns: time_ns(report, kill)?,
+        note: note::of_node(kill),
+    })
+}
+
+/// The pod, or the container of it, that this kill was in; and its name.
+fn pod_of<'a>(kill: &OomKill, pod: &'a Pod) -> Result<(Object, &'a str), String> {
     let (Some(namespace), Some(name)) = (&pod.namespace, &pod.name) else {
         return Err(format!(
             "namespace and name of pod {:?} are not known",
@@ -103,32 +158,21 @@ fn on_pod(report: &OomInstance, kill: &OomKill, pod: &Pod) -> Result<Post, Strin
     }
     let owner = kill.owner.as_ref();
     let container = owner.and_then(|owner| owner.container_name.clone());
-    Ok(Post {
-        object: Object::Pod {
-            namespace: namespace.clone(),
-            name: name.clone(),
-            uid: pod.uid.clone(),
-            container: container.filter(|container| name::is_label(container)),
-        },
-        name: name::of_event(name, "", &kill.id),
-        time_ns: time_ns(report, Some(kill))?,
-        note: note::of_pod(report, kill),
-    })
+    let object = Object::Pod {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        uid: pod.uid.clone(),
+        container: container.filter(|container| name::is_label(container)),
+    };
+    Ok((object, name))
 }
 
-fn on_node(report: &OomInstance, kill: Option<&OomKill>, node: &str) -> Result<Post, String> {
+fn node_of(node: &str) -> Result<(Object, &str), String> {
     if !name::is_subdomain(node) {
         return Err(format!("not the name of a node of Kubernetes: {node:?}"));
     }
-    let id = kill.map_or(&report.id, |kill| &kill.id);
-    Ok(Post {
-        object: Object::Node {
-            name: node.to_owned(),
-        },
-        name: name::of_event(node, "system-", id),
-        time_ns: time_ns(report, kill)?,
-        note: note::of_node(kill),
-    })
+    let name = node.to_owned();
+    Ok((Object::Node { name }, node))
 }
 
 fn time_ns(report: &OomInstance, kill: Option<&OomKill>) -> Result<i64, String> {
@@ -143,13 +187,6 @@ impl Object {
         match self {
             Self::Pod { namespace, .. } => namespace,
             Self::Node { .. } => "default",
-        }
-    }
-
-    const fn reason(&self) -> &'static str {
-        match self {
-            Self::Pod { .. } => "OOMKilling",
-            Self::Node { .. } => "SystemOOM",
         }
     }
 
@@ -182,6 +219,16 @@ impl Object {
     }
 }
 
+impl Post {
+    const fn reason(&self) -> &'static str {
+        match (self.what, &self.object) {
+            (What::Killed, Object::Pod { .. }) => "OOMKilling",
+            (What::Killed, Object::Node { .. }) => "SystemOOM",
+            (What::Stuck, _) => "OOMVictimStuck",
+        }
+    }
+}
+
 /// An event that tells of `count` kills, the first and the last at these times.
 pub(super) fn event(first: &Post, count: u32, last_ns: i64, node: &str) -> Event {
     let instance = node.get(..node.floor_char_boundary(INSTANCE));
@@ -193,7 +240,7 @@ pub(super) fn event(first: &Post, count: u32, last_ns: i64, node: &str) -> Event
         },
         event_time: Some(time(first.time_ns)),
         type_: Some("Warning".to_owned()),
-        reason: Some(first.object.reason().to_owned()),
+        reason: Some(first.reason().to_owned()),
         action: Some("Killing".to_owned()),
         note: Some(first.note.clone()),
         regarding: Some(first.object.reference()),
@@ -300,6 +347,31 @@ mod tests {
         assert_eq!(posts[0].name, "node-1.system-instance");
         none.outcome = Some(Outcome::AlreadyExiting);
         assert_eq!(of(&none, "node-1"), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn a_victim_that_is_stuck_is_told_of_to_its_pod_or_else_to_the_node() {
+        let mut stuck = OomStuck::for_tests();
+        stuck.time = Timestamp::from_unix_ns(1_790_000_010_000_000_000);
+        stuck.id = "b-1-stuck".into();
+        stuck.kill = kill("b-1", Some("shop"), Some("cart-0"));
+        let told = |stuck: &OomStuck| {
+            let post = of_stuck(stuck, "node-1").unwrap();
+            to_value(event(&post, 1, post.time_ns, "node-1")).unwrap()
+        };
+        let on_pod = told(&stuck);
+        assert_eq!(on_pod["metadata"]["name"], "cart-0.b-1-stuck");
+        assert_eq!(on_pod["metadata"]["namespace"], "shop");
+        assert_eq!(on_pod["reason"], "OOMVictimStuck");
+        assert_eq!(on_pod["eventTime"], "2026-09-21T14:13:30.000000Z");
+        assert_eq!(on_pod["regarding"]["fieldPath"], "spec.containers{app}");
+        stuck.kill.owner = None;
+        let on_node = told(&stuck);
+        assert_eq!(on_node["metadata"]["name"], "node-1.b-1-stuck");
+        assert_eq!(on_node["reason"], "OOMVictimStuck");
+        assert_eq!(on_node["regarding"]["kind"], "Node");
+        stuck.kill = kill("b-1", None, Some("cart-0"));
+        assert!(of_stuck(&stuck, "node-1").is_err());
     }
 
     #[test]

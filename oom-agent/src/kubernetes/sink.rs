@@ -1,4 +1,4 @@
-//! The sink: reports into the book, what is due out of it.
+//! The sink: reports, and victims that are stuck, into the book, what is due out of it.
 //!
 //! Takes batches of [`crate::deliver`]; makes requests, as many as the bucket allows, and stops when the server
 //! takes nothing: the next try begins with the others. What it denies alone waits alone.
@@ -24,7 +24,8 @@ use crate::{
 /// For a request and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Posts kills as events of Kubernetes. In its units one is a kill of a pod, or of the node.
+/// Posts kills, and victims that do not end, as events of Kubernetes. In its units one is a kill of a pod, or of
+/// the node, or such a victim.
 pub struct Events {
     credentials: Credentials,
     node: String,
@@ -70,6 +71,13 @@ impl Events {
                         if let Taken::Refused(why) = self.book.take(post, stored.seq, now) {
                             refused.push(of(stored.seq, stored.id.clone(), why));
                         }
+                    }
+                }
+                Ok(Event::OomStuck(stuck)) => {
+                    let post = post::of_stuck(&stuck, &self.node);
+                    let taken = post.map(|post| self.book.take(post, stored.seq, now));
+                    if let Ok(Taken::Refused(why)) | Err(why) = taken {
+                        refused.push(of(stored.seq, stored.id.clone(), why));
                     }
                 }
                 Ok(_) => {}
@@ -186,7 +194,7 @@ impl Sink for Events {
 
     fn filter(&self) -> Filter {
         Filter {
-            kinds: vec![Kind::OomInstance],
+            kinds: vec![Kind::OomInstance, Kind::OomStuck],
             ..Filter::default()
         }
     }
