@@ -3,192 +3,30 @@
 //! Starts `oom-agent run --output json`, waits until it says `READY=1`, collects the JSON lines of
 //! its stdout and the lines of its stderr. Refuses to wait without a deadline.
 
+mod finished;
+mod launch;
+mod lines;
+mod tier;
+
 use std::{
     cell::Cell,
-    collections::BTreeMap,
-    ffi::{OsStr, OsString},
-    fmt::{self, Display},
-    fs::{self, Permissions},
-    io::{BufRead as _, BufReader, Read},
-    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    process::{Child, ChildStdout},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{check::Known, machine};
+pub use finished::{Finished, Summary};
+pub use launch::{Launch, Output};
+pub use tier::Tier;
+
+use lines::{Lines, State};
 
 /// Nothing that a test waits for takes longer, even on a slow machine.
 pub const DEADLINE: Duration = Duration::from_mins(1);
-
-/// How to start the agent.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    args: Vec<OsString>,
-    /// Empty for the agent itself.
-    program: Vec<OsString>,
-    output: Output,
-    keeps: bool,
-}
-
-/// What becomes of the agent's stdout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Read as it comes.
-    Read,
-    /// Nobody reads, and the pipe stays open: it fills up.
-    Ignored,
-    /// The reading end is closed once the agent is ready.
-    Closed,
-}
-
-impl Launch {
-    /// `oom-agent run --output json` and these arguments, without a store and pins: what agents leave to each
-    /// other is not what most tests are about.
-    #[must_use]
-    pub fn run(args: &[&str]) -> Self {
-        let args = ["run", "--output", "json"].iter().chain(args);
-        Self {
-            args: args.map(OsString::from).collect(),
-            program: Vec::new(),
-            output: Output::Read,
-            keeps: false,
-        }
-    }
-
-    /// The same for people: [`Agent::wait_for_text`] instead of events.
-    #[must_use]
-    pub fn as_text(mut self) -> Self {
-        let json = self.args.iter().position(|arg| arg == "json");
-        if let Some(json) = json {
-            self.args[json] = "text".into();
-        }
-        self
-    }
-
-    /// With the store and the pins that the arguments name ([`crate::kept::Kept::args`]), or the agent's own.
-    #[must_use]
-    pub fn keeping(mut self) -> Self {
-        self.keeps = true;
-        self
-    }
-
-    /// Another program, and what precedes its arguments: `setpriv …` and a copy of the agent.
-    #[must_use]
-    pub fn program(mut self, words: &[String]) -> Self {
-        self.program = words.iter().map(OsString::from).collect();
-        self
-    }
-
-    /// What becomes of stdout.
-    #[must_use]
-    pub fn output(mut self, output: Output) -> Self {
-        self.output = output;
-        self
-    }
-
-    /// Starts it without waiting for anything.
-    fn spawn(&self, notify_socket: &OsStr) -> Result<Agent> {
-        let mut words = self.program.clone();
-        if words.is_empty() {
-            words.push(machine::agent_binary()?.into());
-        }
-        words.extend(self.args.iter().cloned());
-        if !self.keeps {
-            words.extend(["--store", "none", "--pin-path", "none"].map(OsString::from));
-        }
-        // One agent alone could have the usual one.
-        if !words.iter().any(|word| word == "--socket") {
-            words.extend(["--socket", "none"].map(OsString::from));
-        }
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
-            .env("NOTIFY_SOCKET", notify_socket)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start {words:?}"))?;
-        let (events, log) = (Lines::default(), Lines::default());
-        let stdout = child.stdout.take().context("stdout")?;
-        let stderr = child.stderr.take().context("stderr")?;
-        let mut readers = vec![log.collect(stderr)];
-        let unread = match self.output {
-            Output::Read => {
-                readers.push(events.collect(stdout));
-                None
-            }
-            Output::Ignored | Output::Closed => Some(stdout),
-        };
-        Ok(Agent {
-            child,
-            events,
-            log,
-            readers,
-            unread,
-            told: Cell::new(0),
-        })
-    }
-
-    /// Starts it and waits until it is armed.
-    pub fn start(&self) -> Result<Agent> {
-        // Open to every user, for the agent may run as one that owns nothing.
-        let dir = tempfile::tempdir()?;
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
-        let path = dir.path().join("notify");
-        let ready = UnixDatagram::bind(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o777))?;
-        self.start_with(&ready, path.as_os_str())
-    }
-
-    /// The same with a notify socket of the test's choice.
-    pub fn start_with(&self, ready: &UnixDatagram, name: &OsStr) -> Result<Agent> {
-        ready.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let mut agent = self.spawn(name)?;
-        let end = Instant::now() + DEADLINE;
-        let mut datagram = [0; 512];
-        loop {
-            if let Ok(n) = ready.recv(&mut datagram)
-                && datagram[..n]
-                    .split(|&b| b == b'\n')
-                    .any(|line| line == b"READY=1")
-            {
-                break;
-            }
-            if let Some(status) = agent.child.try_wait()? {
-                agent.join();
-                bail!(
-                    "the agent ended with {status} before it was ready:\n{}",
-                    agent.log
-                );
-            }
-            ensure!(
-                Instant::now() < end,
-                "the agent is not ready:\n{}",
-                agent.log
-            );
-        }
-        if self.output == Output::Closed {
-            agent.unread = None;
-        }
-        Ok(agent)
-    }
-
-    /// Starts it and waits for nothing.
-    pub fn start_blind(&self) -> Result<Agent> {
-        self.spawn(OsStr::new(""))
-    }
-
-    /// Runs it to its own end.
-    pub fn finish(&self) -> Result<Finished> {
-        self.spawn(OsStr::new(""))?.ended()
-    }
-}
 
 /// The running agent; killed and reaped when dropped.
 #[derive(Debug)]
@@ -269,32 +107,7 @@ impl Agent {
         self.log.wait(DEADLINE, |state| {
             state.closed || state.lines.iter().any(|line| line.ends_with("watching"))
         });
-        let log = self.log.to_string();
-        let line = log.lines().find(|line| line.contains("tier: "));
-        let line = line.with_context(|| format!("no tier in:\n{log}"))?;
-        let log_alone = line.contains("tier: kmsg");
-        let by_format = line.contains("by format");
-        let name = line.split("tier: ").nth(1).unwrap_or_default();
-        let by_pid = line.contains("by pid");
-        let from_proc = line.contains("more from /proc)");
-        let by_kprobe = if line.contains("by kprobe") {
-            ", kprobe"
-        } else {
-            ""
-        };
-        Ok(Tier {
-            name: name.split(" (").next().unwrap_or_default().to_owned() + by_kprobe,
-            decides: line.contains("bpf, full") || by_pid && !from_proc,
-            log_alone,
-            known: match () {
-                () if log_alone || by_format => Known::WhatTheLogHolds,
-                // Without the decision a pid is a name for what may be gone.
-                () if by_pid && from_proc => Known::WhatTheLogHolds,
-                () if log.contains("locked down") => Known::ButForNamesAndCounters,
-                () if by_pid => Known::ButForSizes,
-                () => Known::Everything,
-            },
-        })
+        Tier::read(&self.log.to_string())
     }
 
     /// Everything that it has told since it started, or since [`Self::forget`].
@@ -305,7 +118,7 @@ impl Agent {
 
     /// What it has told so far is not looked at any more, but for [`Finished`].
     pub fn forget(&self) {
-        self.told.set(self.events.0.lock().lines.len());
+        self.told.set(self.events.count());
     }
 
     /// Waits until `found` finds what it looks for among the events.
@@ -399,93 +212,6 @@ impl Drop for Agent {
     }
 }
 
-/// How much the running agent can know.
-#[derive(Clone, Debug)]
-pub struct Tier {
-    /// Its name: `bpf, full`, `bpf by pid`, `kmsg`.
-    pub name: String,
-    /// Whether nothing but the kernel log speaks.
-    pub log_alone: bool,
-    /// Whether it reads the kernel's decision.
-    pub decides: bool,
-    /// What of a kill must be there.
-    pub known: Known,
-}
-
-/// How the agent ended and all that it said.
-#[derive(Debug)]
-pub struct Finished {
-    /// Its exit status.
-    pub status: ExitStatus,
-    /// All its events.
-    pub events: Vec<Value>,
-    /// All lines of its stderr.
-    pub log: Vec<String>,
-}
-
-impl Finished {
-    /// The `OomKill` events.
-    pub fn kills(&self) -> impl Iterator<Item = &Value> {
-        self.events.iter().filter(|event| is_kill(event))
-    }
-
-    /// The `OomInstance` events.
-    pub fn instances(&self) -> impl Iterator<Item = &Value> {
-        self.events.iter().filter(|event| is_instance(event))
-    }
-
-    /// The numbers of its last word, `summary: name=number …`. Its log has a thread of its own, and a busy machine
-    /// may write the last of that behind it.
-    pub fn summary(&self) -> Result<Summary> {
-        ensure!(
-            self.status.success(),
-            "the agent ended with {}:\n{}",
-            self.status,
-            self.log.join("\n")
-        );
-        (self.log.iter().rev().take(4))
-            .find_map(|line| line.strip_prefix("summary: "))
-            .map(|line| line.split(' ').filter_map(|word| word.split_once('=')))
-            .map(|words| Summary(words.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()))
-            .with_context(|| format!("no summary at the end of:\n{}", self.log.join("\n")))
-    }
-
-    /// Fails unless one line of the log holds all these words.
-    pub fn says(&self, words: &[&str]) -> Result<()> {
-        let hit = |line: &String| words.iter().all(|word| line.contains(word));
-        ensure!(
-            self.log.iter().any(hit),
-            "no line says {words:?} in:\n{}",
-            self.log.join("\n")
-        );
-        Ok(())
-    }
-}
-
-/// What the agent counted.
-#[derive(Clone, Debug)]
-pub struct Summary(BTreeMap<String, String>);
-
-impl Summary {
-    /// One of its numbers.
-    pub fn get(&self, name: &str) -> Result<i64> {
-        self.0
-            .get(name)
-            .with_context(|| format!("{name} is not in {self:?}"))?
-            .parse()
-            .with_context(|| format!("{name} in {self:?}"))
-    }
-
-    /// One of its numbers that is left out where it is 0.
-    pub fn get_or_zero(&self, name: &str) -> Result<i64> {
-        if self.0.contains_key(name) {
-            self.get(name)
-        } else {
-            Ok(0)
-        }
-    }
-}
-
 /// Whether this is an `OomKill`.
 #[must_use]
 pub fn is_kill(event: &Value) -> bool {
@@ -501,71 +227,4 @@ pub fn is_instance(event: &Value) -> bool {
 fn parse(line: &str) -> Result<Value> {
     ensure!(line.starts_with("{\"kind\":\""), "not an event: {line}");
     serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))
-}
-
-/// The lines of a pipe, as another thread reads them.
-#[derive(Clone, Debug, Default)]
-struct Lines(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    lines: Vec<String>,
-    closed: bool,
-}
-
-impl Lines {
-    fn collect(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
-        let shared = Arc::clone(&self.0);
-        thread::spawn(move || {
-            let mut pipe = BufReader::new(pipe);
-            loop {
-                let mut line = Vec::new();
-                let read = pipe.read_until(b'\n', &mut line);
-                let mut state = shared.lock();
-                if matches!(read, Ok(0) | Err(_)) {
-                    state.closed = true;
-                } else {
-                    let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                    state.lines.push(line);
-                }
-                shared.changed.notify_all();
-                if state.closed {
-                    return;
-                }
-            }
-        })
-    }
-
-    /// The lines from number `n` on.
-    fn after(&self, n: usize) -> Vec<String> {
-        self.0.lock().lines[n..].to_vec()
-    }
-
-    /// Waits for a condition; false if it did not come true in time.
-    fn wait(&self, timeout: Duration, met: impl Fn(&State) -> bool) -> bool {
-        let (_state, result) = self
-            .0
-            .changed
-            .wait_timeout_while(self.0.lock(), timeout, |state| !met(state))
-            .unwrap_or_else(PoisonError::into_inner);
-        !result.timed_out()
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Display for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.after(0).join("\n"))
-    }
 }

@@ -7,14 +7,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::SocketAddr,
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
+    sync::Arc,
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use axum::{
     Json, Router,
     extract::{self, State},
@@ -22,19 +20,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{patch, post},
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use k8s_openapi::api::events::v1::Event;
 use serde_json::{Map, Value, json};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime,
-    sync::oneshot,
-};
-use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_rustls::rustls::ServerConfig;
 use tower::ServiceExt as _;
 
-use crate::{agent::DEADLINE, certificate::Localhost};
+use crate::{
+    agent::DEADLINE,
+    answering::{self, Answer},
+    certificate::Localhost,
+    loopback::Loopback,
+    watched::Watched,
+};
 
 /// What it takes for a token.
 pub const TOKEN: &str = "a-token-of-the-tests";
@@ -67,17 +65,12 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct ApiServer {
     shared: Arc<Shared>,
-    address: SocketAddr,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Arc<ServerConfig>,
     authority: String,
-    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    server: Loopback,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<Held>,
-    changed: Condvar,
-}
+type Shared = Watched<Held>;
 
 #[derive(Debug, Default)]
 struct Held {
@@ -95,10 +88,9 @@ impl ApiServer {
         shared.lock().namespaces = ["default", "shop"].map(str::to_owned).into();
         let mut server = Self {
             shared,
-            address: ([127, 0, 0, 1], 0).into(),
             tls: Arc::new(localhost.server()?),
             authority: localhost.authority,
-            running: None,
+            server: Loopback::new(),
         };
         server.go_on()?;
         Ok(server)
@@ -106,40 +98,18 @@ impl ApiServer {
 
     /// Starts it again, at the same address.
     pub fn go_on(&mut self) -> Result<()> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let listener = {
-            let socket = tokio::net::TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(self.address)?;
-            let _runtime = runtime.enter();
-            socket.listen(128)?
-        };
-        self.address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let acceptor = TlsAcceptor::from(self.tls.clone());
-        let shared = self.shared.clone();
-        let thread = thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = accept(listener, acceptor, shared) => {}
-                    _ = stopped => {}
-                }
-            });
-            // With all its connections.
-            runtime.shutdown_background();
-        });
-        self.running = Some((stop, thread));
-        Ok(())
+        let (tls, shared) = (self.tls.clone(), self.shared.clone());
+        let router = router(shared.clone());
+        self.server.go_on(|listener| {
+            answering::serve(listener, Some(tls), move |request| {
+                answer(shared.clone(), router.clone(), request)
+            })
+        })
     }
 
     /// Closes its port and all connections.
     pub fn stop(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            drop(stop);
-            let _ = thread.join();
-        }
+        self.server.stop();
     }
 
     /// Writes a kubeconfig with this token.
@@ -154,7 +124,7 @@ impl ApiServer {
             "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "agent"}}],
             "clusters": [{"name": "tests", "cluster": {
                 // By a name, which is to be looked up.
-                "server": format!("https://localhost:{}", self.address.port()),
+                "server": format!("https://localhost:{}", self.server.port()),
                 "certificate-authority": authority,
             }}],
             "users": [{"name": "agent", "user": {"token": token}}],
@@ -202,24 +172,12 @@ impl ApiServer {
 
     /// Waits until it has what is looked for.
     pub fn wait(&self, what: &str, mut found: impl FnMut(&[Value], &[Sent]) -> bool) -> Result<()> {
-        let waiting = |held: &mut Held| {
+        let (held, found) = self.shared.wait(DEADLINE, |held| {
             let events: Vec<_> = held.events.values().cloned().collect();
-            !found(&events, &held.requests)
-        };
-        let held = self.shared.lock();
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(held, DEADLINE, waiting);
-        let (held, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        ensure!(!timeout.timed_out(), "no {what}: {held:#?}");
+            found(&events, &held.requests)
+        });
+        ensure!(found, "no {what}: {held:#?}");
         Ok(())
-    }
-}
-
-impl Drop for ApiServer {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
@@ -229,78 +187,38 @@ pub fn kills(event: &Value) -> u64 {
     event["series"]["count"].as_u64().unwrap_or(1)
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+fn router(shared: Arc<Shared>) -> Router {
     let events = "/apis/events.k8s.io/v1/namespaces/{namespace}/events";
-    let router = Router::new()
+    Router::new()
         .route(events, post(create))
         .route(&format!("{events}/{{name}}"), patch(change))
-        .with_state(shared.clone());
-    while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, shared, router) = (acceptor.clone(), shared.clone(), router.clone());
-        tokio::spawn(async move {
-            // Whatever goes wrong on a connection is the client's to see.
-            let _ = serve(stream, acceptor, shared, router).await;
-        });
-    }
+        .with_state(shared)
 }
 
-async fn serve(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    shared: Arc<Shared>,
-    router: Router,
-) -> Result<()> {
-    let raw = stream.into_std()?;
-    let same = TcpStream::from_std(raw.try_clone()?)?;
-    let tls = acceptor.accept(TcpStream::from_std(raw)?).await?;
-    let answer = service_fn(|request: Request<Incoming>| {
-        let (shared, router, same) = (shared.clone(), router.clone(), &same);
-        async move {
-            let method = request.method().to_string();
-            let fault = shared.lock().faults.pop_front();
-            let response = match fault {
-                None => match router.oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                },
-                Some(Fault::Said(status, said)) => (code(status), Json(said)).into_response(),
-                Some(Fault::Status(status, retry_after)) => {
-                    let wait = retry_after.map(|seconds| (header::RETRY_AFTER, seconds.into()));
-                    (code(status), HeaderMap::from_iter(wait), "not now").into_response()
-                }
-                Some(Fault::Hangs) => {
-                    shared.note(method, 0);
-                    return std::future::pending().await;
-                }
-                Some(Fault::Reset) => {
-                    shared.note(method, 0);
-                    same.set_zero_linger()?;
-                    anyhow::bail!("reset");
-                }
-            };
-            shared.note(method, response.status().as_u16());
-            anyhow::Ok(response)
+async fn answer(shared: Arc<Shared>, router: Router, request: Request<Incoming>) -> Result<Answer> {
+    let method = request.method().to_string();
+    let fault = shared.lock().faults.pop_front();
+    let answer = match fault {
+        None => match router.oneshot(request).await {
+            Ok(response) => Answer::With(response),
+            Err(never) => match never {},
+        },
+        Some(Fault::Said(status, said)) => Answer::With((code(status), Json(said)).into_response()),
+        Some(Fault::Status(status, retry_after)) => {
+            let wait = retry_after.map(|seconds| (header::RETRY_AFTER, seconds.into()));
+            let headers = HeaderMap::from_iter(wait);
+            Answer::With((code(status), headers, "not now").into_response())
         }
-    });
-    let served = http1::Builder::new().serve_connection(TokioIo::new(tls), answer);
-    served.await.context("serve")
-}
-
-impl Shared {
-    fn note(&self, method: String, status: u16) {
-        self.lock().requests.push(Sent {
-            method,
-            status,
-            at: Instant::now(),
-        });
-        self.changed.notify_all();
-    }
+        Some(Fault::Hangs) => Answer::Never,
+        Some(Fault::Reset) => Answer::Reset,
+    };
+    let sent = Sent {
+        method,
+        status: answer.status(),
+        at: Instant::now(),
+    };
+    shared.change(|held| held.requests.push(sent));
+    Ok(answer)
 }
 
 async fn create(
@@ -320,8 +238,6 @@ async fn create(
         return Err(status(409, "AlreadyExists", &message, "events"));
     }
     held.events.insert(key, event.clone());
-    drop(held);
-    shared.changed.notify_all();
     Ok((StatusCode::CREATED, Json(event)).into_response())
 }
 
@@ -349,8 +265,6 @@ async fn change(
     event["series"] = patch.get("series").cloned().unwrap_or_default();
     valid_series(event)?;
     let event = event.clone();
-    drop(held);
-    shared.changed.notify_all();
     Ok(Json(event).into_response())
 }
 

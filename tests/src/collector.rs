@@ -3,12 +3,7 @@
 //!
 //! Emits the records and metrics that it has taken.
 
-use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use anyhow::{Result, ensure};
 use opentelemetry_proto::tonic::{
@@ -26,14 +21,13 @@ use opentelemetry_proto::tonic::{
     logs::v1::LogRecord,
     metrics::v1::Metric,
 };
-use tokio::{runtime, sync::oneshot};
 use tonic::{
     Request, Response, Status,
     metadata::MetadataMap,
     transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
 };
 
-use crate::{agent::DEADLINE, certificate::Localhost};
+use crate::{agent::DEADLINE, certificate::Localhost, loopback::Loopback, watched::Watched};
 
 /// How a request for logs is answered instead.
 #[derive(Clone, Debug)]
@@ -50,13 +44,12 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Collector {
     shared: Service,
-    address: SocketAddr,
     tls: Option<Localhost>,
-    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    server: Loopback,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Service(Arc<(Mutex<Taken>, Condvar)>);
+struct Service(Arc<Watched<Taken>>);
 
 /// What it has.
 #[derive(Debug, Default)]
@@ -86,9 +79,8 @@ impl Collector {
     fn start(tls: Option<Localhost>) -> Result<Self> {
         let mut collector = Self {
             shared: Service::default(),
-            address: ([127, 0, 0, 1], 0).into(),
             tls,
-            running: None,
+            server: Loopback::new(),
         };
         collector.go_on()?;
         Ok(collector)
@@ -96,15 +88,6 @@ impl Collector {
 
     /// Starts it again, at the same address.
     pub fn go_on(&mut self) -> Result<()> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let entered = runtime.enter();
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(self.address)?;
-        let listener = socket.listen(128)?;
-        self.address = listener.local_addr()?;
         let mut server = Server::builder();
         if let Some(tls) = &self.tls {
             let identity = Identity::from_pem(&tls.certificate, &tls.key);
@@ -113,35 +96,20 @@ impl Collector {
         let server = server
             .add_service(LogsServiceServer::new(self.shared.clone()))
             .add_service(MetricsServiceServer::new(self.shared.clone()));
-        drop(entered);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = server.serve_with_incoming(TcpIncoming::from(listener)) => {}
-                    _ = stopped => {}
-                }
-            });
-            // With all its connections.
-            runtime.shutdown_background();
-        });
-        self.running = Some((stop, thread));
-        Ok(())
+        self.server
+            .go_on(|listener| server.serve_with_incoming(TcpIncoming::from(listener)))
     }
 
     /// Closes its port and all connections.
     pub fn stop(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            drop(stop);
-            let _ = thread.join();
-        }
+        self.server.stop();
     }
 
     /// Where it is, by a name that is to be looked up.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://localhost:{}", self.address.port())
+        format!("{scheme}://localhost:{}", self.server.port())
     }
 
     /// The certificate of its authority, in PEM.
@@ -152,33 +120,24 @@ impl Collector {
 
     /// The next requests for logs are answered so.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.shared.lock().faults.extend(faults);
+        self.shared.0.lock().faults.extend(faults);
     }
 
     /// Looks at what it has.
     pub fn with<T>(&self, look: impl FnOnce(&Taken) -> T) -> T {
-        look(&self.shared.lock())
+        look(&self.shared.0.lock())
     }
 
     /// Waits until it has what is looked for.
     pub fn wait(&self, what: &str, mut found: impl FnMut(&Taken) -> bool) -> Result<()> {
-        let (_, changed) = &*self.shared.0;
-        let taken = self.shared.lock();
-        let waited = changed.wait_timeout_while(taken, DEADLINE, |taken| !found(taken));
-        let (taken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (taken, found) = self.shared.0.wait(DEADLINE, |taken| found(taken));
         let seen = (
             taken.records.len(),
             taken.requests.len(),
             taken.metrics.len(),
         );
-        ensure!(!timeout.timed_out(), "no {what}: {seen:?}");
+        ensure!(found, "no {what}: {seen:?}");
         Ok(())
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
@@ -226,12 +185,6 @@ pub fn records(request: &ExportLogsServiceRequest) -> impl Iterator<Item = &LogR
         .flat_map(|it| &it.log_records)
 }
 
-impl Service {
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[tonic::async_trait]
 impl LogsService for Service {
     async fn export(
@@ -240,24 +193,17 @@ impl LogsService for Service {
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let metadata = request.metadata().clone();
         let message = request.into_inner();
-        let fault = {
-            let mut taken = self.lock();
+        let fault = self.0.change(|taken| {
             taken.metadata = metadata;
             taken.requests.push(message.clone());
             taken.faults.pop_front()
-        };
+        });
         let mut response = ExportLogsServiceResponse::default();
         let mut kept: Vec<_> = records(&message).cloned().collect();
         match fault {
             None => {}
-            Some(Fault::Status(status)) => {
-                self.0.1.notify_all();
-                return Err(status);
-            }
-            Some(Fault::Hangs) => {
-                self.0.1.notify_all();
-                return std::future::pending().await;
-            }
+            Some(Fault::Status(status)) => return Err(status),
+            Some(Fault::Hangs) => return std::future::pending().await,
             Some(Fault::Rejects(rejected)) => {
                 kept.drain(..usize::try_from(rejected).unwrap_or(0).min(kept.len()));
                 response.partial_success = Some(ExportLogsPartialSuccess {
@@ -266,8 +212,7 @@ impl LogsService for Service {
                 });
             }
         }
-        self.lock().records.extend(kept);
-        self.0.1.notify_all();
+        self.0.change(|taken| taken.records.extend(kept));
         Ok(Response::new(response))
     }
 }
@@ -278,8 +223,8 @@ impl MetricsService for Service {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        self.lock().metrics.push(request.into_inner());
-        self.0.1.notify_all();
+        let message = request.into_inner();
+        self.0.change(|taken| taken.metrics.push(message));
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

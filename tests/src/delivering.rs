@@ -1,6 +1,7 @@
 //! A store and one sink that is delivered to from it, as an agent has them.
 
 use std::{
+    ops::Range,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -87,6 +88,11 @@ impl Delivering {
             self.offer.offer(entry);
         }
         self.offer.wake();
+    }
+
+    /// Kills with these numbers, each with its report.
+    pub fn kills(&self, numbers: Range<u64>) {
+        numbers.for_each(|n| self.kill(n));
     }
 
     /// Waits until the report with this number is stored.

@@ -7,6 +7,8 @@
 
 pub mod agent;
 #[cfg(not(target_env = "musl"))]
+mod answering;
+#[cfg(not(target_env = "musl"))]
 pub mod api_server;
 pub mod bpffs;
 #[cfg(not(target_env = "musl"))]
@@ -23,6 +25,8 @@ pub mod dist;
 pub mod http;
 pub mod kept;
 pub mod klog;
+#[cfg(not(target_env = "musl"))]
+pub mod loopback;
 pub mod machine;
 #[cfg(not(target_env = "musl"))]
 pub mod nats;
@@ -38,4 +42,5 @@ pub mod scene;
 pub mod served;
 pub mod told;
 pub mod watch;
+mod watched;
 pub mod way;

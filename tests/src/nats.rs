@@ -264,6 +264,18 @@ impl Cluster {
         self.dir.path().join(format!("n{n}.log"))
     }
 
+    /// Publishes something, without an id.
+    pub fn publish(&self, subject: &'static str, body: &str) -> Result<()> {
+        self.runtime.block_on(async {
+            let context = self.access()?.connect("test").await?;
+            context
+                .publish(subject, body.to_owned().into())
+                .await?
+                .await?;
+            Ok(())
+        })
+    }
+
     /// All messages of the stream, in its order.
     pub fn messages(&self) -> Result<Vec<Message>> {
         self.runtime.block_on(async {

@@ -126,9 +126,7 @@ fn of_a_partial_success_the_rest_is_told_to_be_lost() -> Result<()> {
     collector.stop();
     let place = Place::new()?;
     let delivering = by_grpc(&place, &collector)?;
-    for n in 0..5 {
-        delivering.kill(n);
-    }
+    delivering.kills(0..5);
     delivering.stored(4)?;
     collector.fail([Fault::Rejects(2)]);
     collector.go_on()?;
@@ -176,9 +174,7 @@ fn a_collector_that_is_away_gets_all_once() -> Result<()> {
     delivering.goes("told", |it| it.delivered == 1)?;
     // With a connection that was used.
     collector.stop();
-    for n in 1..KILLS {
-        delivering.kill(n);
-    }
+    delivering.kills(1..KILLS);
     delivering.stored(KILLS - 1)?;
     delivering.goes("down", |it| it.up == Some(false))?;
     collector.go_on()?;
@@ -205,9 +201,7 @@ fn over_http_the_same() -> Result<()> {
     receiver.stop();
     let place = Place::new()?;
     let delivering = place.deliver(sink(&options(&receiver.url("/otlp"), Protocol::Http)?)?)?;
-    for n in 0..4 {
-        delivering.kill(n);
-    }
+    delivering.kills(0..4);
     delivering.stored(3)?;
     let partial = ExportLogsServiceResponse {
         partial_success: Some(ExportLogsPartialSuccess {

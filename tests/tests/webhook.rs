@@ -109,9 +109,7 @@ fn failing(faults: Vec<Fault>, statuses: &[u16]) -> Result<Vec<Sent>> {
     receiver.fail(faults);
     let place = Place::new()?;
     let delivering = place.deliver(sink(&options(&receiver.url("/hook"))?)?)?;
-    for n in 0..2 {
-        delivering.kill(n);
-    }
+    delivering.kills(0..2);
     delivering.goes("done", |it| it.delivered == 2)?;
     let (status, dead) = delivering.end()?;
     let requests = receiver.requests();
@@ -206,9 +204,7 @@ fn a_poison_event_becomes_a_dead_letter_once_others_are_taken() -> Result<()> {
         ..options(&receiver.url("/"))?
     };
     let delivering = place.deliver(sink(&batches)?)?;
-    for n in 0..4 {
-        delivering.kill(n);
-    }
+    delivering.kills(0..4);
     delivering.goes("done", |it| it.delivered == 3)?;
     let (status, dead) = delivering.end()?;
     ensure!((status.refused, status.behind) == (1, 0), "{status:?}");
@@ -233,9 +229,7 @@ fn a_server_that_is_away_gets_all_once_in_batches() -> Result<()> {
         ..options(&receiver.url("/"))?
     };
     let delivering = place.deliver(sink(&batches)?)?;
-    for n in 0..KILLS {
-        delivering.kill(n);
-    }
+    delivering.kills(0..KILLS);
     delivering.stored(KILLS - 1)?;
     delivering.goes("down", |it| it.up == Some(false))?;
     receiver.go_on()?;

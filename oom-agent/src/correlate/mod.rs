@@ -13,14 +13,10 @@ mod kill;
 mod kmsg;
 mod limit;
 mod memory;
-#[cfg(test)]
-mod memory_tests;
 mod replay;
 #[cfg(test)]
 mod tests;
 mod victim;
-#[cfg(test)]
-mod victim_tests;
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{
-    Wish,
-    memory::at_this_limit,
-    tests::{Bench, MS, bpf, killed, kmsg_kill, log, mark, report},
-};
+use super::bench::{Bench, MS, bpf, killed, kmsg_kill, log, mark, report};
 use crate::{
+    correlate::{Wish, memory::at_this_limit},
     event::{Cgroup, CgroupMemory, Counter, FiguresSource, MemorySample, MemoryTrend, TaskRow},
     evidence::{Evidence, Feed, KmsgReport, MemoryEvidence},
     text::Comm,
