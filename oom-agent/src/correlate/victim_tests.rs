@@ -1,5 +1,7 @@
 //! Ends of victims: in the report, after it, or never; who is meant; and what a restart remembers.
 
+use std::sync::Arc;
+
 use super::{
     tests::{Bench, MS, bpf, killed, kmsg_kill, log, mark},
     victim::EARLY,
