@@ -4,7 +4,7 @@
 
 use axum::{
     Json,
-    extract::{FromRef, RawQuery, State},
+    extract::{FromRef, State},
     routing::get,
 };
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Problem, Records,
-    query::{Query, refused},
+    query::{Query, within},
     readers::Patience,
     route::Route,
 };
@@ -50,15 +50,9 @@ where
     ]
 }
 
-async fn list(
-    State(records): State<Records>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<DeadLetters>, Problem> {
-    let which: Which = Query::of(query.as_deref())?.read()?;
-    let limit = which.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(refused(format!("limit: {limit} is not 1 to {LIMIT_MAX}")));
-    }
+async fn list(State(records): State<Records>, query: Query) -> Result<Json<DeadLetters>, Problem> {
+    let which: Which = query.read()?;
+    let limit = within("limit", which.limit, LIMIT, LIMIT_MAX)?;
     let list = records.readers.ask(Patience::Some, move |reader| {
         reader.dead_letters(which.sink.as_deref(), limit.into())
     });

@@ -4,7 +4,7 @@
 //! it does not know.
 
 use axum::{
-    extract::{FromRef, Path, RawQuery, State, rejection::PathRejection},
+    extract::{FromRef, Path, State, rejection::PathRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Problem, Records,
-    query::{Query, refused},
+    query::{Query, one_kind, refused, within},
     readers::Patience,
     route::Route,
 };
@@ -117,17 +117,10 @@ pub(super) fn question(query: &Query) -> Result<Question, Problem> {
     query.read()
 }
 
-async fn page(
-    State(records): State<Records>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    let mut query = Query::of(query.as_deref())?;
+async fn page(State(records): State<Records>, mut query: Query) -> Result<Response, Problem> {
     let paging: Paging = query.take(&["order", "limit", "after"]).read()?;
     let filter = question(&query)?.filter();
-    let limit = paging.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(refused(format!("limit: {limit} is not 1 to {LIMIT_MAX}")));
-    }
+    let limit = within("limit", paging.limit, LIMIT, LIMIT_MAX)?;
     let order = match paging.order.unwrap_or_default() {
         PageOrder::Newest => Order::NewestFirst,
         PageOrder::Oldest => Order::OldestFirst,
@@ -163,14 +156,10 @@ fn spliced(page: &Page) -> String {
 async fn by_id(
     State(records): State<Records>,
     id: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
+    query: Query,
 ) -> Result<Response, Problem> {
-    let which: Which = Query::of(query.as_deref())?.read()?;
-    let kind = match which.kind.as_ref().map(|Kinds(kinds)| kinds.as_slice()) {
-        None => None,
-        Some(&[kind]) => Some(kind),
-        Some(_) => return Err(refused("kind: one of them, or none")),
-    };
+    let which: Which = query.read()?;
+    let kind = one_kind(which.kind.as_ref())?;
     let found = one(&records, kind, path(id)?).await?;
     Ok(json(found.body + "\n"))
 }
@@ -178,9 +167,9 @@ async fn by_id(
 async fn instance(
     State(records): State<Records>,
     id: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
+    query: Query,
 ) -> Result<Response, Problem> {
-    Query::of(query.as_deref())?.none()?;
+    query.none()?;
     let found = one(&records, Some(Kind::OomInstance), path(id)?).await?;
     Ok(json(found.body + "\n"))
 }
@@ -188,9 +177,9 @@ async fn instance(
 async fn explanation(
     State(records): State<Records>,
     id: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
+    query: Query,
 ) -> Result<String, Problem> {
-    Query::of(query.as_deref())?.none()?;
+    query.none()?;
     let found = one(&records, Some(Kind::OomInstance), path(id)?).await?;
     let mut told = String::new();
     let Ok(Event::OomInstance(report)) = serde_json::from_str(&found.body) else {

@@ -1,16 +1,20 @@
 //! Query strings, strictly: what is not understood is refused by its name, never passed over.
 //!
-//! Reads the text behind the question mark; emits typed parameters. Refuses a name that is not known, one
-//! that is given twice, a value that does not fit, and text that is not UTF-8.
+//! Reads the text behind the question mark, which handlers take as a [`Query`]; emits typed parameters. Refuses a
+//! name that is not known, one that is given twice, a value that does not fit, and text that is not UTF-8.
 
 use std::collections::BTreeSet;
 
-use axum::http::StatusCode;
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
 use form_urlencoded::Serializer;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::Problem;
+use crate::{event::Kind, question::Kinds};
 
 /// Parameters in their order, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,38 @@ pub(super) struct Query(Vec<(String, String)>);
 /// What is wrong with the request.
 pub(super) fn refused(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+/// A number that may be left out: `usual` then, and 1 to `most` in any case.
+pub(super) fn within(
+    name: &str,
+    given: Option<u16>,
+    usual: u16,
+    most: u16,
+) -> Result<u16, Problem> {
+    let given = given.unwrap_or(usual);
+    if (1..=most).contains(&given) {
+        return Ok(given);
+    }
+    Err(refused(format!("{name}: {given} is not 1 to {most}")))
+}
+
+/// The kind that is given, where it can be one at most.
+pub(super) fn one_kind(kinds: Option<&Kinds>) -> Result<Option<Kind>, Problem> {
+    match kinds.map(|Kinds(kinds)| kinds.as_slice()) {
+        None => Ok(None),
+        Some([kind]) => Ok(Some(*kind)),
+        Some(_) => Err(refused("kind: one of them, or none")),
+    }
+}
+
+/// The query of a request; a handler that takes it refuses with 400 what cannot be taken apart.
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(parts.uri.query())
+    }
 }
 
 impl Query {

@@ -12,7 +12,7 @@ use std::{collections::VecDeque, convert::Infallible};
 
 use axum::{
     body::Body,
-    extract::{FromRef, RawQuery, State},
+    extract::{FromRef, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -63,9 +63,8 @@ where
 async fn events(
     State(records): State<Records>,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    mut query: Query,
 ) -> Result<Response, Problem> {
-    let mut query = Query::of(query.as_deref())?;
     let begin: Begin = query.take(&["after_seq"]).read()?;
     let filter = question(&query)?.filter();
     let after = last_event_id(&headers)?.or(begin.after_seq);

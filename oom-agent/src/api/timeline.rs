@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
-    extract::{FromRef, RawQuery, State},
+    extract::{FromRef, State},
     routing::get,
 };
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Problem, Records,
     events::question,
-    query::{Query, refused},
+    query::{Query, one_kind, refused, within},
     readers::Patience,
     route::Route,
 };
@@ -121,9 +121,8 @@ where
 
 async fn timeline(
     State(records): State<Records>,
-    RawQuery(query): RawQuery,
+    mut query: Query,
 ) -> Result<Json<Counts>, Problem> {
-    let mut query = Query::of(query.as_deref())?;
     let counting: Counting = query.take(&["by", "buckets", "top"]).read()?;
     let question = question(&query)?;
     let now = Now::read();
@@ -144,22 +143,13 @@ async fn timeline(
 
 /// What is counted: one kind, whose events have one owner each.
 fn kind(kinds: Option<&Kinds>) -> Result<Kind, Problem> {
-    match kinds.map(|Kinds(kinds)| kinds.as_slice()) {
+    match one_kind(kinds)? {
         None => Ok(Kind::OomKill),
-        Some([Kind::OomInstance]) => Err(refused(
+        Some(Kind::OomInstance) => Err(refused(
             "kind: reports have several owners; their kills are counted",
         )),
-        Some([kind]) => Ok(*kind),
-        Some(_) => Err(refused("kind: one of them, or none")),
+        Some(kind) => Ok(kind),
     }
-}
-
-fn within(name: &str, given: Option<u16>, usual: u16, most: u16) -> Result<u16, Problem> {
-    let given = given.unwrap_or(usual);
-    if (1..=most).contains(&given) {
-        return Ok(given);
-    }
-    Err(refused(format!("{name}: {given} is not 1 to {most}")))
 }
 
 impl From<OwnerBy> for By {

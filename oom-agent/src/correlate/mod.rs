@@ -7,113 +7,39 @@
 
 mod audit;
 mod bpf;
+mod close;
 mod ending;
+mod host;
 mod instance;
 mod kill;
 mod kmsg;
 mod limit;
 mod memory;
 mod replay;
+mod snapshot;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod victim;
+mod wish;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
+use std::collections::{HashMap, VecDeque};
+
+pub use self::{
+    audit::{Audit, Counts},
+    host::Host,
+    replay::log_record,
+    snapshot::Snapshot,
+    timing::Timing,
+    wish::{Watch, Wish},
 };
-
-pub use audit::{Audit, Counts};
-use instance::Instance;
-use kill::Kill;
-pub use replay::log_record;
-use victim::{Living, Victims};
-
-use serde::{Deserialize, Serialize};
+use self::{instance::Instance, kill::Kill, victim::Victims};
 
 use crate::{
     clock::Now,
     event::{Event, Outcome},
     evidence::{Evidence, Feed, KmsgKill, Mark},
 };
-
-/// How long to wait for what, in nanoseconds, and how much to keep.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// An instance is closed at the latest this long after its first evidence: a slow console can
-    /// make the log late.
-    pub window_ns: u64,
-    /// A "Killed process" line waits this long for the mark that must have preceded it.
-    pub grace_ns: u64,
-    /// A decision waits this long for its mark or its kill.
-    pub decision_ns: u64,
-    /// A group kill is complete when nothing has followed for this long.
-    pub settle_ns: u64,
-    /// A report waits this long for the memory of its cgroup.
-    pub memory_answer_ns: u64,
-    /// Kills are remembered this long after their instance closed, to know late lines and repeats.
-    pub memory_ns: u64,
-    /// Closed kills that are remembered at most, whatever their age.
-    pub memory_kills: usize,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            window_ns: 2_000_000_000,
-            grace_ns: 250_000_000,
-            decision_ns: 60_000_000_000,
-            settle_ns: 250_000_000,
-            memory_answer_ns: 1_000_000_000,
-            memory_ns: 60_000_000_000,
-            memory_kills: 65_536,
-        }
-    }
-}
-
-/// What the correlator would like to know of a decision's cgroup while that is still there; the answer
-/// is [`Evidence::Memory`]. Where nobody grants wishes ([`Feed::Memory`] down) none are made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
-    /// Id of the instance.
-    pub instance: Arc<str>,
-    /// When it happened, `CLOCK_MONOTONIC`.
-    pub monotonic_ns: u64,
-    /// Path of the cgroup whose limit was hit, as far as is known; `None` too if the machine ran out.
-    pub limit: Option<String>,
-    /// Path of the victim's cgroup.
-    pub victim: Option<String>,
-    /// The machine ran out, or some of its nodes.
-    pub machine: bool,
-}
-
-/// A victim whose end the correlator would like to be told; the answer is [`Evidence::Victim`]. Where nobody
-/// waits ([`Feed::Victims`] down) none are made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watch {
-    /// Id of the kill.
-    pub kill: Arc<str>,
-    /// The process; where only a thread is known, that.
-    pub pid: u32,
-    /// `start_boottime` of its leader, as far as is known.
-    pub start_boottime_ns: Option<u64>,
-    /// When it was marked, `CLOCK_MONOTONIC`.
-    pub monotonic_ns: u64,
-}
-
-/// What a correlator hands to its successor at a quiet moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    audit: Audit,
-    /// BPF, the log, the flight recorder.
-    up: [bool; 3],
-    /// Whether somebody waits for victims to end.
-    #[serde(default)]
-    victims_up: bool,
-    /// Those that have outlived their reports.
-    #[serde(default)]
-    living: VecDeque<Living>,
-}
 
 /// Which sources deliver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,32 +60,6 @@ const DECISIONS: usize = 64;
 
 /// Kills that there is room for from the start: a storm must not wait for memory.
 const ROOM: usize = 1024;
-
-/// Where and in which boot this is.
-#[derive(Clone, Debug)]
-pub struct Host {
-    /// `/proc/sys/kernel/random/boot_id`; unknown to a log.
-    pub boot_id: Option<Arc<str>>,
-    /// What makes ids unique among boots: the same without dashes, or what stands for it.
-    pub boot: Arc<str>,
-    /// Node name.
-    pub node: Option<Arc<str>>,
-    /// Name of its cluster; `None`: nobody has told.
-    pub cluster: Option<Arc<str>>,
-}
-
-impl Host {
-    /// From the kernel's boot id and the node's name.
-    #[must_use]
-    pub fn new(boot_id: &str, node: &str) -> Self {
-        Self {
-            boot_id: Some(boot_id.into()),
-            boot: boot_id.replace('-', "").into(),
-            node: Some(node.into()),
-            cluster: None,
-        }
-    }
-}
 
 type KillKey = u64;
 type InstanceKey = u64;
@@ -308,18 +208,6 @@ impl Correlator {
         self.waiting_lines.is_empty() && self.held_marks.is_empty() && self.open.is_empty()
     }
 
-    /// What of its state outlives a quiet moment, but for its memory of closed kills: for a successor,
-    /// which is told all evidence since then once more.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            audit: self.audit,
-            up: [self.bpf_up, self.kmsg_up, self.memory_up],
-            victims_up: self.victims_up,
-            living: self.victims.living.clone(),
-        }
-    }
-
     /// Which sources deliver now.
     #[must_use]
     pub const fn up(&self) -> Up {
@@ -329,14 +217,6 @@ impl Correlator {
             memory: self.memory_up,
             victims: self.victims_up,
         }
-    }
-
-    /// Goes on from a predecessor's quiet moment.
-    pub fn restore(&mut self, snapshot: &Snapshot) {
-        self.audit = snapshot.audit;
-        [self.bpf_up, self.kmsg_up, self.memory_up] = snapshot.up;
-        self.victims_up = snapshot.victims_up;
-        self.victims.living.clone_from(&snapshot.living);
     }
 
     /// What has been counted so far.
@@ -371,10 +251,6 @@ impl Correlator {
             Feed::Memory => self.memory_up,
             Feed::Victims => self.victims_up,
         }
-    }
-
-    fn has_ended(&self, kill: &Kill) -> bool {
-        kill.ending.is_complete(kill.reaper, self.kmsg_up)
     }
 
     fn kills_of(&self, instance: &Instance) -> Vec<&Kill> {
@@ -419,116 +295,5 @@ impl Correlator {
         let instance = kill.instance;
         self.wish(instance, now);
         self.watch(key, now);
-    }
-
-    /// Closes those of `candidates` that are complete.
-    fn close_ready(&mut self, candidates: &[InstanceKey], now: Now, out: &mut Vec<Event>) {
-        for &key in candidates {
-            let ready = self.instances.get(&key).is_some_and(|instance| {
-                !instance.closed && self.closes_at(instance) <= now.monotonic_ns
-            });
-            if ready {
-                self.close(key, now, out);
-            }
-        }
-    }
-
-    fn close(&mut self, key: InstanceKey, now: Now, out: &mut Vec<Event>) {
-        self.open.retain(|&open| open != key);
-        let Some(instance) = self.instances.get_mut(&key) else {
-            return;
-        };
-        instance.closed = true;
-        let kills = instance.kills.clone();
-        let of: Vec<&Kill> = kills
-            .iter()
-            .filter_map(|kill| self.kills.get(kill))
-            .collect();
-        let counts = &mut self.audit.counts;
-        counts.instances += 1;
-        counts.possible_repeats += u64::from(instance.may_hide_repeats(&of, self.kmsg_up));
-        let event = instance.event(&self.host, &of, (self.bpf_up, self.kmsg_up), now);
-        for (key, told) in kills.iter().zip(&event.kills) {
-            self.outlives(*key, told);
-        }
-        out.push(Event::OomInstance(Box::new(event)));
-        if kills.is_empty() {
-            self.instances.remove(&key);
-        } else if let Some(instance) = self.instances.get_mut(&key) {
-            instance.forget_evidence();
-        }
-        for key in kills {
-            if let Some(kill) = self.kills.get_mut(&key) {
-                kill.forget_evidence();
-            }
-            self.closed.push_back((now.monotonic_ns, key));
-        }
-    }
-
-    /// When an instance may be closed: now (0), when its group has settled, or at the window's end.
-    fn closes_at(&self, instance: &Instance) -> u64 {
-        let last = instance.waits_since_ns + self.timing.window_ns;
-        if instance.is_undecided() {
-            // Before it marks anybody the kernel prints its report, and a slow console holds it up for
-            // seconds. A later decision proves that no mark will come; if one was lost, the log may tell.
-            return match (instance.followed, instance.ring_lost) {
-                (true, 0) => 0,
-                (true, _) => last,
-                (false, _) => instance.waits_since_ns + self.timing.decision_ns,
-            };
-        }
-        if instance.kills.is_empty() {
-            return last.min(instance.active_ns + self.timing.settle_ns);
-        }
-        let spoken = instance
-            .kills
-            .iter()
-            .filter_map(|kill| self.kills.get(kill))
-            .all(|kill| {
-                (kill.mark.is_some() || !self.bpf_up) && (kill.line.is_some() || !self.kmsg_up)
-            });
-        let complete = if !spoken {
-            last
-        } else if instance.followed || instance.single() {
-            0
-        } else {
-            last.min(instance.active_ns + self.timing.settle_ns)
-        };
-        let memory = instance.memory_until_ns.filter(|_| self.memory_up);
-        let ended = !self.victims_up
-            || self
-                .kills_of(instance)
-                .iter()
-                .all(|kill| self.has_ended(kill));
-        let ends = if ended { 0 } else { last };
-        complete.max(memory.unwrap_or(0)).max(ends).min(last)
-    }
-
-    fn forget(&mut self, now: Now) {
-        while let Some(&(at, key)) = self.closed.front() {
-            let old = now.monotonic_ns.saturating_sub(at) > self.timing.memory_ns;
-            if !old && self.closed.len() <= self.timing.memory_kills {
-                break;
-            }
-            self.closed.pop_front();
-            let Some(kill) = self.kills.remove(&key) else {
-                continue;
-            };
-            for tid in kill.tids() {
-                if self.by_tid.get(&tid) == Some(&key) {
-                    self.by_tid.remove(&tid);
-                }
-            }
-            let gone = self
-                .instances
-                .get_mut(&kill.instance)
-                .is_some_and(|instance| {
-                    instance.kills.retain(|&other| other != key);
-                    instance.closed && instance.kills.is_empty()
-                });
-            if gone {
-                self.instances.remove(&kill.instance);
-            }
-        }
     }
 }

@@ -13,7 +13,7 @@ mod params;
 use std::collections::HashSet;
 
 use axum::{
-    extract::{FromRef, Path, RawQuery, State, rejection::PathRejection},
+    extract::{FromRef, Path, State, rejection::PathRejection},
     http::header,
     response::{IntoResponse, Response},
     routing::get,
@@ -84,24 +84,20 @@ where
     routes.map(documented).collect()
 }
 
-async fn of_root(state: State<Records>, query: RawQuery) -> Result<Response, Problem> {
+async fn of_root(state: State<Records>, query: Query) -> Result<Response, Problem> {
     answer(&state, "", query).await
 }
 
 async fn of_container(
     state: State<Records>,
     name: Result<Path<String>, PathRejection>,
-    query: RawQuery,
+    query: Query,
 ) -> Result<Response, Problem> {
     answer(&state, &path(name)?, query).await
 }
 
-async fn answer(
-    records: &Records,
-    name: &str,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    let parameters: Parameters = Query::of(query.as_deref())?.read()?;
+async fn answer(records: &Records, name: &str, query: Query) -> Result<Response, Problem> {
+    let parameters: Parameters = query.read()?;
     let request = Request::new(name, &parameters)?;
     if request.stream {
         let filter = request.filter();

@@ -6,26 +6,30 @@
 //! the answer comes, at most [`NAMES_NS`]; nothing else waits for it but its own report. Refuses to
 //! change what the path says.
 
+mod asking;
+mod naming;
+
 use std::{collections::VecDeque, mem::replace, sync::Arc};
 
+#[cfg(test)]
+pub(super) use self::asking::AGAIN_NS;
+pub use self::asking::Ask;
+use self::{asking::cgroups_of, naming::Said};
 use super::{
-    Roster, attribute,
-    claim::{asked_of, is_told, may_be_claimed, owner_of},
+    Roster,
+    claim::{asked_of, is_told},
     container::{self, End},
     roster::Life,
 };
 use crate::{
     clock::Now,
     correlate::Host,
-    event::{Cgroup, Event, LimitLevel, OomInstance, OomKill, Owner},
-    evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Names, Unreadable},
+    event::{Cgroup, Event},
+    evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Unreadable},
 };
 
 /// An alert waits this long at most for the names of a container that nobody has seen before.
 pub const NAMES_NS: u64 = 20_000_000;
-
-/// A question is forgotten after this long.
-const GIVEN_UP_NS: u64 = 2 * NAMES_NS;
 
 /// What a scan did not find.
 const MISSED: End = End {
@@ -33,29 +37,8 @@ const MISSED: End = End {
     late: true,
 };
 
-/// What could not be found is not asked for again within this time.
-pub(super) const AGAIN_NS: u64 = 1_000_000_000;
-
-/// Until this long after a cgroup was made its runtime may not have written yet whose it is.
-const CLAIM_NS: u64 = 2_000_000_000;
-
 /// Between two steps of what would be too long at once.
 const WORK_NS: u64 = 1_000_000;
-
-/// Alerts that are remembered until their report comes.
-const MAX_SAID: usize = 4096;
-
-/// Questions that may be open at once; a kill beyond them is told without names.
-const MAX_ASKED: usize = 256;
-
-/// What has to be looked up now, for a kill happened there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// Path of the cgroup.
-    pub path: Arc<str>,
-    /// Its kernfs id.
-    pub id: Option<u64>,
-}
 
 /// Of which cgroups events tell that they came and went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -110,22 +93,6 @@ pub struct Desk {
     /// There is more to do of what goes in steps.
     work_at_ns: Option<u64>,
     counts: DeskCounts,
-}
-
-/// What an alert has said.
-#[derive(Debug)]
-struct Said {
-    kill: Arc<str>,
-    named: Named,
-    latency_ns: Option<u64>,
-}
-
-/// Whose something is.
-#[derive(Clone, Debug)]
-struct Named {
-    owner: Owner,
-    /// All that such an owner has is known.
-    whole: bool,
 }
 
 impl Desk {
@@ -283,71 +250,6 @@ impl Desk {
         self.release(now, out);
     }
 
-    /// Asks for what is not known of the cgroups in the event; whether there is anything to wait for.
-    fn ask_for(&mut self, event: &mut Event, now_ns: u64) -> bool {
-        let mut waits = false;
-        let is_report = matches!(event, Event::OomInstance(_));
-        for (at_ns, cgroup) in cgroups_of(event) {
-            self.complete(cgroup);
-            let Some(path) = cgroup.path.as_deref() else {
-                // The watch may be about to tell which cgroup it was.
-                waits |= cgroup.id.is_some();
-                continue;
-            };
-            if self.knows(path, cgroup.id, at_ns, now_ns) {
-                continue;
-            }
-            // An alert waits only where the path tells of a container; a report may wait.
-            let waits_for = is_report || attribute(path).owner.container_id.is_some();
-            let path = asked_of(path);
-            let known = self.asked.iter().any(|(asked, _)| &**asked == path);
-            if !known && self.asked.len() < MAX_ASKED {
-                let path: Arc<str> = path.into();
-                let id = cgroup.id.filter(|_| cgroup.path.as_deref() == Some(&*path));
-                self.asks.push(Ask {
-                    path: path.clone(),
-                    id,
-                });
-                self.asked.push_back((path, now_ns + GIVEN_UP_NS));
-                waits |= waits_for;
-            } else {
-                waits |= known && waits_for;
-            }
-        }
-        waits
-    }
-
-    /// Whether the roster can say who it is, or nobody could: it has been there when it was looked up.
-    fn knows(&self, path: &str, id: Option<u64>, at_ns: u64, now_ns: u64) -> bool {
-        let place = attribute(path).owner;
-        match place.container_id {
-            Some(_) => {
-                let of_container = asked_of(path);
-                let id = id.filter(|_| of_container == path);
-                let life = self.roster.life(of_container, id, at_ns);
-                let looked_up = life.and_then(|life| life.looked_up_ns);
-                let lately = looked_up.is_some_and(|at| now_ns < at + AGAIN_NS);
-                lately || self.names(path, id, at_ns).is_some()
-            }
-            // A runtime may still be about to write that it is its container.
-            None if may_be_claimed(&place) && path != "/" => {
-                self.roster.life(path, id, at_ns).is_some_and(|life| {
-                    let settled = life.born_ns.is_none_or(|born| now_ns > born + CLAIM_NS);
-                    let lately = life.looked_up_ns.is_some_and(|at| now_ns < at + AGAIN_NS);
-                    settled || lately || life.names.is_some()
-                })
-            }
-            None => true,
-        }
-    }
-
-    /// A path that could not be read whole, by the id.
-    fn complete(&self, cgroup: &mut Cgroup) {
-        if let (None, Some(id)) = (&cgroup.path, cgroup.id) {
-            cgroup.path = self.roster.path_of(id).map(ToString::to_string);
-        }
-    }
-
     /// Whether an event of the same instance is held: it must come first.
     fn is_behind(&self, event: &Event) -> bool {
         let instance = event.instance_id();
@@ -405,107 +307,6 @@ impl Desk {
         }
         out.push(event);
     }
-
-    /// The report of this kill will not say less.
-    fn remember(&mut self, kill: &OomKill, named: Option<Named>) {
-        let Some(named) = named else {
-            return;
-        };
-        if self.said.len() >= MAX_SAID {
-            self.said.pop_front();
-        }
-        self.said.push_back(Said {
-            kill: kill.id.clone(),
-            named,
-            latency_ns: kill.detection_latency_ns,
-        });
-    }
-
-    fn name_kill(&self, kill: &mut OomKill) -> Option<Named> {
-        let at_ns = kill.monotonic_ns.unwrap_or(u64::MAX);
-        let cgroup = kill.cgroup.as_mut()?;
-        self.complete(cgroup);
-        let named = self.owner(cgroup, at_ns)?;
-        kill.owner = Some(named.owner.clone());
-        Some(named)
-    }
-
-    fn name_instance(&mut self, instance: &mut OomInstance) {
-        let at_ns = instance.monotonic_ns.unwrap_or(u64::MAX);
-        for kill in &mut instance.kills {
-            let mut named = self.name_kill(kill);
-            let said = self.said.iter().position(|said| said.kill == kill.id);
-            if let Some(said) = said.and_then(|at| self.said.remove(at)) {
-                kill.detection_latency_ns = said.latency_ns;
-                if said.named.whole && !named.as_ref().is_some_and(|named| named.whole) {
-                    kill.owner = Some(said.named.owner.clone());
-                    named = Some(said.named);
-                }
-            }
-            let whole = named.is_some_and(|named| named.whole);
-            self.counts.unattributed += u64::from(!whole);
-        }
-        if let Some(limit) = &mut instance.limit {
-            self.complete(&mut limit.cgroup);
-            limit.level = self.level(&limit.cgroup, at_ns).or(limit.level);
-        }
-        for level in &mut instance.levels {
-            self.complete(&mut level.cgroup);
-            level.level = self.level(&level.cgroup, at_ns).or(level.level);
-        }
-        for top in &mut instance.top_cgroups {
-            let named = self.owner(&top.cgroup, at_ns);
-            top.owner = named.map(|named| named.owner).or(top.owner.take());
-        }
-    }
-
-    /// Whose a cgroup is, by its path and by name.
-    fn owner(&self, cgroup: &Cgroup, at_ns: u64) -> Option<Named> {
-        let path = cgroup.path.as_deref()?;
-        let names = self.names(path, cgroup.id, at_ns).map(|(_, names)| names);
-        let mut owner = owner_of(path, names);
-        if let Some(pod) = &mut owner.pod
-            && let Some(known) = self.roster.pod(path)
-        {
-            pod.namespace = pod.namespace.take().or_else(|| known.namespace.clone());
-            pod.name = pod.name.take().or_else(|| known.name.clone());
-        }
-        // The sandbox of a pod has no name of its own.
-        let sandbox = names.is_some_and(|names| names.sandbox);
-        let has_name = owner.container_name.is_some() || sandbox;
-        let pod = owner.pod.as_ref().is_none_or(|pod| pod.name.is_some());
-        let whole = pod && (has_name || owner.container_id.is_none());
-        Some(Named { owner, whole })
-    }
-
-    /// What a limit there is a limit of: what the path says, or the container that claims it.
-    fn level(&self, cgroup: &Cgroup, at_ns: u64) -> Option<LimitLevel> {
-        let path = cgroup.path.as_deref()?;
-        let place = attribute(path);
-        if !may_be_claimed(&place.owner) {
-            return Some(place.level);
-        }
-        Some(match self.names(path, cgroup.id, at_ns) {
-            Some((depth, names)) if names.container_id.is_some() && depth == path.len() => {
-                LimitLevel::Container
-            }
-            Some((_, names)) if names.container_id.is_some() => LimitLevel::Nested,
-            _ => place.level,
-        })
-    }
-
-    /// The names of the innermost cgroup on the path that has any, and the length of its path.
-    fn names(&self, path: &str, id: Option<u64>, at_ns: u64) -> Option<(usize, &Names)> {
-        let mut end = path.len();
-        loop {
-            let id = id.filter(|_| end == path.len());
-            let life = self.roster.life(&path[..end], id, at_ns);
-            if let Some(names) = life.and_then(|life| life.names.as_deref()) {
-                return Some((end, names));
-            }
-            end = path[..end].rfind('/').filter(|&end| end > 0)?;
-        }
-    }
 }
 
 /// Where [`DeskCounts::unreadable_by_reason`] counts it.
@@ -517,29 +318,4 @@ const fn place_of(reason: Unreadable) -> usize {
         Unreadable::Malformed => 3,
         Unreadable::Mismatch => 4,
     }
-}
-
-/// The cgroups of victims and limits in an event, each with the moment of which it tells.
-fn cgroups_of(event: &mut Event) -> impl Iterator<Item = (u64, &mut Cgroup)> {
-    let (alert, report) = match event {
-        Event::OomKill(kill) => (Some(&mut **kill), None),
-        Event::OomInstance(instance) => (None, Some(&mut **instance)),
-        Event::VictimEnd(_)
-        | Event::OomStuck(_)
-        | Event::ContainerCreation(_)
-        | Event::ContainerDeletion(_) => (None, None),
-    };
-    let (kills, limit) = report.map_or((&mut [][..], None), |report| {
-        let at_ns = report.monotonic_ns.unwrap_or(u64::MAX);
-        let limit = report
-            .limit
-            .as_mut()
-            .map(|limit| (at_ns, &mut limit.cgroup));
-        (&mut report.kills[..], limit)
-    });
-    let kills = alert.into_iter().chain(kills).filter_map(|kill| {
-        let at_ns = kill.monotonic_ns.unwrap_or(u64::MAX);
-        Some((at_ns, kill.cgroup.as_mut()?))
-    });
-    kills.chain(limit)
 }
