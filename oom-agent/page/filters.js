@@ -1,7 +1,7 @@
 // What is asked for, to be seen and changed: kind and time have fields of their own, all else is a word with a name.
 
 import { byId, el, put } from './dom.js';
-import { CONDITIONS, asked, narrow } from './state.js';
+import { CONDITIONS, asked, narrow, question } from './state.js';
 
 /** Kinds of event, as they are asked for together. */
 export const KINDS = {
@@ -20,15 +20,17 @@ const CHOICES = {
 /** Shows them as they are now. */
 export function show() {
   const now = asked();
-  const kind = now.kind ?? 'OomKill';
+  const { kind } = question();
   const kinds = kind in KINDS ? KINDS : { ...KINDS, [kind]: kind };
   const chips = Object.keys(CONDITIONS).filter((name) => now[name]).map((name) => chip(name, now[name], now));
   const time = (name, label, hint) => el('label', {}, label, el('input', {
     name, value: now[name] ?? '', placeholder: hint, size: 12, spellcheck: 'false', autocomplete: 'off',
     onchange: (event) => narrow({ [name]: event.target.value.trim() }),
   }));
+  // Kills do not tell what ran out.
+  const turn = ({ target: { value } }) => narrow(value === 'OomKill' ? { kind: null, scope: null } : { kind: value });
   put(byId('filters'), 
-    el('label', {}, 'Show', el('select', { name: 'kind', onchange: (event) => narrow({ kind: event.target.value === 'OomKill' ? null : event.target.value }) },
+    el('label', {}, 'Show', el('select', { name: 'kind', onchange: turn },
       Object.entries(kinds).map(([value, label]) => el('option', { value, selected: value === kind }, label)))),
     time('since', 'Since', 'ever (24h, 7d)'),
     time('until', 'Until', 'now'),

@@ -31,11 +31,11 @@ export function asked() {
   return Object.fromEntries(pairs.filter(([name, value]) => known.includes(name) && value !== ''));
 }
 
-/** The question to the store. */
+/** The question to the store. What ran out is told by reports alone. */
 export function question() {
   const { by: _, ...conditions } = asked();
   if (conditions.subtree && !conditions.cgroup) delete conditions.subtree;
-  return { kind: 'OomKill', ...conditions };
+  return { kind: conditions.scope ? 'OomInstance' : 'OomKill', ...conditions };
 }
 
 /** The same for counts: of kills, whatever the table shows, and without what only reports tell. */

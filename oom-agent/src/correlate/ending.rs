@@ -14,6 +14,9 @@ pub(super) struct Ending {
     /// Nobody will tell more.
     #[serde(default)]
     pub(super) settled: bool,
+    /// Nobody waits for it, and the kernel's programs tell of it all the same.
+    #[serde(default)]
+    pub(super) kernel_tells: bool,
     /// It has been told to be stuck.
     #[serde(default)]
     pub(super) stuck: bool,
@@ -54,6 +57,11 @@ impl Ending {
     /// Whether it is there still, as far as somebody looks.
     pub(super) const fn lives(&self) -> bool {
         self.watched && !self.settled
+    }
+
+    /// Whether its end may still be told after its report.
+    pub(super) const fn may_come(&self) -> bool {
+        self.lives() || (self.kernel_tells && !self.settled && self.exit.is_none())
     }
 
     /// Somebody sees it there: what the kernel told was only the beginning of the end.

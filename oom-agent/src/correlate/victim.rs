@@ -181,7 +181,7 @@ impl Correlator {
             return;
         };
         let ending = &kill.ending;
-        if !ending.lives() {
+        if !ending.may_come() {
             return;
         }
         if self.victims.living.len() >= LIVING {
@@ -300,6 +300,7 @@ impl Ending {
             } => self.gone(monotonic_ns, at_most, tells_reaper),
             VictimEvidence::Unwatched { kernel_tells, .. } => {
                 (self.watched, self.settled) = (false, !kernel_tells);
+                self.kernel_tells = kernel_tells;
             }
             VictimEvidence::Alive { .. } => {}
         }

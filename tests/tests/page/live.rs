@@ -193,6 +193,17 @@ fn filters_are_in_the_address(scene: &Scene, kill: &Value) -> Result<()> {
     browser.wait("words", "return document.querySelector('#empty:not([hidden])')?.textContent.includes('No kills that fit')")?;
     browser.back()?;
     all_are_back()?;
+    // What ran out is told by reports alone: they are shown then.
+    browser.run("history.pushState(null, '', '?scope=memcg'); dispatchEvent(new Event('asked'))")?;
+    browser.wait(
+        "reports",
+        "const rows = [...document.querySelectorAll('#rows tr')]; \
+         return rows.length > 0 && rows.every((row) => row.dataset.kind === 'OomInstance')",
+    )?;
+    let shown = browser.run("return document.querySelector('#filters select[name=kind]').value")?;
+    ensure!(shown == "OomInstance", "{shown}");
+    browser.back()?;
+    all_are_back()?;
     // What is not understood is said.
     browser.run("history.pushState(null, '', '?pid=x'); dispatchEvent(new Event('asked'))")?;
     browser.wait(

@@ -1,11 +1,12 @@
 //! Victims that outlive their report: alerts, late ends, a restart, and a bound.
 
 use super::{
-    alive, bench, exited, freed, gone, id, reaped_by_log, reaping, reported, sized, state,
+    alive, bench, exited, freed, gone, id, reaped_by_log, reaping, reported, sized, state, victim,
 };
 use crate::{
     correlate::tests::bench::{Bench, MS, log},
     event::{End, EndSource, Event, Reaper},
+    evidence::VictimEvidence,
 };
 
 #[test]
@@ -40,6 +41,24 @@ fn an_end_after_the_report_is_an_event_and_a_stuck_victim_an_alert() {
     assert_eq!(end.exit_after_ns, Some(99_999 * MS));
     assert_eq!(end.reaping_started_after_ns, Some(3399 * MS));
     assert_eq!(end.reaping_left_bytes, Some(4096));
+}
+
+#[test]
+fn a_victim_that_only_the_kernel_tells_of_may_outlive_its_report_too() {
+    for kernel_tells in [true, false] {
+        let mut bench = bench(true);
+        bench.at(1, sized(1, 50)).at(2, log(1, 50));
+        let unwatched = VictimEvidence::Unwatched {
+            kill: id(50),
+            tid: 50,
+            kernel_tells,
+        };
+        bench.at(3, victim(unwatched)).pass(3000);
+        assert_eq!(bench.story(), "K50 I[50]");
+        bench.at(4001, exited(4000, 50, None));
+        let told = if kernel_tells { " E50" } else { "" };
+        assert_eq!(bench.story(), format!("K50 I[50]{told}"));
+    }
 }
 
 /// Since 6.16 the tracepoint comes before the memory is let go of, and before the files in every kernel.
