@@ -1,7 +1,7 @@
 //! The same reports in every form that a log is kept in, and inputs that are no logs.
 //!
 //! The records of real kernels (`tests/kmsg/*.kmsg`) are written down as each tool would write them
-//! (`forms.rs`), and every form must give the same reports. What the form does not tell must be null.
+//! (`forms/`), and every form must give the same reports. What the form does not tell must be null.
 
 #![expect(
     clippy::unwrap_used,

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    command::{Said, command, ended, say, until},
+    child::{Said, command, ended, say, until},
     node::{LONG, cluster},
 };
 

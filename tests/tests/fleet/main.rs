@@ -5,7 +5,7 @@
 
 #![cfg(not(target_env = "musl"))]
 
-mod command;
+mod child;
 mod commands;
 mod node;
 mod page;

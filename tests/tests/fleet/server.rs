@@ -12,7 +12,7 @@ use oom_tests::{agent::DEADLINE, http::Socket, nats::Cluster};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::command::{command, ended};
+use crate::child::{command, ended};
 
 /// A server of the fleet; killed when dropped.
 pub(crate) struct Serving {

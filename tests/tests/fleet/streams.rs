@@ -7,7 +7,7 @@ use oom_agent::nats::Options;
 use oom_tests::nats::{self, Cluster};
 
 use crate::{
-    command::say,
+    child::say,
     node::{LONG, Node, exactly},
 };
 

@@ -1,7 +1,15 @@
 //! Every runtime's files as it writes them, look-alikes, and files that no runtime writes.
 
+mod containerd;
+mod crio;
+mod docker;
+mod exits;
 mod hostile;
-mod runtimes;
+mod kubelet;
+mod paths;
+mod podman;
+mod runc;
+mod users;
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -54,6 +62,20 @@ fn fill(text: &str) -> String {
         .replace("{other}", OTHER)
         .replace("{uid}", UID)
         .replace("{u_id}", &UID.replace('-', "_"))
+}
+
+/// A bundle; `annotations` is JSON.
+fn bundle(annotations: &str, cgroups_path: &str) -> String {
+    let head = r#""ociVersion":"1.0.2-dev","process":{"user":{"uid":0,"gid":0},"args":["/h"],"cwd":"/",
+        "rlimits":[{"type":"RLIMIT_NOFILE","hard":1024,"soft":1024}],"noNewPrivileges":true},
+        "root":{"path":"rootfs"},"mounts":[{"destination":"/proc","type":"proc","source":"proc"}]"#;
+    let linux = format!(
+        r#""linux":{{"resources":{{"cpu":{{"shares":1024}}}},"cgroupsPath":"{cgroups_path}",
+        "namespaces":[{{"type":"pid"}}],"maskedPaths":["/proc/acpi"]}}"#
+    );
+    fill(&format!(
+        r#"{{{head},"annotations":{annotations},{linux}}}"#
+    ))
 }
 
 /// The names, in one line: `Runtime id=… name=… image=… pod=namespace/name/uid sandbox`.
