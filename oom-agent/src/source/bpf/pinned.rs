@@ -3,14 +3,13 @@
 //! Reads and writes pins. It gets its name only once it is whole. Refuses to go on with one that lacks a map, or whose links
 //! hold no program.
 
-use std::path::Path;
+use std::{os::fd::AsFd as _, path::Path};
 
 use aya::{
     maps::{Map, MapData, MapError},
     programs::links::{FdLink, LinkError, PinnedLink},
 };
 use rustix::fs::{CWD, Mode, mkdirat, renameat};
-use std::os::fd::AsFd as _;
 use thiserror::Error;
 
 use super::{
