@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use aya::{Ebpf, EbpfLoader, programs::TracePoint};
 use oom_common::Layout;
 
-use super::kernel_types::KernelTypes;
 use super::{
     cgroups::CgroupPrograms,
     decision::{self, WantedHook},
     ends::EndPrograms,
     format, generation,
+    kernel_types::KernelTypes,
     link::{self, Hold},
     object::{btf_tracepoint, load_tracepoint, object},
     pins::PinName,
