@@ -137,20 +137,21 @@ impl VictimEnd {
 impl OomStuck {
     /// A victim of which nothing is known.
     pub(crate) fn for_tests() -> Self {
+        let of = VictimEnd::for_tests();
         Self {
-            schema: SCHEMA,
+            schema: of.schema,
             id: "id-stuck".into(),
-            time: Timestamp::from_unix_ns(0),
-            monotonic_ns: 0,
-            boot_id: Some("boot".into()),
-            node: Some("node".into()),
-            cluster: None,
+            time: of.time,
+            monotonic_ns: of.monotonic_ns,
+            boot_id: of.boot_id,
+            node: of.node,
+            cluster: of.cluster,
             stuck_for_ns: 10_000_000_000,
             thread: None,
             threads: None,
             uninterruptible: None,
             held_bytes: None,
-            kill: OomKill::for_tests(),
+            kill: of.kill,
         }
     }
 }

@@ -47,6 +47,19 @@ impl Kind {
         }
     }
 
+    /// The words that it is made of, in small letters: `oom` and `kill`.
+    #[must_use]
+    pub fn words(self) -> Vec<String> {
+        let mut words: Vec<String> = Vec::new();
+        for c in self.as_str().chars() {
+            match words.last_mut() {
+                Some(word) if !c.is_ascii_uppercase() => word.push(c),
+                _ => words.push(c.to_ascii_lowercase().to_string()),
+            }
+        }
+        words
+    }
+
     /// Whether it tells of a kill, and not of containers that come and go.
     #[must_use]
     pub const fn is_of_kill(self) -> bool {

@@ -123,7 +123,7 @@ impl Events {
         let mut placed = self.look(link, &batch.events[0]).await?;
         let mut sent = Vec::with_capacity(batch.events.len());
         for stored in batch.events {
-            let id = message_id(stored);
+            let id = stored.uid();
             if placed.contains(&id) {
                 self.misses = 0;
                 sent.push((stored, None));
@@ -194,15 +194,10 @@ impl Events {
     }
 }
 
-/// Ids of events are of a kind.
-fn message_id(stored: &Stored) -> String {
-    format!("{}:{}", stored.kind.as_str(), stored.id)
-}
-
 fn refusal(stored: &Stored, error: &async_nats::jetstream::context::PublishError) -> DeadLetter {
     DeadLetter {
         seq: stored.seq,
-        thing: message_id(stored),
+        thing: stored.uid(),
         count: 1,
         tries: 1,
         why: chain(error),

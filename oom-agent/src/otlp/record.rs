@@ -93,8 +93,7 @@ fn attributes(
     stored: &Stored,
 ) -> Vec<opentelemetry_proto::tonic::common::v1::KeyValue> {
     let mut attributes = Attributes::default();
-    let uid = format!("{}:{}", stored.kind.as_str(), stored.id);
-    attributes.text("log.record.uid", &uid);
+    attributes.text("log.record.uid", &stored.uid());
     attributes.text("oom.event.id", &stored.id);
     // A report is of whom its first kill is.
     let kill = value.get("kill").or(value.pointer("/kills/0"));
@@ -174,20 +173,7 @@ const fn severity_text(severity: SeverityNumber) -> &'static str {
 
 /// `OomKill` as `oom.kill`: the first word is the name's space.
 fn event_name(kind: Kind) -> String {
-    let mut name = String::new();
-    let mut words = 0;
-    for c in kind.as_str().chars() {
-        if c.is_ascii_uppercase() {
-            words += 1;
-            match words {
-                1 => {}
-                2 => name.push('.'),
-                _ => name.push('_'),
-            }
-        }
-        name.push(c.to_ascii_lowercase());
-    }
-    name
+    kind.words().join("_").replacen('_', ".", 1)
 }
 
 fn bounded(text: &[u8]) -> String {
@@ -341,14 +327,9 @@ mod tests {
             ..End::default()
         });
         let end = VictimEnd {
-            schema: 1,
-            id: "id-end".into(),
-            time: Timestamp::from_unix_ns(0),
-            monotonic_ns: 0,
-            boot_id: None,
-            node: None,
             cluster: Some("prod".into()),
             kill,
+            ..VictimEnd::for_tests()
         };
         let record = of(&stored(&Event::VictimEnd(Box::new(end)))).unwrap();
         assert_eq!(record.event_name, "victim.end");

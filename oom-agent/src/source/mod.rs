@@ -2,6 +2,7 @@
 //! of the others.
 
 pub mod audit;
+mod bell;
 pub mod bpf;
 pub mod cgroup;
 pub mod kmsg;

@@ -58,6 +58,14 @@ pub struct Stored {
     pub body: String,
 }
 
+impl Stored {
+    /// Its id among events of all kinds: ids alone are of a kind.
+    #[must_use]
+    pub fn uid(&self) -> String {
+        format!("{}:{}", self.kind.as_str(), self.id)
+    }
+}
+
 /// Events in the order of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {

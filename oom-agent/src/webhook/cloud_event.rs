@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     correlate::Host,
-    event::{Cgroup, Kind, Owner},
+    event::{Cgroup, Owner},
     store::Stored,
 };
 
@@ -65,11 +65,6 @@ pub(super) fn source(host: &Host) -> String {
     source
 }
 
-/// The id of an event among those of all kinds.
-pub(super) fn id(event: &Stored) -> String {
-    format!("{}:{}", event.kind.as_str(), event.id)
-}
-
 /// The JSON.
 pub(super) fn json(event: &Stored, id: &str, source: &str) -> Result<String, serde_json::Error> {
     let head: Head<'_> = serde_json::from_str(&event.body)?;
@@ -82,7 +77,7 @@ pub(super) fn json(event: &Stored, id: &str, source: &str) -> Result<String, ser
         specversion: "1.0",
         id,
         source,
-        r#type: format!("{TYPES}{}", snake(event.kind)),
+        r#type: format!("{TYPES}{}", event.kind.words().join("_")),
         subject: whose.iter().find_map(subject),
         time: head.time,
         datacontenttype: "application/json",
@@ -111,25 +106,13 @@ fn subject(of: &Whose) -> Option<String> {
     named.or(path).filter(|it| !it.is_empty()).cloned()
 }
 
-/// `OomKill` as `oom_kill`.
-fn snake(kind: Kind) -> String {
-    let mut snake = String::new();
-    for c in kind.as_str().chars() {
-        if c.is_ascii_uppercase() && !snake.is_empty() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        event::{Event, OomInstance, OomKill, OwnerKind, Pod, Timestamp, VictimEnd},
+        event::{Event, OomInstance, OomKill, OwnerKind, Pod, VictimEnd},
         store::Cursor,
     };
 
@@ -142,7 +125,7 @@ mod tests {
             time_ns: 0,
             body: serde_json::to_string(event).unwrap(),
         };
-        let text = json(&stored, &id(&stored), "/oom-agent/node-1").unwrap();
+        let text = json(&stored, &stored.uid(), "/oom-agent/node-1").unwrap();
         serde_json::from_str(&text).unwrap()
     }
 
@@ -196,14 +179,8 @@ mod tests {
     #[test]
     fn an_end_is_of_whom_the_kill_is() {
         let end = VictimEnd {
-            schema: 1,
-            id: "id-end".into(),
-            time: Timestamp::from_unix_ns(0),
-            monotonic_ns: 0,
-            boot_id: None,
-            node: None,
-            cluster: None,
             kill: kill(),
+            ..VictimEnd::for_tests()
         };
         let told = told(&Event::VictimEnd(Box::new(end)));
         assert_eq!(told["type"], "io.oom-agent.victim_end");

@@ -144,7 +144,7 @@ impl Post for Webhook {
     }
 
     fn write(&self, event: &Stored) -> Result<(Letter, usize), String> {
-        let id = cloud_event::id(event);
+        let id = event.uid();
         let json = cloud_event::json(event, &id, &self.source);
         let json = json.map_err(|error| error.to_string())?;
         let bytes = json.len();

@@ -2,6 +2,8 @@
 //!
 //! Reads paths and lives; emits owners and levels. Refuses to say less in a report than its alert said.
 
+use std::sync::Arc;
+
 use super::Desk;
 use crate::{
     attribute::{
@@ -11,7 +13,6 @@ use crate::{
     event::{Cgroup, LimitLevel, OomInstance, OomKill, Owner},
     evidence::Names,
 };
-use std::sync::Arc;
 
 /// Alerts that are remembered until their report comes.
 const MAX_SAID: usize = 4096;

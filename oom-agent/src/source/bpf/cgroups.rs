@@ -1,7 +1,7 @@
 //! The watch of cgroups in the kernel: its programs, its ring, and one event → [`Change`].
 //!
-//! Reads the bytes of an [`oom_common::CgroupEvent`] field by field. It loads the object for itself,
-//! with none of the maps of the kills: it may come and go, and fail, without them. Refuses events of
+//! Reads the bytes of an [`oom_common::CgroupEvent`] field by field. It loads the object for itself
+//! ([`watch`](super::watch)). Refuses events of
 //! another wire version, and paths that the kernel has cut: both count as lost, which makes the watch
 //! look at the whole tree again.
 
@@ -9,26 +9,21 @@ use std::{
     io,
     mem::offset_of,
     os::fd::{AsFd, BorrowedFd},
-    sync::PoisonError,
 };
 
 use aya::{
-    Ebpf, EbpfError,
-    maps::{Array, MapData, MapError, RingBuf},
+    maps::{Array, MapData, RingBuf},
     programs::tp_btf::BtfTracePointLink,
 };
-use bytes::Buf as _;
-use oom_common::{
-    ABSENT, CGROUP_PATH_LEN, CgroupEvent, Layout, WIRE_VERSION, cgroup_kind, cgroup_stat,
-};
+use oom_common::{CGROUP_PATH_LEN, CgroupEvent, Layout, WIRE_VERSION, cgroup_kind, cgroup_stat};
 use thiserror::Error;
 
 use super::{
     decode::DecodeError,
-    ends::SharedLoader,
     layout::CGROUP_TYPEDEFS,
-    load::{self, LoadError, OBJECT, btf_tracepoint, kept, load_tracepoint, ring_bytes},
-    stand_in::{Target, TargetKind},
+    object::SharedLoader,
+    watch::{Prepared, WatchError},
+    wire::Wire,
 };
 use crate::{source::cgroup::Change, text::printable};
 
@@ -42,30 +37,17 @@ const RENAME: &str = PROGRAMS[2];
 
 /// What it takes to attach the programs, on any thread.
 #[expect(missing_debug_implementations, reason = "aya's loader has none")]
-pub struct CgroupPrograms(Option<Known>);
-
-struct Known {
-    loader: SharedLoader,
-    layout: Layout,
-    /// BTF ids of [`CGROUP_TYPEDEFS`].
-    tracepoints: [Option<u32>; 3],
-}
+pub struct CgroupPrograms(Option<Prepared<3>>);
 
 /// Why the kernel does not tell which cgroups come and go.
 #[derive(Debug, Error)]
 pub enum CgroupsError {
-    /// The object did not load.
-    #[error("the kernel refused the BPF object of the watch")]
-    Object(#[from] Box<EbpfError>),
-    /// A program did not load or attach.
+    /// The object or a program of it did not load.
     #[error(transparent)]
-    Program(#[from] LoadError),
+    Watch(#[from] WatchError),
     /// The kernel lacks what is needed.
     #[error("this kernel has no tracepoints for it")]
     Missing,
-    /// A map is not there or not what it should be.
-    #[error("map {0} of the watch is unusable")]
-    Map(&'static str, #[source] Option<Box<MapError>>),
 }
 
 impl CgroupPrograms {
@@ -75,14 +57,12 @@ impl CgroupPrograms {
         layout: Layout,
         tracepoints: [Option<u32>; 3],
     ) -> Option<Self> {
-        let offsets = [layout.cgroup_root, layout.cgroup_root_hierarchy];
-        let [made, removed, _] = tracepoints.map(|id| id.is_some());
-        let usable = made && removed && layout.probe_read == 1 && !offsets.contains(&ABSENT);
-        usable.then_some(Self(Some(Known {
+        let prepared = Prepared {
             loader,
             layout,
             tracepoints,
-        })))
+        };
+        is_usable(&prepared).then_some(Self(Some(prepared)))
     }
 
     /// What this kernel has is found out when they are attached.
@@ -93,51 +73,26 @@ impl CgroupPrograms {
     /// Attaches them for one hierarchy (`cgroup_root.hierarchy_id`, 0 is version 2). `ring_size`, bytes, is
     /// rounded up to a power of two of at least a page.
     pub fn attach(self, hierarchy_id: u32, ring_size: u32) -> Result<CgroupRing, CgroupsError> {
-        load::map_what_is_big();
-        let Self(known) = match self {
-            Self(None) => load::cgroup_programs()?.ok_or(CgroupsError::Missing)?,
-            known => known,
-        };
-        let mut known = known.ok_or(CgroupsError::Missing)?;
-        known.layout.watched_hierarchy = hierarchy_id;
-        let mut ebpf = known
-            .loader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_max_entries("CGROUPS", ring_bytes(ring_size))
-            .map_max_entries("ENDS", ring_bytes(0))
-            .map_max_entries("RING", ring_bytes(0))
-            .map_max_entries("AYA_LOGS", ring_bytes(0))
-            .override_global("LAYOUT", kept(&known.layout), true)
-            .load(OBJECT)
-            .map_err(Box::new)?;
-        let targets = CGROUP_TYPEDEFS.into_iter().zip(known.tracepoints);
-        let targets: Vec<_> = targets
-            .filter_map(|(name, id)| {
-                let kind = TargetKind::Typedef;
-                id.map(|id| Target { name, kind, id })
-            })
-            .collect();
-        let stand_in = load::parsed_stand_in(&targets)?;
+        let mut prepared = Prepared::or_alone(self.0, |kernel| kernel.cgroup_tracepoints)?;
+        if !is_usable(&prepared) {
+            return Err(CgroupsError::Missing);
+        }
+        prepared.layout.watched_hierarchy = hierarchy_id;
+        let mut loaded = prepared.load("the watch", CGROUP_TYPEDEFS, ("CGROUPS", ring_size))?;
         let (mut links, mut note) = (Vec::new(), None);
         for name in PROGRAMS {
             if name == RENAME && hierarchy_id == 0 {
                 continue;
             }
-            match one(&mut ebpf, name, &stand_in) {
+            match loaded.attach(name) {
                 Err(error) if name == RENAME => note = Some(error.to_string()),
-                attached => links.push(attached?),
+                attached => links.push(attached.map_err(WatchError::from)?),
             }
         }
-        let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(CgroupsError::Map(name, None));
-        let unusable = |name| move |error| CgroupsError::Map(name, Some(Box::new(error)));
-        let ring = RingBuf::try_from(map(&mut ebpf, "CGROUPS")?).map_err(unusable("CGROUPS"))?;
-        let stats =
-            Array::try_from(map(&mut ebpf, "CGROUP_STATS")?).map_err(unusable("CGROUP_STATS"))?;
         Ok(CgroupRing {
             _links: links,
-            ring,
-            stats,
+            ring: loaded.map("CGROUPS")?,
+            stats: loaded.map("CGROUP_STATS")?,
             note,
             last_seq: 0,
             lost: 0,
@@ -147,19 +102,11 @@ impl CgroupPrograms {
     }
 }
 
-/// The link alone holds its program in the kernel: the object, with all programs, need not stay.
-pub(super) fn one(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    stand_in: &aya::Btf,
-) -> Result<BtfTracePointLink, LoadError> {
-    let program = btf_tracepoint(ebpf, name)?;
-    load_tracepoint(program, name, name, stand_in)?;
-    let link = program.attach().and_then(|link| program.take_link(link));
-    link.map_err(|error| LoadError::Program {
-        program: name,
-        error: Box::new(error),
-    })
+/// Whether what comes and goes can be told, and in which hierarchy.
+fn is_usable(prepared: &Prepared<3>) -> bool {
+    let layout = &prepared.layout;
+    let [made, removed, _] = prepared.tracepoints.map(|id| id.is_some());
+    made && removed && prepared.reads(&[layout.cgroup_root, layout.cgroup_root_hierarchy])
 }
 
 /// The attached programs and their ring.
@@ -255,27 +202,17 @@ impl Iterator for CgroupRing {
 /// Number and content of one event; no content where the path is missing or cut.
 fn decode(event: &[u8]) -> Result<(u64, Option<Change>), DecodeError> {
     let short = DecodeError::Short { len: event.len() };
-    let at = |offset: usize| event.get(offset..).unwrap_or_default();
-    let u64_at = |offset| at(offset).try_get_u64_ne().unwrap_or_default();
+    let wire = Wire(event);
     if event.len() < CgroupEvent::FIXED_LEN {
         return Err(short);
     }
-    let version = at(offset_of!(CgroupEvent, version)).try_get_u16_ne();
-    let version = version.unwrap_or_default();
-    if version != WIRE_VERSION {
-        return Err(DecodeError::Version {
-            found: version,
-            wanted: WIRE_VERSION,
-        });
-    }
-    let len = at(offset_of!(CgroupEvent, path_len)).try_get_u32_ne();
-    let len = len.unwrap_or_default() as usize;
-    let path = at(CgroupEvent::FIXED_LEN).get(..len).ok_or(short)?;
-    let seq = u64_at(offset_of!(CgroupEvent, seq));
-    let kind = at(offset_of!(CgroupEvent, kind)).try_get_u16_ne();
-    let kind = kind.unwrap_or_default();
-    let id = u64_at(offset_of!(CgroupEvent, id));
-    let monotonic_ns = u64_at(offset_of!(CgroupEvent, time_ns));
+    wire.is_of(offset_of!(CgroupEvent, version), WIRE_VERSION)?;
+    let len = wire.u32(offset_of!(CgroupEvent, path_len)) as usize;
+    let path = wire.at(CgroupEvent::FIXED_LEN).get(..len).ok_or(short)?;
+    let seq = wire.u64(offset_of!(CgroupEvent, seq));
+    let kind = wire.u16(offset_of!(CgroupEvent, kind));
+    let id = wire.u64(offset_of!(CgroupEvent, id));
+    let monotonic_ns = wire.u64(offset_of!(CgroupEvent, time_ns));
     // One that fills the buffer may have been longer.
     let whole = path
         .strip_suffix(b"\0")

@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::{
     layout::DECISION_FUNC,
     link::{self, Hold},
-    load::first_line,
+    refusal::first_line,
     stack::{each_symbol, is_cold},
 };
 

@@ -7,13 +7,13 @@
 
 use std::{mem::offset_of, ops::RangeInclusive};
 
-use bytes::Buf;
 use oom_common::{
     Asker as WireAsker, Level as WireLevel, MAX_LEVELS, Oom, Record, STACK_DEPTH, Task, flags,
     kind, level_flags,
 };
 use thiserror::Error;
 
+use super::wire::Wire;
 use crate::{
     event::{Cgroup, Constraint, Memory, Victim},
     evidence::{Asker, Charge, Decision, Level, Mark},
@@ -81,28 +81,24 @@ impl Stack {
 /// The number of a record; 0 if it has none.
 #[must_use]
 pub fn number(record: &[u8]) -> u64 {
-    let seq = record.get(offset_of!(Record, seq)..).unwrap_or_default();
-    { seq }.try_get_u64_ne().unwrap_or_default()
+    Wire(record).u64(offset_of!(Record, seq))
 }
 
 /// Decodes one record of this wire version. `page_size` in bytes.
 pub fn decode(record: &[u8], page_size: u64, wanted: u16) -> Result<Decoded, DecodeError> {
-    let wire = Wire { record, page_size };
-    if record.len() < Record::FIXED_LEN || record.len() < Record::FIXED_LEN + wire.names_len() {
+    let fields = Fields {
+        wire: Wire(record),
+        page_size,
+    };
+    if record.len() < Record::FIXED_LEN || record.len() < Record::FIXED_LEN + fields.names_len() {
         return Err(DecodeError::Short { len: record.len() });
     }
-    let version = wire.u16(offset_of!(Record, version));
-    if version != wanted {
-        return Err(DecodeError::Version {
-            found: version,
-            wanted,
-        });
-    }
-    match wire.u16(offset_of!(Record, kind)) {
-        kind::MARK => Ok(Decoded::Mark(Box::new(wire.mark()), wire.stack())),
-        kind::SELF_CHECK => Ok(Decoded::SelfCheck(Box::new(wire.mark()))),
+    fields.wire.is_of(offset_of!(Record, version), wanted)?;
+    match fields.wire.u16(offset_of!(Record, kind)) {
+        kind::MARK => Ok(Decoded::Mark(Box::new(fields.mark()), fields.stack())),
+        kind::SELF_CHECK => Ok(Decoded::SelfCheck(Box::new(fields.mark()))),
         kind::DECISION => {
-            let decision = Box::new(wire.decision());
+            let decision = Box::new(fields.decision());
             match implausible(&decision) {
                 Some(why) => Err(DecodeError::Implausible(why)),
                 None => Ok(Decoded::Decision(decision)),
@@ -130,65 +126,41 @@ fn implausible(decision: &Decision) -> Option<&'static str> {
 }
 
 /// Field access into a record whose length has been checked.
-struct Wire<'a> {
-    record: &'a [u8],
+struct Fields<'a> {
+    wire: Wire<'a>,
     page_size: u64,
 }
 
-impl Wire<'_> {
-    fn at(&self, offset: usize) -> &[u8] {
-        self.record.get(offset..).unwrap_or_default()
-    }
-
-    fn u16(&self, offset: usize) -> u16 {
-        self.at(offset).try_get_u16_ne().unwrap_or_default()
-    }
-
-    fn u32(&self, offset: usize) -> u32 {
-        self.at(offset).try_get_u32_ne().unwrap_or_default()
-    }
-
-    fn i32(&self, offset: usize) -> i32 {
-        self.at(offset).try_get_i32_ne().unwrap_or_default()
-    }
-
-    fn u64(&self, offset: usize) -> u64 {
-        self.at(offset).try_get_u64_ne().unwrap_or_default()
-    }
-
-    fn i64(&self, offset: usize) -> i64 {
-        self.at(offset).try_get_i64_ne().unwrap_or_default()
-    }
-
+impl Fields<'_> {
     fn comm(&self, offset: usize) -> Comm {
-        let bytes = self.at(offset);
+        let bytes = self.wire.at(offset);
         Comm::new(&bytes[..bytes.len().min(oom_common::COMM_LEN)])
     }
 
     fn has(&self, flag: u32) -> bool {
-        self.u32(offset_of!(Record, flags)) & flag != 0
+        self.wire.u32(offset_of!(Record, flags)) & flag != 0
     }
 
     fn names_len(&self) -> usize {
-        self.u32(offset_of!(Record, names_len)) as usize
+        self.wire.u32(offset_of!(Record, names_len)) as usize
     }
 
     fn pages(&self, offset: usize) -> u64 {
-        self.u64(offset).saturating_mul(self.page_size)
+        self.wire.u64(offset).saturating_mul(self.page_size)
     }
 
     fn mark(&self) -> Mark {
         let task = offset_of!(Record, task);
         let known = self.has(flags::TASK);
         let classic = self.has(flags::CLASSIC);
-        let start = known.then(|| self.u64(task + offset_of!(Task, start_boottime_ns)));
-        let u32_if = |known: bool, field: usize| known.then(|| self.u32(task + field));
+        let start = known.then(|| self.wire.u64(task + offset_of!(Task, start_boottime_ns)));
+        let u32_if = |known: bool, field: usize| known.then(|| self.wire.u32(task + field));
         Mark {
-            seq: self.u64(offset_of!(Record, seq)),
-            monotonic_ns: self.u64(offset_of!(Record, time_ns)),
+            seq: self.wire.u64(offset_of!(Record, seq)),
+            monotonic_ns: self.wire.u64(offset_of!(Record, time_ns)),
             victim: Victim {
                 pid: u32_if(known, offset_of!(Task, tgid)),
-                tid: self.u32(task + offset_of!(Task, tid)),
+                tid: self.wire.u32(task + offset_of!(Task, tid)),
                 ns_pid: u32_if(self.has(flags::NS_PID), offset_of!(Task, ns_pid)),
                 ppid: u32_if(known, offset_of!(Task, ppid)),
                 comm: self.comm(task + offset_of!(Task, comm)),
@@ -197,7 +169,7 @@ impl Wire<'_> {
                 start_time: None,
                 threads: u32_if(known, offset_of!(Task, threads)),
                 oom_score_adj: (known || classic)
-                    .then(|| small(self.i32(task + offset_of!(Task, oom_score_adj)))),
+                    .then(|| small(self.wire.i32(task + offset_of!(Task, oom_score_adj)))),
                 exe: None,
                 cmdline: None,
             },
@@ -215,18 +187,20 @@ impl Wire<'_> {
         let task = offset_of!(Record, task);
         let rss = task + offset_of!(Task, rss);
         // A per-CPU counter read without its deltas may be a little below zero.
-        let count = |index: usize| u64::try_from(self.i64(rss + 8 * index)).unwrap_or(0);
+        let count = |index: usize| u64::try_from(self.wire.i64(rss + 8 * index)).unwrap_or(0);
         if self.has(flags::CLASSIC) {
             return Memory {
                 total_vm_bytes: Some(
-                    self.u64(task + offset_of!(Task, total_vm))
+                    self.wire
+                        .u64(task + offset_of!(Task, total_vm))
                         .saturating_mul(1024),
                 ),
                 anon_bytes: Some(count(1).saturating_mul(1024)),
                 file_bytes: Some(count(0).saturating_mul(1024)),
                 shmem_bytes: Some(count(3).saturating_mul(1024)),
                 pgtables_bytes: Some(
-                    self.u64(task + offset_of!(Task, pgtables_bytes))
+                    self.wire
+                        .u64(task + offset_of!(Task, pgtables_bytes))
                         .saturating_mul(1024),
                 ),
                 ..Memory::default()
@@ -242,7 +216,7 @@ impl Wire<'_> {
             anon_bytes: pages(count(1)),
             swap_bytes: pages(count(2)),
             shmem_bytes: pages(count(3)),
-            pgtables_bytes: Some(self.u64(task + offset_of!(Task, pgtables_bytes))),
+            pgtables_bytes: Some(self.wire.u64(task + offset_of!(Task, pgtables_bytes))),
             peak_rss_bytes: Some(
                 self.peak(count(0).saturating_add(count(1)).saturating_add(count(3))),
             ),
@@ -252,15 +226,17 @@ impl Wire<'_> {
     /// The kernel records the high-water mark only when memory is given back: until then it stands
     /// below what is resident, and what is resident is the peak.
     fn peak(&self, resident_pages: u64) -> u64 {
-        let recorded = self.u64(offset_of!(Record, task) + offset_of!(Task, hiwater_rss));
+        let recorded = self
+            .wire
+            .u64(offset_of!(Record, task) + offset_of!(Task, hiwater_rss));
         recorded.max(resident_pages).saturating_mul(self.page_size)
     }
 
     fn charge(&self, usage: usize, max: usize, failcnt: usize) -> Charge {
         Charge {
             usage_bytes: self.pages(usage),
-            limit_bytes: self.limit(self.u64(max)),
-            failcnt: self.u64(failcnt),
+            limit_bytes: self.limit(self.wire.u64(max)),
+            failcnt: self.wire.u64(failcnt),
             oom_group: None,
         }
     }
@@ -272,14 +248,14 @@ impl Wire<'_> {
     }
 
     fn levels(&self) -> Vec<Level> {
-        let count = (self.u32(offset_of!(Record, level_count)) as usize).min(MAX_LEVELS);
+        let count = (self.wire.u32(offset_of!(Record, level_count)) as usize).min(MAX_LEVELS);
         let whole = !self.has(flags::LEVELS_CUT) && !self.has(flags::NAMES_CUT);
         let names: Vec<&[u8]> = self.names().take(count).collect();
         let paths = (whole && names.len() == count).then(|| paths(&names));
         (0..count)
             .map(|index| {
                 let at = offset_of!(Record, levels) + index * size_of::<WireLevel>();
-                let bits = self.u64(at + offset_of!(WireLevel, flags));
+                let bits = self.wire.u64(at + offset_of!(WireLevel, flags));
                 let known = bits & level_flags::OOM_GROUP_KNOWN != 0;
                 let mut charge = self.charge(
                     at + offset_of!(WireLevel, usage),
@@ -288,7 +264,7 @@ impl Wire<'_> {
                 );
                 charge.oom_group = known.then_some(bits & level_flags::OOM_GROUP != 0);
                 Level {
-                    id: self.u64(at + offset_of!(WireLevel, id)),
+                    id: self.wire.u64(at + offset_of!(WireLevel, id)),
                     path: paths.as_ref().and_then(|paths| paths.get(index).cloned()),
                     memcg: bits & level_flags::MEMCG != 0,
                     charge: (bits & (level_flags::MEMCG | level_flags::COUNTERS_UNKNOWN)
@@ -300,7 +276,7 @@ impl Wire<'_> {
     }
 
     fn names(&self) -> impl Iterator<Item = &[u8]> {
-        let area = self.at(Record::FIXED_LEN);
+        let area = self.wire.at(Record::FIXED_LEN);
         let area = &area[..self.names_len().min(area.len())];
         // Every name ends with its NUL: the piece after the last one is not a name.
         area.strip_suffix(b"\0")
@@ -311,8 +287,8 @@ impl Wire<'_> {
     fn asker(&self) -> Asker {
         let at = offset_of!(Record, asker);
         let known = self.has(flags::ASKER_TASK);
-        let levels = self.u32(offset_of!(Record, level_count)) as usize;
-        let own = self.u32(offset_of!(Record, asker_level_count)) as usize;
+        let levels = self.wire.u32(offset_of!(Record, level_count)) as usize;
+        let own = self.wire.u32(offset_of!(Record, asker_level_count)) as usize;
         let cgroup = if !known || self.has(flags::ASKER_NAMES_CUT) {
             None
         } else {
@@ -322,21 +298,21 @@ impl Wire<'_> {
                 .flatten()
         };
         Asker {
-            pid: self.u32(at + offset_of!(WireAsker, tgid)),
-            tid: self.u32(at + offset_of!(WireAsker, tid)),
+            pid: self.wire.u32(at + offset_of!(WireAsker, tgid)),
+            tid: self.wire.u32(at + offset_of!(WireAsker, tid)),
             comm: self.comm(at + offset_of!(WireAsker, comm)),
             oom_score_adj: known
-                .then(|| small(self.i32(at + offset_of!(WireAsker, oom_score_adj)))),
+                .then(|| small(self.wire.i32(at + offset_of!(WireAsker, oom_score_adj)))),
             cgroup,
         }
     }
 
     fn stack(&self) -> Stack {
-        let bytes = self.u32(offset_of!(Record, stack_len)) as usize;
+        let bytes = self.wire.u32(offset_of!(Record, stack_len)) as usize;
         let len = (bytes / 8).min(STACK_DEPTH);
         let mut addresses = [0; STACK_DEPTH];
         for (index, address) in addresses.iter_mut().enumerate().take(len) {
-            *address = self.u64(offset_of!(Record, stack) + 8 * index);
+            *address = self.wire.u64(offset_of!(Record, stack) + 8 * index);
         }
         Stack { addresses, len }
     }
@@ -346,7 +322,7 @@ impl Wire<'_> {
         let task = offset_of!(Record, task);
         let chosen = self.mark();
         let limit = self.has(flags::OOM_MEMCG).then(|| {
-            let id = self.u64(at + offset_of!(Oom, memcg_id));
+            let id = self.wire.u64(at + offset_of!(Oom, memcg_id));
             let level = chosen.levels.iter().find(|level| level.id == id);
             let cgroup = Cgroup {
                 path: level.and_then(|level| level.path.clone()),
@@ -365,21 +341,21 @@ impl Wire<'_> {
             seq: chosen.seq,
             monotonic_ns: chosen.monotonic_ns,
             asker: chosen.asker.clone(),
-            constraint: match self.u32(at + offset_of!(Oom, constraint)) {
+            constraint: match self.wire.u32(at + offset_of!(Oom, constraint)) {
                 0 => Some(Constraint::None),
                 1 => Some(Constraint::Cpuset),
                 2 => Some(Constraint::MemoryPolicy),
                 3 => Some(Constraint::Memcg),
                 _ => None,
             },
-            gfp_mask: self.u32(at + offset_of!(Oom, gfp_mask)),
-            order: self.i32(at + offset_of!(Oom, order)),
+            gfp_mask: self.wire.u32(at + offset_of!(Oom, gfp_mask)),
+            order: self.wire.i32(at + offset_of!(Oom, order)),
             total_bytes: self.pages(at + offset_of!(Oom, totalpages)),
-            points: self.i64(at + offset_of!(Oom, points)),
+            points: self.wire.i64(at + offset_of!(Oom, points)),
             limit,
             chosen: (
-                self.u32(task + offset_of!(Task, tid)),
-                self.u32(task + offset_of!(Task, tgid)),
+                self.wire.u32(task + offset_of!(Task, tid)),
+                self.wire.u32(task + offset_of!(Task, tgid)),
             ),
             chosen_task: self.has(flags::TASK).then(|| Box::new(chosen)),
         }

@@ -1,31 +1,28 @@
 //! The ends of victims in the kernel: the programs, their ring, and one record → [`VictimEvidence`].
 //!
-//! Reads the bytes of an [`oom_common::EndRecord`] field by field. It loads the object for itself, with none of
-//! the maps of the kills: it may fail without them, and nothing is pinned, for what ended while no agent ran
-//! is not known by it. Refuses records of another wire version, and kinds that it does not know; both are
+//! Reads the bytes of an [`oom_common::EndRecord`] field by field. It loads the object for itself
+//! ([`watch`](super::watch)), and nothing is pinned, for what ended while no agent ran is not known by it. Refuses records of another wire version, and kinds that it does not know; both are
 //! counted.
 
 use std::{
     mem::offset_of,
     os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
-    maps::{MapData, MapError, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray, RingBuf},
     programs::tp_btf::BtfTracePointLink,
 };
-use bytes::Buf as _;
-use oom_common::{ABSENT, EndRecord, Layout, WIRE_VERSION, end_kind, end_stat};
+use oom_common::{EndRecord, Layout, WIRE_VERSION, end_kind, end_stat};
 use thiserror::Error;
 
 use super::{
-    cgroups,
     decode::DecodeError,
     layout::END_TYPEDEFS,
-    load::{self, LoadError, OBJECT, kept, ring_bytes},
-    stand_in::{Target, TargetKind},
+    object::SharedLoader,
+    refusal::LoadError,
+    watch::{Prepared, WatchError},
+    wire::Wire,
 };
 use crate::{clock::Now, evidence::VictimEvidence};
 
@@ -40,36 +37,19 @@ const PROGRAMS: [&str; 4] = [
     "finish_task_reaping",
 ];
 
-/// A loader that several load the object with, one after the other: making one parses the kernel's whole
-/// BTF.
-pub(super) type SharedLoader = Arc<Mutex<EbpfLoader<'static>>>;
-
 /// What it takes to attach the programs, on any thread.
 #[expect(missing_debug_implementations, reason = "aya's loader has none")]
-pub struct EndPrograms(Option<Known>);
-
-struct Known {
-    loader: SharedLoader,
-    layout: Layout,
-    /// BTF ids of [`END_TYPEDEFS`].
-    tracepoints: [Option<u32>; 4],
-}
+pub struct EndPrograms(Option<Prepared<4>>);
 
 /// Why the kernel does not tell when victims end.
 #[derive(Debug, Error)]
 pub enum EndsError {
-    /// The object did not load.
-    #[error("the kernel refused the BPF object of the ends of victims")]
-    Object(#[from] Box<EbpfError>),
-    /// A program did not load or attach.
+    /// The object or a program of it did not load.
     #[error(transparent)]
-    Program(#[from] LoadError),
+    Watch(#[from] WatchError),
     /// The kernel lacks what is needed.
     #[error("this kernel has no tracepoint for it, or keeps no account of victims")]
     Missing,
-    /// A map is not there or not what it should be.
-    #[error("map {0} of the ends of victims is unusable")]
-    Map(&'static str, #[source] Option<Box<MapError>>),
 }
 
 impl EndPrograms {
@@ -79,14 +59,12 @@ impl EndPrograms {
         layout: Layout,
         tracepoints: [Option<u32>; 4],
     ) -> Option<Self> {
-        let offsets = [layout.signal_oom_mm, layout.signal_live, layout.task_signal];
-        let usable =
-            tracepoints[0].is_some() && layout.probe_read == 1 && !offsets.contains(&ABSENT);
-        usable.then_some(Self(Some(Known {
+        let prepared = Prepared {
             loader,
             layout,
             tracepoints,
-        })))
+        };
+        is_usable(&prepared).then_some(Self(Some(prepared)))
     }
 
     /// What this kernel has is found out when they are attached.
@@ -97,50 +75,33 @@ impl EndPrograms {
     /// Attaches those that this kernel has. Without the exits all is refused; of the others each may be
     /// missing.
     pub fn attach(self) -> Result<EndRing, EndsError> {
-        load::map_what_is_big();
-        let Self(known) = match self {
-            Self(None) => load::end_programs()?.ok_or(EndsError::Missing)?,
-            known => known,
-        };
-        let known = known.ok_or(EndsError::Missing)?;
-        let mut ebpf = known
-            .loader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_max_entries("ENDS", ring_bytes(RING_BYTES))
-            .map_max_entries("CGROUPS", ring_bytes(0))
-            .map_max_entries("RING", ring_bytes(0))
-            .map_max_entries("AYA_LOGS", ring_bytes(0))
-            .override_global("LAYOUT", kept(&known.layout), true)
-            .load(OBJECT)
-            .map_err(Box::new)?;
-        let targets: Vec<_> = END_TYPEDEFS
-            .into_iter()
-            .zip(known.tracepoints)
-            .filter_map(|(name, id)| {
-                let kind = TargetKind::Typedef;
-                id.map(|id| Target { name, kind, id })
-            })
-            .collect();
-        let stand_in = load::parsed_stand_in(&targets)?;
-        let present = known.tracepoints.map(|id| id.is_some());
-        let attached = attach_each(present, |name| cgroups::one(&mut ebpf, name, &stand_in))?;
+        let prepared = Prepared::or_alone(self.0, |kernel| kernel.end_tracepoints)?;
+        if !is_usable(&prepared) {
+            return Err(EndsError::Missing);
+        }
+        let mut loaded =
+            prepared.load("the ends of victims", END_TYPEDEFS, ("ENDS", RING_BYTES))?;
+        let present = prepared.tracepoints.map(|id| id.is_some());
+        let attached = attach_each(present, |name| loaded.attach(name));
+        let attached = attached.map_err(WatchError::from)?;
         let [.., begun, done] = attached.which;
-        let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(EndsError::Map(name, None));
-        let unusable = |name| move |error| EndsError::Map(name, Some(Box::new(error)));
-        let ring = RingBuf::try_from(map(&mut ebpf, "ENDS")?).map_err(unusable("ENDS"))?;
-        let stats =
-            PerCpuArray::try_from(map(&mut ebpf, "END_STATS")?).map_err(unusable("END_STATS"))?;
         Ok(EndRing {
             _links: attached.links,
-            ring,
-            stats,
+            ring: loaded.map("ENDS")?,
+            stats: loaded.map("END_STATS")?,
             notes: attached.notes,
             reaper_since_ns: (begun && done).then(|| Now::read().monotonic_ns),
             page_size: rustix::param::page_size() as u64,
             refused: 0,
         })
     }
+}
+
+/// Whether the exits can be told, and whose they are.
+fn is_usable(prepared: &Prepared<4>) -> bool {
+    let layout = &prepared.layout;
+    let offsets = [layout.signal_oom_mm, layout.signal_live, layout.task_signal];
+    prepared.tracepoints[0].is_some() && prepared.reads(&offsets)
 }
 
 /// What came of attaching [`PROGRAMS`].
@@ -255,41 +216,30 @@ impl Iterator for EndRing {
 }
 
 fn decode(record: &[u8], page_size: u64) -> Result<VictimEvidence, DecodeError> {
+    let wire = Wire(record);
     if record.len() < size_of::<EndRecord>() {
         return Err(DecodeError::Short { len: record.len() });
     }
-    let at = |offset: usize| record.get(offset..).unwrap_or_default();
-    let u16_at = |offset| at(offset).try_get_u16_ne().unwrap_or_default();
-    let u32_at = |offset| at(offset).try_get_u32_ne().unwrap_or_default();
-    let u64_at = |offset| at(offset).try_get_u64_ne().unwrap_or_default();
-    let version = u16_at(offset_of!(EndRecord, version));
-    if version != WIRE_VERSION {
-        return Err(DecodeError::Version {
-            found: version,
-            wanted: WIRE_VERSION,
-        });
-    }
+    wire.is_of(offset_of!(EndRecord, version), WIRE_VERSION)?;
     // Counters of each CPU are added up now and then: the sum may be below 0 for a moment.
-    let pages = |index: usize| {
-        let mut bytes = at(offset_of!(EndRecord, rss) + 8 * index);
-        u64::try_from(bytes.try_get_i64_ne().unwrap_or_default()).unwrap_or(0)
-    };
+    let pages =
+        |index: usize| u64::try_from(wire.i64(offset_of!(EndRecord, rss) + 8 * index)).unwrap_or(0);
     // FILE, ANON and SHMEM; 2 is swap.
     let resident = [0, 1, 3]
         .into_iter()
         .map(pages)
         .fold(0, u64::saturating_add);
     let resident = resident.saturating_mul(page_size);
-    let tid = u32_at(offset_of!(EndRecord, tid));
-    let pid = u32_at(offset_of!(EndRecord, tgid));
-    let start_boottime_ns = u64_at(offset_of!(EndRecord, start_boottime_ns));
-    let monotonic_ns = u64_at(offset_of!(EndRecord, time_ns));
-    Ok(match u16_at(offset_of!(EndRecord, kind)) {
+    let tid = wire.u32(offset_of!(EndRecord, tid));
+    let pid = wire.u32(offset_of!(EndRecord, tgid));
+    let start_boottime_ns = wire.u64(offset_of!(EndRecord, start_boottime_ns));
+    let monotonic_ns = wire.u64(offset_of!(EndRecord, time_ns));
+    Ok(match wire.u16(offset_of!(EndRecord, kind)) {
         end_kind::EXITED => VictimEvidence::Exited {
             pid,
             start_boottime_ns,
             monotonic_ns,
-            left_bytes: (u32_at(offset_of!(EndRecord, mm_gone)) == 1).then_some(resident),
+            left_bytes: (wire.u32(offset_of!(EndRecord, mm_gone)) == 1).then_some(resident),
         },
         end_kind::FREED => VictimEvidence::Freed {
             pid,

@@ -16,7 +16,8 @@ use thiserror::Error;
 
 use super::{
     decode::{Decoded, decode, number},
-    load::{OBJECT, Options},
+    load::Options,
+    object::OBJECT,
     ring_map::RingMap,
 };
 

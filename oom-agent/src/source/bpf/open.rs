@@ -16,7 +16,9 @@ use super::{
     generation::{self, Generation, GenerationError},
     link::Hold,
     load::{self, LoadError, Options, Programs, Tier},
-    pins::{self, MAPS, PinName, Pins, PinsError, SetAsideError, UnusableError},
+    pin_name::{self, PinName},
+    pinned::{MAPS, SetAsideError, UnusableError},
+    pins::{Pins, PinsError},
 };
 use crate::error::chain;
 
@@ -71,7 +73,7 @@ pub fn claim(dir: &Path, options: &Options, take_over: bool) -> Result<Pins, Pin
     let name = generation::name(options);
     let is_there = pins
         .links(&name)
-        .is_ok_and(|links| pins::tier(&links).is_some());
+        .is_ok_and(|links| pin_name::tier(&links).is_some());
     if !is_there {
         let made = load::load(options).map(|programs| pinned(programs, &pins, &name));
         let made = made.map_err(|error| chain(&error));
@@ -147,7 +149,7 @@ fn read(pins: &Pins, name: &str, options: &Options) -> Result<(Generation, Strin
 }
 
 fn taken_over(pins: &Pins, name: &str, options: &Options) -> Result<Loaded, TakeOverError> {
-    let tier = pins::tier(&pins.links(name)?).ok_or(UnusableError::NoMark)?;
+    let tier = pin_name::tier(&pins.links(name)?).ok_or(UnusableError::NoMark)?;
     let (own, identity) = read(pins, name, options)?;
     Ok(Loaded {
         ebpf: None,

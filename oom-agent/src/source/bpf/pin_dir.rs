@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::pins::{MAPS, PinsError};
+use super::{pinned::MAPS, pins::PinsError};
 
 /// An error of the file system at a path.
 pub(super) fn failed(path: &Path) -> impl Fn(Errno) -> PinsError {

@@ -16,99 +16,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{
-    maps::{Map, MapData, MapError},
-    programs::links::{FdLink, LinkError, PinnedLink},
-};
 use rustix::{
     fs::{
-        Access, AtFlags, CWD, FlockOperation, Mode, accessat, flock, fstat, mkdirat, renameat,
-        statfs, unlinkat,
+        Access, AtFlags, CWD, FlockOperation, Mode, accessat, flock, fstat, mkdirat, statfs,
+        unlinkat,
     },
     io::Errno,
     process::geteuid,
 };
 use thiserror::Error;
 
+pub use super::pin_name::PinName;
 use super::{
-    decision::Hook,
-    generation::{GenerationError, identity, wire_version},
+    generation::wire_version,
     holder::{self, HeldError},
-    load::Tier,
     pin_dir,
+    pinned::HALF_MADE,
 };
 
 /// Where pins are, if nobody says otherwise.
 pub const PIN_PATH: &str = "/sys/fs/bpf/oom-agent";
 
-/// The maps of a generation: their pins, and their names in the object.
-pub(super) const MAPS: [(&str, &str); 3] = [("ring", "RING"), ("stats", "STATS"), ("seq", "SEQ")];
-
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-
-/// Begins the name of what is not whole yet. The kernel keeps names with dots for itself.
-const HALF_MADE: &str = "new-";
-
-/// The pin of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PinName {
-    /// The mark carries the task.
-    MarkTask,
-    /// The mark carries a pid.
-    MarkPid,
-    /// The mark is the classic tracepoint's.
-    MarkFormat,
-    /// The decision is hooked by fentry.
-    DecisionFentry,
-    /// The decision is hooked by a kprobe.
-    DecisionKprobe,
-}
-
-impl PinName {
-    const ALL: [Self; 5] = [
-        Self::MarkTask,
-        Self::MarkPid,
-        Self::MarkFormat,
-        Self::DecisionFentry,
-        Self::DecisionKprobe,
-    ];
-
-    fn text(self) -> &'static str {
-        match self {
-            Self::MarkTask => "mark-task",
-            Self::MarkPid => "mark-pid",
-            Self::MarkFormat => "mark-format",
-            Self::DecisionFentry => "decision-fentry",
-            Self::DecisionKprobe => "decision-kprobe",
-        }
-    }
-}
-
-impl From<Hook> for PinName {
-    fn from(hook: Hook) -> Self {
-        match hook {
-            Hook::Fentry => Self::DecisionFentry,
-            Hook::Kprobe => Self::DecisionKprobe,
-        }
-    }
-}
-
-/// The tier that these links make; `None` without a mark.
-pub(super) fn tier(links: &[PinName]) -> Option<Tier> {
-    let has = |name| links.contains(&name);
-    let hook = match () {
-        () if has(PinName::DecisionFentry) => Some(Hook::Fentry),
-        () if has(PinName::DecisionKprobe) => Some(Hook::Kprobe),
-        () => None,
-    };
-    match () {
-        () if has(PinName::MarkTask) => Some(Tier::of(true, hook)),
-        () if has(PinName::MarkPid) => Some(Tier::of(false, hook)),
-        () if has(PinName::MarkFormat) => Some(Tier::Format),
-        () => None,
-    }
-}
 
 /// Why nothing can be pinned.
 #[derive(Debug, Error)]
@@ -148,34 +78,12 @@ pub enum PinsError {
     NoLink(PinName),
 }
 
-/// Why a pinned generation is not one to go on with.
-#[derive(Debug, Error)]
-pub(super) enum UnusableError {
-    #[error("map {0}")]
-    Map(&'static str, #[source] MapError),
-    #[error("link {0}")]
-    Link(&'static str, #[source] LinkError),
-    #[error("no mark is attached")]
-    NoMark,
-}
-
-/// Why a generation cannot be set aside.
-#[derive(Debug, Error)]
-pub(super) enum SetAsideError {
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    #[error(transparent)]
-    Unusable(#[from] UnusableError),
-    #[error(transparent)]
-    Maps(#[from] GenerationError),
-}
-
 /// The directory of all generations.
 #[derive(Debug)]
 pub struct Pins {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// Holds the lock, once it is had.
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     locked: bool,
 }
 
@@ -297,136 +205,15 @@ impl Pins {
         Ok(names)
     }
 
-    /// Pins maps and links under this name, all or nothing.
-    pub(super) fn pin(
-        &self,
-        name: &str,
-        maps: [(&str, &'static str, Option<&Map>); 3],
-        links: Vec<(PinName, FdLink)>,
-    ) -> Result<(), PinsError> {
-        let half = format!("{HALF_MADE}{}", std::process::id());
-        let made = self.make(&half, name, maps, links);
-        if made.is_err()
-            && let Err(error) = self.remove(&half)
-        {
-            tracing::warn!("{}", crate::error::chain(&error));
-        }
-        made
-    }
-
-    fn make(
-        &self,
-        half: &str,
-        name: &str,
-        maps: [(&str, &'static str, Option<&Map>); 3],
-        links: Vec<(PinName, FdLink)>,
-    ) -> Result<(), PinsError> {
-        let dir = self.dir.join(half);
-        let failed = pin_dir::failed(&dir);
-        mkdirat(CWD, &dir, Mode::RWXU).map_err(&failed)?;
-        for (pin, what, map) in maps {
-            let map = map.ok_or(PinsError::NoMap(what))?;
-            map.pin(dir.join(pin)).map_err(refused(what))?;
-        }
-        for (pin, link) in links {
-            let what = pin.text();
-            // Only the pin holds it then: once that is removed the program is detached.
-            link.pin(dir.join(what)).map_err(refused(what)).map(drop)?;
-        }
-        renameat(CWD, &dir, CWD, self.dir.join(name)).map_err(failed)
-    }
-
-    /// The links of a generation, each of which holds a program.
-    pub(super) fn links(&self, name: &str) -> Result<Vec<PinName>, UnusableError> {
-        let dir = self.dir.join(name);
-        let mut links = Vec::new();
-        for pin in PinName::ALL {
-            let path = dir.join(pin.text());
-            if path.exists() {
-                let failed = |error| UnusableError::Link(pin.text(), error);
-                let link = FdLink::from(PinnedLink::from_pin(path).map_err(failed)?);
-                if link.info().map_err(failed)?.program_id() != 0 {
-                    links.push(pin);
-                }
-            }
-        }
-        Ok(links)
-    }
-
-    /// The maps of a generation, in the order of [`MAPS`].
-    pub(super) fn maps(&self, name: &str) -> Result<[Map; 3], UnusableError> {
-        let dir = self.dir.join(name);
-        let [ring, stats, seq] = MAPS.map(|(pin, what)| {
-            MapData::from_pin(dir.join(pin))
-                .and_then(Map::from_map_data)
-                .map_err(|error| UnusableError::Map(what, error))
-        });
-        Ok([ring?, stats?, seq?])
-    }
-
-    /// Removes the links of a generation, and gives it its identity for a name: its programs are detached, its
-    /// records stay, and new programs may have the name.
-    pub(super) fn set_aside(&self, name: &str) -> Result<String, SetAsideError> {
-        let dir = self.dir.join(name);
-        for pin in PinName::ALL {
-            let path = dir.join(pin.text());
-            pin_dir::unlink(CWD, &path, &path)?;
-        }
-        let [ring, ..] = self.maps(name)?;
-        let identity = identity(name, Some(&ring))?;
-        renameat(CWD, &dir, CWD, self.dir.join(&identity)).map_err(pin_dir::failed(&dir))?;
-        Ok(identity)
-    }
-
-    /// Removes a generation, or what is half made of one, with all that it holds.
-    pub fn remove(&self, name: &str) -> Result<(), PinsError> {
-        pin_dir::remove(self.fd.as_fd(), Path::new(name), &self.dir.join(name))
-    }
-
     /// Removes the directory itself, which must be empty.
     pub fn remove_dir(self) -> Result<(), PinsError> {
         unlinkat(CWD, &self.dir, AtFlags::REMOVEDIR).map_err(pin_dir::failed(&self.dir))
     }
 }
 
-/// Removes a generation by its path.
-pub(super) fn remove(dir: &Path) -> Result<(), PinsError> {
-    pin_dir::remove(CWD, dir, dir)
-}
-
-fn refused<E>(what: &'static str) -> impl Fn(E) -> PinsError
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    move |error| PinsError::Refused {
-        what,
-        error: Box::new(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_names_of_the_links_tell_the_tier() {
-        use PinName::{DecisionFentry, DecisionKprobe, MarkFormat, MarkPid, MarkTask};
-        for (links, expected) in [
-            (&[MarkTask][..], Some(Tier::Stack)),
-            (&[MarkTask, DecisionFentry], Some(Tier::Full(Hook::Fentry))),
-            (&[MarkTask, DecisionKprobe], Some(Tier::Full(Hook::Kprobe))),
-            (&[MarkPid], Some(Tier::Pid(None))),
-            (
-                &[MarkPid, DecisionKprobe],
-                Some(Tier::Pid(Some(Hook::Kprobe))),
-            ),
-            (&[MarkFormat], Some(Tier::Format)),
-            (&[DecisionFentry], None),
-            (&[], None),
-        ] {
-            assert_eq!(tier(links), expected, "{links:?}");
-        }
-    }
 
     #[test]
     fn what_is_no_bpffs_is_refused_with_what_to_do() {

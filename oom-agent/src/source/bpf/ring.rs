@@ -22,7 +22,8 @@ use super::{
     generation::{Generation, Next},
     load::Tier,
     open::{Loaded, Retired},
-    pins::{self, Pins},
+    pinned,
+    pins::Pins,
     ring_map,
     stack::Symbols,
 };
@@ -93,7 +94,7 @@ impl RetiredRing {
         if self.removed.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = pins::remove(&self.dir) {
+        if let Err(error) = pinned::remove(&self.dir) {
             // The next start does it.
             tracing::warn!("{}", chain(&error));
         }

@@ -4,7 +4,7 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use rustix::event::{EventfdFlags, eventfd};
+use crate::source::bell::Bell;
 
 /// Questions that may wait for an answer.
 const ROOM: usize = 256;
@@ -31,7 +31,7 @@ impl fmt::Debug for Asks {
 }
 
 struct Shared {
-    wake: OwnedFd,
+    bell: Bell,
     refused: AtomicU64,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Asked {
 pub(super) fn channel() -> io::Result<(Asks, Asked)> {
     let (sender, receiver) = sync_channel(ROOM);
     let shared = Arc::new(Shared {
-        wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        bell: Bell::new()?,
         refused: AtomicU64::new(0),
     });
     let asks = Asks {
@@ -74,17 +74,8 @@ impl Asks {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        self.shared.wake();
+        self.shared.bell.ring();
         true
-    }
-}
-
-impl Shared {
-    fn wake(&self) {
-        if let Err(error) = rustix::io::write(&self.wake, &1u64.to_ne_bytes()) {
-            // A counter at its maximum is readable all the same.
-            tracing::debug!("eventfd: {error}");
-        }
     }
 }
 
@@ -93,7 +84,7 @@ pub(super) struct Waker(Arc<Shared>);
 
 impl Waker {
     pub(super) fn wake(&self) {
-        self.0.wake();
+        self.0.bell.ring();
     }
 }
 
@@ -105,7 +96,7 @@ impl Asked {
 
     /// Readable when there may be questions.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.shared.wake.as_fd()
+        self.shared.bell.as_fd()
     }
 
     /// For whoever has something else for the watch.
@@ -115,8 +106,7 @@ impl Asked {
 
     /// Takes the wake-up back; to be called before the questions are taken.
     pub(super) fn woken(&self) {
-        let mut count = [0; 8];
-        if let Err(error) = rustix::io::read(&self.shared.wake, &mut count) {
+        if let Err(error) = self.shared.bell.heard() {
             tracing::debug!("eventfd: {error}");
         }
     }

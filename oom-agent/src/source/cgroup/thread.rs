@@ -24,7 +24,7 @@ use std::{
     thread,
 };
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::{
     Asks, Change,
@@ -41,7 +41,7 @@ use crate::{
     error::chain,
     evidence::{Evidence, Found},
     hierarchy::Hierarchy,
-    source::{bpf::cgroups::CgroupPrograms, worker::Worker},
+    source::{bell::timespec, bpf::cgroups::CgroupPrograms, worker::Worker},
 };
 
 /// After a turn that had changes.
@@ -276,13 +276,8 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
             self.tree.as_ref().and_then(|_| self.scans.next_ns()),
             self.core.next_ns(),
         ];
-        let timeout = next.into_iter().flatten().min().map(|at| {
-            let wait = at.saturating_sub(now);
-            Timespec {
-                tv_sec: i64::try_from(wait / 1_000_000_000).unwrap_or(i64::MAX),
-                tv_nsec: i64::try_from(wait % 1_000_000_000).unwrap_or(0),
-            }
-        });
+        let next = next.into_iter().flatten().min();
+        let timeout = next.map(|at| timespec(at.saturating_sub(now)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(false),

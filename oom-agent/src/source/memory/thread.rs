@@ -10,7 +10,6 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -21,7 +20,7 @@ use std::{
 };
 
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    event::{PollFd, PollFlags, poll},
     io::Errno,
     time::{ClockId, clock_gettime},
 };
@@ -32,7 +31,10 @@ use crate::{
     correlate::Wish,
     evidence::{CgroupEvidence, Evidence, Feed},
     hierarchy::Hierarchy,
-    source::worker::Worker,
+    source::{
+        bell::{Bell, timespec},
+        worker::Worker,
+    },
 };
 
 /// Wishes that may wait.
@@ -89,18 +91,13 @@ struct Counts {
 
 #[derive(Debug)]
 struct Shared {
-    /// Readable when there is something to do.
-    wake: OwnedFd,
+    /// Rung when there is something to do.
+    bell: Bell,
     stop: AtomicBool,
     counts: Counts,
 }
 
 impl Shared {
-    fn wake(&self) {
-        // Fails only if the counter is full: then it is readable anyway.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
     fn counters(&self) -> Counters {
         let counts = &self.counts;
         Counters {
@@ -138,7 +135,7 @@ impl MemoryThread {
         submit: impl Fn(Vec<Evidence>) + Send + 'static,
     ) -> io::Result<(Self, Recorder)> {
         let shared = Arc::new(Shared {
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: Bell::new()?,
             stop: AtomicBool::new(false),
             counts: Counts::default(),
         });
@@ -173,7 +170,7 @@ impl MemoryThread {
     )]
     pub fn stop(self) -> Counters {
         self.shared.stop.store(true, Relaxed);
-        self.shared.wake();
+        self.shared.bell.ring();
         self.worker.end("the flight recorder");
         self.shared.counters()
     }
@@ -206,7 +203,7 @@ impl Recorder {
             let rest = news.split_off(news.len().min(BATCH));
             self.send(std::mem::replace(&mut news, rest), until);
         }
-        self.shared.wake();
+        self.shared.bell.ring();
     }
 
     fn send(&self, mut batch: Vec<CgroupEvidence>, until: Instant) {
@@ -220,7 +217,7 @@ impl Recorder {
                     return;
                 }
             }
-            self.shared.wake();
+            self.shared.bell.ring();
             thread::sleep(PAUSE);
         }
     }
@@ -230,7 +227,7 @@ impl Recorder {
     pub fn ask(&self, wish: Wish) -> bool {
         let asked = self.wishes.try_send(wish).is_ok();
         if asked {
-            self.shared.wake();
+            self.shared.bell.ring();
         } else {
             self.shared.counts.wishes_refused.fetch_add(1, Relaxed);
         }
@@ -302,20 +299,11 @@ impl Inbox {
     }
 
     fn sleep(&self, due_ns: Option<u64>) -> Result<(), Errno> {
-        let timeout = due_ns.map(|due| {
-            let ns = due.saturating_sub(Now::read().monotonic_ns);
-            Timespec {
-                tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
-                tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or_default(),
-            }
-        });
-        let mut fds = [PollFd::new(&self.shared.wake, PollFlags::IN)];
+        let left = |due: u64| timespec(due.saturating_sub(Now::read().monotonic_ns));
+        let timeout = due_ns.map(left);
+        let mut fds = [PollFd::new(&self.shared.bell, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-        match rustix::io::read(&self.shared.wake, &mut [0_u8; 8]) {
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Ok(_) | Err(Errno::INTR) => self.shared.bell.heard(),
             Err(error) => Err(error),
         }
     }

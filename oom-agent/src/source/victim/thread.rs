@@ -18,9 +18,9 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     event::{
-        EventfdFlags, PollFd, PollFlags, Timespec,
+        PollFd, PollFlags,
         epoll::{self, CreateFlags, Event, EventData, EventFlags},
-        eventfd, poll,
+        poll,
     },
     io::Errno,
 };
@@ -32,6 +32,7 @@ use crate::{
     error::chain,
     evidence::{Evidence, Feed, VictimEvidence},
     source::{
+        bell::{Bell, timespec},
         bpf::ends::{EndPrograms, EndRing},
         worker::Worker,
     },
@@ -58,18 +59,13 @@ pub struct Counters {
 
 #[derive(Debug)]
 struct Shared {
-    wake: OwnedFd,
+    bell: Bell,
     stop: AtomicBool,
     dropped: AtomicU64,
     refused: AtomicU64,
 }
 
 impl Shared {
-    fn wake(&self) {
-        // Fails only if the counter is full: then it is readable anyway.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
     fn counters(&self) -> Counters {
         Counters {
             dropped: self.dropped.load(Relaxed),
@@ -103,7 +99,7 @@ impl VictimThread {
         submit: impl Fn(Vec<Evidence>) + Send + 'static,
     ) -> io::Result<(Self, Watcher)> {
         let shared = Arc::new(Shared {
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: Bell::new()?,
             stop: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -141,7 +137,7 @@ impl VictimThread {
     )]
     pub fn stop(self) -> Counters {
         self.shared.stop.store(true, Relaxed);
-        self.shared.wake();
+        self.shared.bell.ring();
         self.worker.end("the watch of victims");
         self.shared.counters()
     }
@@ -153,7 +149,7 @@ impl Watcher {
     pub fn ask(&self, watch: Watch) -> bool {
         let asked = self.asks.try_send(watch).is_ok();
         if asked {
-            self.shared.wake();
+            self.shared.bell.ring();
         }
         asked
     }
@@ -237,7 +233,7 @@ impl Watching {
         let readable = EventFlags::IN;
         epoll::add(
             &self.epoll,
-            &self.shared.wake,
+            &self.shared.bell,
             EventData::new_u64(WAKE),
             readable,
         )?;
@@ -363,19 +359,13 @@ impl Watching {
             .min()
             .map(|at| at.saturating_sub(Now::read().monotonic_ns));
         let timeout = if at_once { Some(0) } else { due };
-        let timeout = timeout.map(|ns| Timespec {
-            tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
-            tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or_default(),
-        });
+        let timeout = timeout.map(timespec);
         let mut events: Vec<Event> = Vec::with_capacity(64);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
-        match rustix::io::read(&self.shared.wake, &mut [0_u8; 8]) {
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
+        self.shared.bell.heard()?;
         let keys = events.iter().map(|event| event.data.u64());
         Ok(keys.filter(|&key| key != WAKE && key != RING).collect())
     }
@@ -398,12 +388,8 @@ fn attach(programs: EndPrograms) -> Option<EndRing> {
 
 /// Readable: no thread of it is left (`pidfd_open`(2)).
 fn has_ended(fd: &impl AsFd) -> bool {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    matches!(poll(&mut fds, Some(&now)), Ok(1..))
+    matches!(poll(&mut fds, Some(&timespec(0))), Ok(1..))
 }
 
 #[cfg(test)]
