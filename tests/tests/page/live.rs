@@ -194,7 +194,8 @@ fn filters_are_in_the_address(scene: &Scene, kill: &Value) -> Result<()> {
     browser.back()?;
     all_are_back()?;
     // What ran out is told by reports alone: they are shown then.
-    browser.run("history.pushState(null, '', '?scope=memcg'); dispatchEvent(new Event('asked'))")?;
+    browser
+        .run("history.pushState(null, '', '?scope=memcg'); dispatchEvent(new Event('asked'))")?;
     browser.wait(
         "reports",
         "const rows = [...document.querySelectorAll('#rows tr')]; \
