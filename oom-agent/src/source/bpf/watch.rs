@@ -1,6 +1,6 @@
 //! What the watch of cgroups and that of victims have in common: the object once more, with one ring.
 //!
-//! Reads the kernel's BTF, unless somebody just has; emits [`Loaded`], whose programs attach one by one. None of the
+//! Reads the kernel's BTF, unless somebody just has; emits `Loaded`, whose programs attach one by one. None of the
 //! maps of the kills has room in it: a watch may come and go, and fail, without them.
 
 use std::sync::{Arc, Mutex, PoisonError};
