@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -62,6 +63,7 @@ fn sink(options: &Options) -> Result<Posts<Otlp>, OtlpError> {
     let otlp = Otlp::patient(
         options,
         &Host::new(BOOT, "node-1"),
+        Path::new("/"),
         Counted::default(),
         PATIENCE,
     );
