@@ -1,6 +1,10 @@
 //! Servers die, connections break, agents forget: the stream has every event once.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use oom_agent::{
@@ -139,6 +143,7 @@ fn signs_of_life_that_are_not_taken_delay_no_event() -> Result<()> {
     let end = Instant::now() + DEADLINE;
     while !say(&["fleet", "nodes"], &cluster)?.out.contains("node-1") {
         ensure!(Instant::now() < end, "no sign of life");
+        std::thread::sleep(Duration::from_millis(50));
     }
     agent.end()?;
     exactly(&cluster.messages()?, 3)
