@@ -152,9 +152,14 @@ impl Cluster {
 
     /// Removes the stream with all that it has.
     pub fn remove(&self) -> Result<()> {
+        self.remove_stream(STREAM)
+    }
+
+    /// The same of the stream of this name.
+    pub fn remove_stream(&self, name: &str) -> Result<()> {
         self.runtime.block_on(async {
             let context = self.access()?.connect("test").await?;
-            let removed = context.delete_stream(STREAM).await?;
+            let removed = context.delete_stream(name).await?;
             ensure!(removed.success, "it is there still");
             Ok(())
         })

@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -62,6 +63,7 @@ fn sink(options: &Options) -> Result<Posts<Otlp>, OtlpError> {
     let otlp = Otlp::patient(
         options,
         &Host::new(BOOT, "node-1"),
+        Path::new("/"),
         Counted::default(),
         PATIENCE,
     );
@@ -247,7 +249,7 @@ fn a_confined_agent_tells_a_real_kill() -> Result<()> {
     let headers = place.file("headers", "api-key: of-the-tests\n")?;
     let kept = Kept::without_pins()?;
     let mut args = kept.args();
-    let text_of = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let text_of = |path: &Path| path.to_string_lossy().into_owned();
     args.extend(["--otlp".to_owned(), collector.url()]);
     args.extend(["--otlp-ca".to_owned(), text_of(&ca)]);
     args.extend(["--otlp-headers-file".to_owned(), text_of(&headers)]);

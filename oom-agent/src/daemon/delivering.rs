@@ -149,7 +149,8 @@ impl Sinks {
                 board: sinks.board.clone(),
                 metrics: sinks.metrics.clone(),
             };
-            let otlp = Otlp::new(otlp, host, counted).map_err(refused("otlp"))?;
+            let root = &options.helpers.host_root;
+            let otlp = Otlp::new(otlp, host, root, counted).map_err(refused("otlp"))?;
             sinks.add(Posts::new(otlp));
         }
         #[cfg(feature = "webhook")]

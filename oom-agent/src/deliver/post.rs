@@ -2,8 +2,9 @@
 //!
 //! Takes a [`Post`], which knows how an event is told and what an answer means; emits a [`Sink`]. What a request
 //! is refused for is found by telling its events one by one. An event that the other end does not take, and again
-//! does not when it has taken another that came later, is given up: it holds up nothing. As long as nothing is taken
-//! it is the other end's trouble, and everything waits. Refuses to guess which it is.
+//! does not when it has taken another that came later (the witness), is given up: it holds up nothing. As long as
+//! nothing is taken it is the other end's trouble, and everything waits. Refuses to guess which it is, and to look for
+//! a witness further than [`AHEAD`] events.
 
 use std::{collections::BTreeMap, mem, time::Duration};
 
@@ -15,14 +16,20 @@ use crate::store::{DeadLetter, Filter, Stored};
 /// Tries before it is looked whether an event alone is not taken.
 const TRIES: u32 = 5;
 
-/// Events behind it that are tried then.
+/// Events behind it that are tried then, in each pass others; and events that are given up together.
 const PROBES: usize = 15;
 
 /// When one of those was taken, the others are posted again, so often before they are given up: behind one address
 /// may be several ends, of which some are well.
-const ROUNDS: u32 = 5;
+const ROUNDS_AT_LEAST: u32 = 5;
 
-/// Before the first of these rounds; twice as long before each other.
+/// Tries of an event, with those before, until it is given up.
+const TRIES_AT_LEAST: u32 = 10;
+
+/// Rounds in which even what was tried only once comes to that.
+const ROUNDS: u32 = TRIES_AT_LEAST - 1;
+
+/// Before the first of these rounds; twice as long before each other, up to that of the fifth.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// An end that took something so lately is set up as it should be: what it refuses, it refuses.
@@ -30,6 +37,9 @@ const LATELY: Duration = Duration::from_mins(10);
 
 /// Events that are handed over at once, at least: what an end of the agent amidst them tells twice.
 const AT_ONCE: usize = 16;
+
+/// Likewise as long as an event is denied: so far a witness is looked for.
+const AHEAD: usize = 256;
 
 /// Somebody to whom events are posted.
 pub trait Post: Send + 'static {
@@ -109,10 +119,20 @@ struct Sealed<'a, L> {
     bytes: usize,
 }
 
-/// An event that was denied often enough, as nothing behind it was taken yet.
+/// An event that was denied.
 struct Suspect<'a, L> {
-    sealed: &'a Sealed<'a, L>,
+    sealed: Sealed<'a, L>,
     trouble: Trouble,
+}
+
+/// What became of one event.
+enum End {
+    /// It was taken, or never will be.
+    Ended,
+    /// It was denied, so often by now.
+    Denied(Trouble, u32),
+    /// Nothing is taken now.
+    Again(Trouble),
 }
 
 impl<P: Post> Posts<P> {
@@ -144,15 +164,29 @@ impl<P: Post> Posts<P> {
     /// Posts what there is; the trouble that ended it.
     async fn tell(
         &mut self,
-        letters: &[Sealed<'_, P::Letter>],
+        mut letters: Vec<Sealed<'_, P::Letter>>,
         outcome: &mut Outcome,
     ) -> Option<(i64, Trouble)> {
+        let mut witness: Option<Sealed<'_, P::Letter>> = None;
+        // Without a witness there are none.
         let mut suspects = Vec::new();
-        let mut at = 0;
         let mut alone_through = 0;
-        while at < letters.len() {
-            let count = self.fitting(&letters[at..], alone_through);
-            let request = &letters[at..at + count];
+        loop {
+            if letters.is_empty() || suspects.len() >= PROBES {
+                if let (Some(suspect), Some(witness)) = (suspects.first(), &witness) {
+                    // What was denied since then may have been denied by an end that is ill now.
+                    let answer = self.ask(&[&witness.letter]).await;
+                    if let Answer::Denied(trouble) | Answer::Again(trouble) = answer {
+                        return Some(oldest(suspect, trouble));
+                    }
+                }
+                let waiting = self.confront(mem::take(&mut suspects), outcome).await;
+                if waiting.is_some() || letters.is_empty() {
+                    return waiting;
+                }
+            }
+            let count = self.fitting(&letters, alone_through);
+            let request = &letters[..count];
             let (first, last) = (request[0].event, request[count - 1].event);
             let contents: Vec<_> = request.iter().map(|it| &it.letter).collect();
             let number = u64::try_from(count).unwrap_or(u64::MAX);
@@ -172,27 +206,56 @@ impl<P: Post> Posts<P> {
                 Answer::Refused(why) => outcome.refused.push(self.dead(first, 1, why)),
                 Answer::Denied(trouble) => {
                     let tries = self.deny(first.seq);
-                    if tries >= TRIES && suspects.len() < PROBES {
-                        suspects.push(Suspect {
-                            sealed: &request[0],
-                            trouble,
-                        });
-                        at += 1;
+                    let sealed = letters.remove(0);
+                    suspects.push(Suspect { sealed, trouble });
+                    if witness.is_some() {
                         continue;
                     }
-                    return Some(oldest(&suspects, first.seq, trouble));
+                    match self.look(&mut letters, tries, outcome).await {
+                        Ok(Some(found)) => witness = Some(found),
+                        Ok(None) => return suspects.pop().map(Suspect::waits),
+                        Err(trouble) => return Some((first.seq, trouble)),
+                    }
+                    let waiting = self.confront(mem::take(&mut suspects), outcome).await;
+                    if waiting.is_some() {
+                        return waiting;
+                    }
+                    continue;
                 }
-                Answer::Again(trouble) => return Some(oldest(&suspects, first.seq, trouble)),
+                Answer::Again(trouble) => {
+                    return Some(match suspects.first() {
+                        Some(suspect) => oldest(suspect, trouble),
+                        None => (first.seq, trouble),
+                    });
+                }
             }
+            letters.drain(..count);
             // The other end answers others.
             let waiting = self.confront(mem::take(&mut suspects), outcome).await;
             if waiting.is_some() {
                 return waiting;
             }
-            at += count;
         }
-        let first = suspects.into_iter().next()?;
-        Some((first.sealed.event.seq, first.trouble))
+    }
+
+    /// Looks among these for one that is taken, and takes it out. One before them was denied so often.
+    async fn look<'a>(
+        &mut self,
+        letters: &mut Vec<Sealed<'a, P::Letter>>,
+        tries: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Option<Sealed<'a, P::Letter>>, Trouble> {
+        let Some(pass) = tries.checked_sub(TRIES) else {
+            return Ok(None);
+        };
+        for at in probes(letters.len(), pass) {
+            match self.tell_one(&letters[at], outcome).await {
+                End::Ended => return Ok(Some(letters.remove(at))),
+                End::Denied(..) => outcome.failed += 1,
+                End::Again(trouble) => return Err(trouble),
+            }
+        }
+        Ok(None)
     }
 
     /// Posts these again, one by one, several times. What is denied to the last is given up; the first that found
@@ -202,46 +265,42 @@ impl<P: Post> Posts<P> {
         mut suspects: Vec<Suspect<'_, P::Letter>>,
         outcome: &mut Outcome,
     ) -> Option<(i64, Trouble)> {
-        let mut away = BTreeMap::new();
         for round in 0..ROUNDS {
             if suspects.is_empty() {
                 break;
             }
-            sleep(self.pause * (1 << round)).await;
-            away.clear();
-            for suspect in mem::take(&mut suspects) {
-                let event = suspect.sealed.event;
-                let why = match self.ask(&[&suspect.sealed.letter]).await {
-                    Answer::Taken => {
-                        outcome.delivered += 1;
-                        continue;
+            sleep(self.pause * (1 << round.min(ROUNDS_AT_LEAST - 1))).await;
+            for Suspect { sealed, .. } in mem::take(&mut suspects) {
+                let trouble = match self.tell_one(&sealed, outcome).await {
+                    End::Ended => continue,
+                    End::Again(trouble) => trouble,
+                    End::Denied(trouble, tries) => {
+                        outcome.failed += 1;
+                        if round + 1 >= ROUNDS_AT_LEAST && tries >= TRIES_AT_LEAST {
+                            let dead = self.dead(sealed.event, 1, trouble.why);
+                            outcome.refused.push(dead);
+                            continue;
+                        }
+                        trouble
                     }
-                    Answer::TakenBut(_, why) | Answer::Refused(why) => {
-                        outcome.refused.push(self.dead(event, 1, why));
-                        continue;
-                    }
-                    Answer::Again(trouble) => {
-                        away.insert(event.seq, trouble);
-                        suspects.push(suspect);
-                        continue;
-                    }
-                    Answer::Denied(trouble) => trouble,
                 };
-                self.deny(event.seq);
-                outcome.failed += 1;
-                suspects.push(Suspect {
-                    trouble: why,
-                    ..suspect
-                });
+                suspects.push(Suspect { sealed, trouble });
             }
         }
-        for Suspect { sealed, trouble } in suspects {
-            if !away.contains_key(&sealed.event.seq) {
-                let dead = self.dead(sealed.event, 1, trouble.why);
-                outcome.refused.push(dead);
+        suspects.into_iter().next().map(Suspect::waits)
+    }
+
+    /// Posts this alone.
+    async fn tell_one(&mut self, it: &Sealed<'_, P::Letter>, outcome: &mut Outcome) -> End {
+        match self.ask(&[&it.letter]).await {
+            Answer::Taken => outcome.delivered += 1,
+            Answer::TakenBut(_, why) | Answer::Refused(why) => {
+                outcome.refused.push(self.dead(it.event, 1, why));
             }
+            Answer::Denied(trouble) => return End::Denied(trouble, self.deny(it.event.seq)),
+            Answer::Again(trouble) => return End::Again(trouble),
         }
-        away.into_iter().next()
+        End::Ended
     }
 
     /// Posts this. Who has taken nothing lately may refuse all, for a reason that is no event's.
@@ -279,10 +338,27 @@ impl<P: Post> Posts<P> {
     }
 }
 
-/// Where to go on: with the first that was not taken.
-fn oldest<L>(suspects: &[Suspect<'_, L>], seq: i64, trouble: Trouble) -> (i64, Trouble) {
-    let first = suspects.first().map_or(seq, |it| it.sealed.event.seq);
-    (first, trouble)
+impl<L> Suspect<'_, L> {
+    /// It is where to go on.
+    fn waits(self) -> (i64, Trouble) {
+        (self.sealed.event.seq, self.trouble)
+    }
+}
+
+/// Where to go on, when this is the trouble: with the first that was not taken.
+const fn oldest<L>(suspect: &Suspect<'_, L>, trouble: Trouble) -> (i64, Trouble) {
+    (suspect.sealed.event.seq, trouble)
+}
+
+/// Which of so many events are tried in this pass: the next ones, in each pass others, and the newest.
+fn probes(of: usize, pass: u32) -> Vec<usize> {
+    let from = usize::try_from(pass).unwrap_or(0) % of.max(1) * (PROBES - 1);
+    let next = (0..of.min(PROBES - 1)).map(|it| (from + it) % of);
+    let mut probes: Vec<usize> = next.collect();
+    if let Some(newest) = of.checked_sub(1).filter(|it| !probes.contains(it)) {
+        probes.push(newest);
+    }
+    probes
 }
 
 impl<P: Post> Sink for Posts<P> {
@@ -295,7 +371,12 @@ impl<P: Post> Sink for Posts<P> {
     }
 
     fn at_most(&self) -> usize {
-        self.post.most().events.max(AT_ONCE)
+        let at_once = if self.denied.is_empty() {
+            AT_ONCE
+        } else {
+            AHEAD
+        };
+        self.post.most().events.max(at_once)
     }
 
     fn resume(&mut self, _: &str) {
@@ -318,7 +399,7 @@ impl<P: Post> Sink for Posts<P> {
                 }),
             }
         }
-        if let Some((seq, trouble)) = self.tell(&letters, &mut outcome).await {
+        if let Some((seq, trouble)) = self.tell(letters, &mut outcome).await {
             outcome.read = seq - 1;
             outcome.done = seq - 1;
             outcome.trouble = Some(trouble);

@@ -106,13 +106,7 @@ impl Machine {
         let memory = |name| parse::kibibytes(meminfo.as_deref()?, name);
         Self {
             node: host.node.as_deref().map(str::to_owned),
-            machine_id: first(
-                &[
-                    root.join("etc/machine-id"),
-                    root.join("var/lib/dbus/machine-id"),
-                ],
-                parse::machine_id,
-            ),
+            machine_id: machine_id(root),
             boot_id: host.boot_id.as_deref().map(str::to_owned),
             system_uuid: first(
                 &[
@@ -137,6 +131,13 @@ impl Machine {
             cgroup_version: Hierarchy::find().ok().map(|it| it.version.number()),
         }
     }
+}
+
+/// `/etc/machine-id` (machine-id(5)) of the host whose files are below `root`.
+#[must_use]
+pub fn machine_id(root: &Path) -> Option<String> {
+    let places = ["etc/machine-id", "var/lib/dbus/machine-id"];
+    first(&places.map(|it| root.join(it)), parse::machine_id)
 }
 
 fn text(path: &Path) -> Option<String> {

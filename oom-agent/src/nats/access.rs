@@ -142,7 +142,8 @@ impl Access {
         let context = ContextBuilder::new()
             .timeout(PATIENCE)
             .ack_timeout(PATIENCE)
-            .max_ack_inflight(IN_FLIGHT)
+            // And a sign of life.
+            .max_ack_inflight(IN_FLIGHT + 1)
             .build(client);
         Ok(context)
     }

@@ -7,6 +7,7 @@ use std::{collections::HashSet, time::Duration};
 
 use async_nats::{
     ConnectError,
+    connection::State,
     header::HeaderName,
     jetstream::{
         Context, ErrorCode,
@@ -106,6 +107,12 @@ impl Link {
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// Whether it still stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.context.client().connection_state() == State::Connected
     }
 
     /// The stream, as it was when this was opened.

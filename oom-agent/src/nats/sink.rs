@@ -1,7 +1,8 @@
 //! The sink: batches into the stream, in their order, and signs of life beside them.
 //!
 //! Takes batches of [`crate::deliver`]; emits messages, and waits for the acknowledgement of each. The cursor never
-//! passes what is not acknowledged. Refuses an event that is larger than the server takes.
+//! passes what is not acknowledged. A sign of life that is not taken is told by the next one, and delays no event.
+//! Refuses an event that is larger than the server takes.
 //!
 //! What a cut connection or a crash leaves open is looked up: behind the last message that is known to have
 //! arrived with all before it (`sure`, kept with the cursor), the stream is asked what it has of this node. A batch
@@ -9,7 +10,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     access::{Access, IN_FLIGHT},
@@ -42,6 +43,10 @@ pub struct Events {
     period: Duration,
     /// The next heartbeat.
     due: Instant,
+    /// The last one, until it is known what came of it: no event waits for that.
+    beat: Option<JoinHandle<Result<(), String>>>,
+    /// Why the last one of which that is known was not taken.
+    silent: Option<String>,
     link: Option<Link>,
     /// Up to this number of the stream, all that was published is known to be in it.
     sure: Option<Place>,
@@ -62,6 +67,8 @@ impl Events {
             how,
             period,
             due: Instant::now(),
+            beat: None,
+            silent: None,
             link: None,
             sure: None,
             placed: None,
@@ -79,9 +86,12 @@ impl Events {
         }
         (outcome.read, outcome.done) = (batch.through, batch.through);
         if batch.last || self.due <= Instant::now() {
-            self.live(&link, batch.last).await?;
+            self.live(&link, batch.last);
         }
-        // What is cut off, or fails, takes the connection with it.
+        if batch.last {
+            self.hear(outcome).await;
+        }
+        // What is cut off, or fails, takes the connection with it; but not a sign of life that is not taken.
         self.link = Some(link);
         Ok(())
     }
@@ -175,22 +185,46 @@ impl Events {
     }
 
     /// Says that the node lives, and how.
-    async fn live(&mut self, link: &Link, last: bool) -> Result<(), Trouble> {
+    fn live(&mut self, link: &Link, last: bool) {
         let now = Instant::now();
+        self.due = now + self.period;
+        if self.beat.is_some() && !last {
+            return;
+        }
         let Some(heartbeat) = (self.how)(last) else {
             self.due = now + SOON;
-            return Ok(());
+            return;
         };
-        let text = serde_json::to_string(&heartbeat).map_err(|error| Trouble {
-            why: chain(&error),
-            retry_after: None,
-        })?;
+        let context = link.context().clone();
         let subject = of_heartbeat(&self.cluster, &self.node);
-        let sent = link.context().publish(subject, text.into()).await;
-        let sent = sent.map_err(|error| failed(&error))?;
-        sent.await.map_err(|error| failed(&error))?;
-        self.due = now + self.period;
-        Ok(())
+        self.beat = Some(tokio::spawn(async move {
+            let text = serde_json::to_string(&heartbeat).map_err(|error| chain(&error))?;
+            let sent = context.publish(subject, text.into()).await;
+            let sent = sent.map_err(|error| chain(&error))?;
+            sent.await.map(drop).map_err(|error| chain(&error))
+        }));
+    }
+
+    /// Waits for what came of it, and says so when that is another thing than before.
+    async fn hear(&mut self, outcome: &mut Outcome) {
+        let Some(beat) = self.beat.take() else {
+            return;
+        };
+        let heard = beat.await.unwrap_or_else(|error| Err(chain(&error)));
+        let silent = heard.err();
+        match &silent {
+            Some(why) if self.silent != silent => {
+                tracing::warn!("nats: heartbeat: {why}; told again in {:?}", self.period);
+            }
+            None if self.silent.is_some() => tracing::info!("nats: heartbeats go on"),
+            _ => {}
+        }
+        outcome.failed += u64::from(silent.is_some());
+        if silent.is_some() && self.link.as_ref().is_some_and(|it| !it.is_connected()) {
+            self.link = None;
+            self.due = Instant::now();
+        }
+        self.silent = silent;
     }
 }
 
@@ -239,6 +273,9 @@ impl Sink for Events {
 
     async fn deliver(&mut self, batch: Batch<'_>) -> Outcome {
         let mut outcome = Outcome::default();
+        if self.beat.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.hear(&mut outcome).await;
+        }
         let is_due = batch.last || self.due <= Instant::now();
         if batch.events.is_empty() && !is_due {
             (outcome.read, outcome.done) = (batch.through, batch.through);

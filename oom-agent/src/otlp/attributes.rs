@@ -2,7 +2,7 @@
 //!
 //! Reads JSON; emits OTLP's. Refuses null, and what is empty: what is not known has no attribute.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
 use serde_json::Value;
 
 /// A list of attributes that is being made.
@@ -31,6 +31,17 @@ impl Attributes {
     pub(super) fn text(&mut self, key: &str, text: &str) {
         if !text.is_empty() {
             self.put(key, any_value::Value::StringValue(text.to_owned()));
+        }
+    }
+
+    /// A list of one text; of none there is no list.
+    pub(super) fn list(&mut self, key: &str, text: &str) {
+        if !text.is_empty() {
+            let value = AnyValue {
+                value: Some(any_value::Value::StringValue(text.to_owned())),
+            };
+            let values = vec![value];
+            self.put(key, any_value::Value::ArrayValue(ArrayValue { values }));
         }
     }
 

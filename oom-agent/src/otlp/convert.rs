@@ -21,14 +21,19 @@ use super::{
 /// Points of one request: with the names of containers, well below the 4 MiB that collectors take.
 const POINTS: usize = 2000;
 
-/// What is counted from the agent's start on. All other counters go on from before it, and when they began is not
-/// known.
-const SINCE_START: [&str; 5] = [
+/// Families that are counted from the agent's start on. All other counters go on from before it, or may do so, and
+/// when they began is not known.
+const SINCE_START: [&str; 10] = [
     "oom_kills",
     "oom_instances",
-    "oom_detection_latency",
-    "oom_sink_",
-    "oom_metrics_",
+    "oom_detection_latency_seconds",
+    "oom_victim_exit_seconds",
+    "oom_stuck_victims",
+    "oom_sink_delivered",
+    "oom_sink_refused",
+    "oom_sink_retries",
+    "oom_sink_lost_events",
+    "oom_metrics_missed_events",
 ];
 
 /// Unix time in nanoseconds.
@@ -47,7 +52,7 @@ pub(super) fn requests(families: &[Family<'_>], times: Times) -> (Vec<Vec<Metric
     let mut points = 0;
     let mut unknown = 0;
     for family in families {
-        let is_new = SINCE_START.iter().any(|it| family.name.starts_with(it));
+        let is_new = SINCE_START.contains(&family.name);
         let start = if is_new { times.started } else { 0 };
         let times = Times {
             started: start,
@@ -162,7 +167,25 @@ fn histogram(family: &Family<'_>, times: Times) -> Data {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::{super::openmetrics::parse, *};
+    use crate::{
+        deliver::SinkStatus,
+        event::Timestamp,
+        metrics::{self, Format},
+        status::{Board, Facts, Summary},
+    };
+
+    /// Families that go on from before the agent's start, besides those of losses ([`Summary::losses`]).
+    const FROM_BEFORE: [&str; 6] = [
+        "container_oom_events",
+        "oom_kernel_kills",
+        "oom_repeats",
+        "oom_store_stored_events",
+        "oom_store_removed_events",
+        "oom_container_expired_kills",
+    ];
 
     const TIMES: Times = Times { started: 5, now: 7 };
 
@@ -202,6 +225,66 @@ mod tests {
         };
         assert_eq!(gauge.data_points[0].value, Some(Value::AsDouble(1.5)));
         assert_eq!(metrics[2].unit, "s");
+    }
+
+    /// All that a scrape shows.
+    fn everything() -> String {
+        let (metrics, _queue) = metrics::start(&metrics::Options::default(), None).unwrap();
+        let facts = Facts {
+            store: Some("/somewhere".into()),
+            ..Facts::default()
+        };
+        let mut counted = Summary::default();
+        counted.tally.kernel_kills = Some(0);
+        let detection = Box::new(move || Some(counted));
+        let board = Board::new(facts, detection, Box::new(|| 0), Box::new(Vec::new));
+        let mut status = board.read();
+        status.sinks.push(SinkStatus {
+            sink: "otlp".to_owned(),
+            up: None,
+            since: Timestamp::from_unix_ns(0),
+            last_error: None,
+            delivered: 0,
+            refused: 0,
+            lost: 0,
+            retries: 0,
+            through: 0,
+            behind: 0,
+        });
+        // The thread has begun the book.
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let text = metrics.encode(Format::OpenMetrics, &status);
+            if text.contains("oom_container_series ") {
+                return text;
+            }
+            assert!(std::time::Instant::now() < end, "{text}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn of_every_counter_it_is_said_since_when() {
+        let text = everything();
+        let (families, _) = parse(&text);
+        let counters = families.iter().filter(|it| it.kind != "gauge");
+        let shown: BTreeSet<_> = counters
+            .filter(|it| ["counter", "histogram"].contains(&it.kind))
+            .map(|it| it.name.to_owned())
+            .collect();
+        let names = |list: &[&str]| -> BTreeSet<String> {
+            list.iter().map(|it| (*it).to_owned()).collect()
+        };
+        let new = names(&SINCE_START);
+        let losses = Summary::default().losses().into_iter();
+        let mut old = names(&FROM_BEFORE);
+        old.extend(losses.map(|it| match it.name {
+            "kmsg_lost" => "oom_kmsg_lost_records".to_owned(),
+            name => format!("oom_{name}"),
+        }));
+        let both: Vec<_> = new.intersection(&old).collect();
+        assert!(both.is_empty(), "{both:?}");
+        assert_eq!(shown, &new | &old);
     }
 
     #[test]

@@ -7,12 +7,13 @@
 //! ```
 //! Reads events of the store, by [`crate::deliver`], and the metrics as `/metrics` shows them; emits requests of
 //! <https://opentelemetry.io/docs/specs/otlp/>. The cursor, the retries and what a partial success means are the
-//! delivery's, so that an event is taken once or is told to be lost. After a crash a record may come twice, and is
-//! known by its `log.record.uid`. Refuses plain text to other machines unless that is asked for.
+//! delivery's, so that an event is taken once or is told to be lost. A record may come twice, as with
+//! any [`crate::deliver::Post`], and is known by its `log.record.uid`. Refuses plain text to other machines unless that is asked for.
 
 mod answer;
 mod attributes;
 mod convert;
+mod image;
 mod openmetrics;
 mod record;
 mod resource;

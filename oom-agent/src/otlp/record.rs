@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 };
 use serde_json::Value;
 
-use super::attributes::Attributes;
+use super::{attributes::Attributes, image::Image};
 use crate::{
     event::{Event, Kind, Timestamp},
     sink::stdout::Renderer,
@@ -39,13 +39,12 @@ const OF_PROCESS: [(&str, &str); 9] = [
 ];
 
 /// Whose it was.
-const OF_OWNER: [(&str, &str); 11] = [
+const OF_OWNER: [(&str, &str); 10] = [
     ("oom.owner.kind", "/owner/kind"),
     ("oom.owner.unit", "/owner/unit"),
     ("oom.owner.machine", "/owner/machine"),
     ("container.id", "/owner/container_id"),
     ("container.name", "/owner/container_name"),
-    ("container.image.name", "/owner/image"),
     ("container.runtime.name", "/owner/runtime"),
     ("k8s.namespace.name", "/owner/pod/namespace"),
     ("k8s.pod.name", "/owner/pod/name"),
@@ -109,6 +108,13 @@ fn attributes(
     let path = text("/victim/exe").and_then(|exe| exe.rsplit('/').next());
     let name = path.or(text("/victim/comm")).unwrap_or_default();
     attributes.text("process.executable.name", name);
+    if let Some(image) = text("/owner/image") {
+        let image = Image::of(image);
+        attributes.text("container.image.name", image.name);
+        attributes.list("container.image.tags", image.tag);
+        attributes.list("container.image.repo_digests", &image.repo_digest);
+        attributes.text("container.image.id", image.id);
+    }
     if of.pointer("/owner/pod").is_some_and(Value::is_object) {
         attributes.text(
             "k8s.container.name",
@@ -218,6 +224,7 @@ mod tests {
         kill.memory.anon_bytes = Some(1 << 20);
         kill.owner = Some(Owner {
             container_name: Some("app".to_owned()),
+            image: Some("registry:5000/shop/cart:v2".to_owned()),
             pod: Some(Pod {
                 namespace: Some("shop".to_owned()),
                 name: Some("cart-0".to_owned()),
@@ -234,6 +241,14 @@ mod tests {
             any_value::Value::StringValue(text) => text.clone(),
             any_value::Value::IntValue(int) => int.to_string(),
             any_value::Value::BoolValue(bool) => bool.to_string(),
+            any_value::Value::ArrayValue(array) => match array.values.as_slice() {
+                [
+                    AnyValue {
+                        value: Some(any_value::Value::StringValue(text)),
+                    },
+                ] => format!("[{text}]"),
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         };
         let attributes = record.attributes.iter();
@@ -255,6 +270,8 @@ mod tests {
             ("process.pid", "4242"),
             ("process.executable.name", "java"),
             ("process.executable.path", "/usr/bin/java"),
+            ("container.image.name", "registry:5000/shop/cart"),
+            ("container.image.tags", "[v2]"),
             ("k8s.namespace.name", "shop"),
             ("k8s.pod.name", "cart-0"),
             ("k8s.pod.uid", "u-i-d"),

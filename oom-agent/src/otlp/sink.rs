@@ -3,7 +3,7 @@
 //! Takes events of [`crate::deliver`], and now and then what is counted; makes one request after the other. Metrics
 //! that could not be told are not kept: the next say all that they said.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
 use opentelemetry_proto::tonic::{
@@ -52,22 +52,28 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Reads what it needs, for this node.
-    pub fn new(options: &Options, host: &Host, counted: Counted) -> Result<Self, OtlpError> {
-        Self::patient(options, host, counted, PATIENCE)
+    /// Reads what it needs, for this node, whose files are below `root`.
+    pub fn new(
+        options: &Options,
+        host: &Host,
+        root: &Path,
+        counted: Counted,
+    ) -> Result<Self, OtlpError> {
+        Self::patient(options, host, root, counted, PATIENCE)
     }
 
     /// The same, with so long for each request.
     pub fn patient(
         options: &Options,
         host: &Host,
+        root: &Path,
         counted: Counted,
         patience: Duration,
     ) -> Result<Self, OtlpError> {
         Ok(Self {
             transport: Transport::new(options, patience)?,
             kinds: options.kinds.clone(),
-            resource: resource::of(host, &options.resource),
+            resource: resource::of(host, root, &options.resource),
             counted,
             interval: options.metrics_interval,
             due: None,

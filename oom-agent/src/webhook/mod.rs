@@ -6,9 +6,9 @@
 //! ```
 //! Reads events of the store, by [`crate::deliver`]; emits requests in structured mode
 //! (<https://github.com/cloudevents/spec>), signed as Standard Webhooks has it
-//! (<https://www.standardwebhooks.com>). The other end may get an event twice after a crash, or when its answer was
-//! lost, and knows it by its id. Refuses plain HTTP to other machines unless that is asked for, and to follow
-//! redirects.
+//! (<https://www.standardwebhooks.com>). The other end may get an event twice after a crash, when its answer was
+//! lost, or when one before it was refused, and knows it by its id. Refuses plain HTTP to other machines unless that
+//! is asked for, and to follow redirects.
 
 mod cloud_event;
 mod signature;

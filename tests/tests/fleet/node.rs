@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
     deliver::SinkStatus,
-    nats::{Access, Events},
+    nats::{Access, Events, How},
     store::Reader,
 };
 use oom_tests::{
@@ -82,9 +82,14 @@ impl Node {
     }
 
     pub(crate) fn start_by(&self, access: Access) -> Result<Delivering> {
+        self.start_telling(access, Arc::new(|_| None))
+    }
+
+    /// The same, with signs of life each second.
+    pub(crate) fn start_telling(&self, access: Access, how: How) -> Result<Delivering> {
         let beat = Duration::from_secs(1);
-        let events = Events::new(access, "test", self.name, beat, Arc::new(|_| None));
-        self.place.deliver(events)
+        self.place
+            .deliver(Events::new(access, "test", self.name, beat, how))
     }
 
     /// Waits until the cursor is kept; gives it.

@@ -1,10 +1,22 @@
 //! Servers die, connections break, agents forget: the stream has every event once.
 
-use anyhow::{Result, ensure};
-use oom_agent::nats::{Access, Options};
-use oom_tests::way::Way;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crate::node::{Fleet, LONG, Node, SHORT, cluster, exactly, in_trouble, is_done};
+use anyhow::{Result, ensure};
+use oom_agent::{
+    event::Timestamp,
+    nats::{Access, Heartbeat, Options},
+};
+use oom_tests::{agent::DEADLINE, way::Way};
+
+use crate::{
+    command::say,
+    node::{Fleet, LONG, Node, SHORT, cluster, exactly, in_trouble, is_done},
+};
 
 #[test]
 fn the_leader_dies_in_a_storm() -> Result<()> {
@@ -105,4 +117,55 @@ fn an_agent_that_has_forgotten_what_it_published() -> Result<()> {
         exactly(&fleet.cluster.messages()?, 700)?;
     }
     Ok(())
+}
+
+/// Somebody has removed the stream of the signs of life, or nobody has made it.
+#[test]
+fn signs_of_life_that_are_not_taken_delay_no_event() -> Result<()> {
+    let Some(cluster) = cluster(1, LONG)? else {
+        return Ok(());
+    };
+    cluster.remove_stream("OOM_NODES")?;
+    let node = Node::new("node-1")?;
+    let agent = node.start_telling(cluster.access()?, Arc::new(|_| Some(sign())))?;
+    agent.goes("not heard", |status| status.retries > 0)?;
+    for n in 0..3 {
+        agent.kill(n);
+        let tries = agent
+            .goes("told", |it| it.delivered == 2 * (n + 1))?
+            .retries;
+        agent.goes("not heard again", |it| it.retries > tries)?;
+    }
+    let status = agent.goes("done", is_done)?;
+    ensure!(status.last_error.is_none(), "{status:?}");
+    // They are taken as soon as somebody does.
+    cluster.init(LONG)?;
+    let end = Instant::now() + DEADLINE;
+    while !say(&["fleet", "nodes"], &cluster)?.out.contains("node-1") {
+        ensure!(Instant::now() < end, "no sign of life");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    agent.end()?;
+    exactly(&cluster.messages()?, 3)
+}
+
+fn sign() -> Heartbeat {
+    let then = Timestamp::from_unix_ns(0);
+    Heartbeat {
+        cluster: Some("test".to_owned()),
+        node: Some("node-1".to_owned()),
+        time: then,
+        period_ms: 1000,
+        stopping: false,
+        version: "0".to_owned(),
+        started: then,
+        boot_id: None,
+        tier: "none".to_owned(),
+        detecting: true,
+        sources: Vec::new(),
+        unexplained: None,
+        losses: BTreeMap::new(),
+        waiting: None,
+        behind: BTreeMap::new(),
+    }
 }

@@ -19,7 +19,7 @@ pub(super) struct WebhookArgs {
     /// Events of one request at most; with more than 1, requests are batches (application/cloudevents-batch+json).
     #[arg(long, value_name = "EVENTS", requires = "webhook", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     webhook_batch: u32,
-    /// `source` of the events, instead of /oom-agent/NODE.
+    /// `source` of the events, instead of /oom-agent/CLUSTER/NODE.
     #[arg(long, value_name = "URI", requires = "webhook", value_parser = reference)]
     webhook_source: Option<String>,
     /// A file with the secret that requests are signed with (Standard Webhooks): whsec_ and base64.
@@ -66,9 +66,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_source_is_told_as_it_is() {
+        let help = WebhookArgs::augment_args(clap::Command::new("test")).render_long_help();
+        let help = help.to_string();
+        assert!(
+            help.contains("instead of /oom-agent/CLUSTER/NODE"),
+            "{help}"
+        );
+    }
+
+    #[test]
     fn a_source_is_a_reference() {
         for text in [
-            "/oom-agent/node-1",
+            "/oom-agent/prod/node-1",
             "urn:uuid:1",
             "https://example.org/a?b#c",
         ] {
