@@ -114,12 +114,11 @@ fn same(kill: &OomKill) -> Option<Same> {
         question.pod = pod.name.clone().or_else(|| Some(pod.uid.clone()));
         // By its id it is another one after each restart.
         question.container.clone_from(&owner.container_name);
-        let what = match question.container {
-            Some(_) => "The container",
-            None => {
-                name = owner_cell::pod(owner).map(|pod| escape::name(&pod).into_owned());
-                "The pod"
-            }
+        let what = if question.container.is_some() {
+            "The container"
+        } else {
+            name = owner_cell::pod(owner).map(|pod| escape::name(&pod).into_owned());
+            "The pod"
         };
         return Some(Same {
             question,
@@ -159,18 +158,20 @@ fn same(kill: &OomKill) -> Option<Same> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use super::*;
     use crate::event::{Cgroup, Owner, OwnerKind, Pod};
 
-    #[test]
-    fn a_pod_is_one_in_its_cluster_and_all_else_on_its_node() {
+    const ID: &str = "4f1d0b7f4c1d4f1d0b7f4c1d4f1d0b7f4c1d4f1d0b7f4c1d4f1d0b7f4c1dabcd";
+
+    /// Owners; how it is asked for each beside kind and cluster, what it is, and its name.
+    fn owners() -> [(Owner, String, &'static str, &'static str); 8] {
         let container = Owner {
-            container_id: Some("4f1d".repeat(16)),
+            container_id: Some(ID.to_owned()),
             ..Owner::of(OwnerKind::Container)
         };
-        let named = Owner {
+        let app = Owner {
             container_name: Some("app".into()),
             ..container.clone()
         };
@@ -180,75 +181,49 @@ mod tests {
             uid: "6b1f".into(),
             qos: None,
         };
-        let within = |pod: &Pod, owner: &Owner| Owner {
-            pod: Some(pod.clone()),
-            ..owner.clone()
-        };
         let nameless = Pod {
             namespace: None,
             name: None,
             ..pod.clone()
         };
-        let unit = Owner {
-            unit: Some("nginx.service".into()),
-            ..Owner::of(OwnerKind::Unit)
+        let within = |pod: &Pod, owner: &Owner| Owner {
+            pod: Some(pod.clone()),
+            ..owner.clone()
         };
+        let of_unit = |kind, unit: &str| Owner {
+            unit: Some(unit.into()),
+            ..Owner::of(kind)
+        };
+        let unit = of_unit(OwnerKind::Unit, "nginx.service");
         let machine = Owner {
             machine: Some("guest".into()),
-            unit: Some("guest.scope".into()),
-            ..Owner::of(OwnerKind::Machine)
+            ..of_unit(OwnerKind::Machine, "guest.scope")
         };
-        let id = "4f1d".repeat(16);
-        for (owner, expected, what, name) in [
-            (
-                within(&pod, &named),
-                "namespace=shop pod=cart-0 container=app cluster=eu",
-                "The container",
-                "shop/cart-0/app",
-            ),
-            (
-                within(&pod, &container),
-                "namespace=shop pod=cart-0 cluster=eu",
-                "The pod",
-                "shop/cart-0",
-            ),
-            (
-                within(&nameless, &container),
-                "pod=6b1f cluster=eu",
-                "The pod",
-                "6b1f",
-            ),
-            (
-                named,
-                "container=app node=n cluster=eu",
-                "The container",
-                "app",
-            ),
-            (
-                container,
-                &format!("container={id} node=n cluster=eu"),
-                "The container",
-                "4f1d4f1d4f1d",
-            ),
+        let system = Owner::of(OwnerKind::System);
+        let in_pod = "namespace=shop pod=cart-0";
+        let by_name = format!("{in_pod} container=app");
+        let by_id = format!("container={ID} node=n");
+        let at = |words: &str| words.to_owned();
+        [
+            (within(&pod, &app), by_name, "container", "shop/cart-0/app"),
+            (within(&pod, &container), at(in_pod), "pod", "shop/cart-0"),
+            (within(&nameless, &container), at("pod=6b1f"), "pod", "6b1f"),
+            (app, at("container=app node=n"), "container", "app"),
+            (container, by_id, "container", "4f1d0b7f4c1d"),
             (
                 unit,
-                "unit=nginx.service node=n cluster=eu",
-                "The unit",
+                at("unit=nginx.service node=n"),
+                "unit",
                 "nginx.service",
             ),
-            (
-                machine,
-                "unit=guest.scope node=n cluster=eu",
-                "The unit",
-                "guest",
-            ),
-            (
-                Owner::of(OwnerKind::System),
-                "cgroup=/a subtree=false node=n cluster=eu",
-                "The cgroup",
-                "/a",
-            ),
-        ] {
+            (machine, at("unit=guest.scope node=n"), "unit", "guest"),
+            (system, at("cgroup=/a subtree=false node=n"), "cgroup", "/a"),
+        ]
+    }
+
+    #[test]
+    fn a_pod_is_one_in_its_cluster_and_all_else_on_its_node() {
+        for (owner, expected, what, name) in owners() {
             let kill = OomKill {
                 cluster: Some("eu".into()),
                 node: Some("n".into()),
@@ -261,23 +236,16 @@ mod tests {
                 ..OomKill::for_tests()
             };
             let same = same(&kill).unwrap();
-            let mut words = BTreeMap::from([("kind", "OomKill".to_owned())]);
-            words.extend(expected.split(' ').map(|pair| {
-                let (name, word) = pair.split_once('=').unwrap();
-                (name, word.to_owned())
-            }));
             let asked = serde_json::to_value(&same.question).unwrap();
-            let asked: BTreeMap<&str, String> = (asked.as_object().unwrap().iter())
-                .map(|(name, word)| {
-                    (
-                        &**name,
-                        word.as_str()
-                            .map_or_else(|| word.to_string(), str::to_owned),
-                    )
-                })
+            let asked: BTreeSet<_> = (asked.as_object().unwrap().iter())
+                .map(|(name, word)| format!("{name}={word}").replace('"', ""))
                 .collect();
+            let always = "kind=OomKill cluster=eu ";
+            let words = always.to_owned() + &expected;
+            let words: BTreeSet<_> = words.split(' ').map(str::to_owned).collect();
             assert_eq!(asked, words);
-            assert_eq!((same.what, same.name.as_deref()), (what, Some(name)));
+            assert_eq!(same.what, format!("The {what}"));
+            assert_eq!(same.name.as_deref(), Some(name));
         }
         assert!(same(&OomKill::for_tests()).is_none());
     }
