@@ -5,6 +5,7 @@
 
 #![cfg(not(target_env = "musl"))]
 
+mod apart;
 mod command;
 mod commands;
 mod node;
