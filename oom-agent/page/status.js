@@ -92,7 +92,7 @@ function sink(one) {
   return el('li', {}, mark(one.up !== false, `${one.sink}: ${one.delivered.toLocaleString('en')} delivered${behind}`, `${one.sink}: away since ${clock(one.since)}${behind}`), more && el('small', {}, more));
 }
 
-const WORDS = { silent: 'silent', unexplained: 'unexplained kills', lossy: 'has lost something', unknown: 'not all is known', well: 'well', stopped: 'stopped' };
+const WORDS = { silent: 'silent', unexplained: 'unexplained kills', lossy: 'has lost something', unknown: 'not all is known', gone: 'stopped, and not come back', well: 'well', stopped: 'stopped' };
 
 /** Of a fleet: its stream, and its nodes, those first whom somebody must look after, as the server sorts them. */
 function nodes({ nodes: all, unreadable, trouble }, stream) {
@@ -115,7 +115,7 @@ function nodes({ nodes: all, unreadable, trouble }, stream) {
     el('ul', { class: 'plain' }, all.slice(0, FIRST).map((node) => {
       const label = machine(node.heartbeat) ?? 'nameless';
       const { tier, unexplained } = node.heartbeat;
-      const said = [WORDS[node.state] ?? node.state, unexplained ? `${unexplained} unexplained` : null, `heard ${clock(node.heard)}`, tier];
+      const said = [WORDS[node.state] ?? node.state, unexplained > 0 ? `${unexplained} unexplained` : null, `heard ${clock(node.heard)}`, tier];
       return el('li', {}, mark(!isBad(node), label, label), el('small', {}, said.filter(Boolean).join(' · ')));
     })),
     all.length > FIRST && el('p', { class: 'muted' }, `and ${all.length - FIRST} more`),

@@ -81,6 +81,8 @@ pub struct Mirror {
     from: From,
     /// The last message that was heard, also if it could not be stored.
     heard: u64,
+    /// Up to here, what the stream had dropped is counted.
+    missed_to: u64,
     at_most: Option<u64>,
     retention: Option<Retention>,
     counts: Counts,
@@ -96,6 +98,7 @@ impl Mirror {
             subjects,
             from,
             heard: 0,
+            missed_to: 0,
             at_most: None,
             retention: None,
             counts: Counts::default(),
@@ -341,11 +344,14 @@ impl Mirror {
             );
             self.counts.anew += 1;
             self.from = From::Behind(None);
-            self.heard = 0;
+            (self.heard, self.missed_to) = (0, 0);
             return;
         }
-        let missed = info.state.first_sequence.saturating_sub(place.number + 1);
+        // Until a message is stored the place stays, and each new connection meets the same gap.
+        let known = place.number.max(self.missed_to);
+        let missed = (info.state.first_sequence).saturating_sub(known.saturating_add(1));
         if missed > 0 {
+            self.missed_to = known + missed;
             self.counts.missed += missed;
             tracing::error!(
                 "up to {missed} messages were dropped from the stream before they were read"
@@ -404,4 +410,60 @@ pub enum Heard<'a> {
         /// How many.
         left: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A stream made in this second that has these messages.
+    fn stream(made: u8, first: u64, last: u64) -> Info {
+        serde_json::from_value(json!({
+            "config": {
+                "name": "OOM", "retention": "limits", "discard": "old", "storage": "file", "max_consumers": -1,
+                "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,
+            },
+            "created": format!("2026-11-21T00:00:{made:02}Z"),
+            "state": {
+                "messages": last + 1 - first, "bytes": 0, "first_seq": first, "first_ts": "2026-11-21T00:00:00Z",
+                "last_seq": last, "last_ts": "2026-11-21T00:00:00Z", "consumer_count": 0,
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_gap_is_counted_once_however_often_it_is_met() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("events.db"), "boot", 0).unwrap();
+        let place = Place::of(&stream(1, 1, 9), 9);
+        let mut mirror = Mirror::new(store, From::Behind(Some(place)), None, Vec::new());
+        for (first, last, missed) in [
+            (1, 9, 0),
+            (10, 20, 0),
+            // 10 to 14 are gone, at each new connection.
+            (15, 20, 5),
+            (15, 20, 5),
+            // And three more.
+            (18, 20, 8),
+            (18, 25, 8),
+        ] {
+            mirror.meet(&stream(1, first, last));
+            assert_eq!(mirror.counts.missed, missed, "{first} to {last}");
+        }
+        mirror.keep(&[], Place::of(&stream(1, 18, 25), 22)).unwrap();
+        for (first, missed) in [(23, 8), (25, 10), (25, 10)] {
+            mirror.meet(&stream(1, first, 30));
+            assert_eq!(mirror.counts.missed, missed, "{first}");
+        }
+        // Of another stream nothing is known.
+        mirror.meet(&stream(2, 4, 30));
+        assert_eq!((mirror.counts.missed, mirror.counts.anew), (10, 1));
+        let other = stream(2, 4, 30);
+        mirror.keep(&[], Place::of(&other, 5)).unwrap();
+        mirror.meet(&stream(2, 9, 30));
+        assert_eq!(mirror.counts.missed, 13);
+    }
 }

@@ -24,6 +24,10 @@ use crate::{
 /// A node that has missed so many heartbeats is silent.
 const MISSED: u32 = 3;
 
+/// Who was told to end is back within this time, if it comes back: a restart takes seconds, a rollout or a machine
+/// that boots minutes.
+const BACK: Duration = Duration::from_hours(1);
+
 /// The stream answers within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,9 +45,12 @@ pub enum State {
     Lossy,
     /// A source does not deliver, or the kernel's own count is not known: nobody can tell.
     Unknown,
+    /// Its agent was told to end more than an hour ago, and nothing has been heard of it since: if the machine runs,
+    /// nobody looks after it.
+    Gone,
     /// Every kill is told.
     Well,
-    /// Its agent was told to end.
+    /// Its agent was told to end, less than an hour ago, and owed nothing.
     Stopped,
 }
 
@@ -69,18 +76,24 @@ impl State {
 
     fn of(heartbeat: &Heartbeat, silent: Duration) -> Self {
         let period = Duration::from_millis(heartbeat.period_ms);
-        if heartbeat.stopping {
-            return Self::Stopped;
-        }
-        if silent > period.saturating_mul(MISSED) {
+        let stopping = heartbeat.stopping;
+        if !stopping && silent > period.saturating_mul(MISSED) {
             return Self::Silent;
         }
-        if heartbeat.unexplained.is_some_and(|it| it != 0) {
+        // What is told before it is counted makes it negative for a moment.
+        if heartbeat.unexplained.is_some_and(|it| it > 0) {
             return Self::Unexplained;
         }
         let lost = heartbeat.behind.values().any(|sink| sink.lost > 0);
-        if !heartbeat.detecting || !heartbeat.losses.is_empty() || lost {
+        if (!heartbeat.detecting && !stopping) || !heartbeat.losses.is_empty() || lost {
             return Self::Lossy;
+        }
+        if stopping {
+            return if silent > BACK {
+                Self::Gone
+            } else {
+                Self::Stopped
+            };
         }
         if heartbeat.unexplained.is_none() || heartbeat.sources.iter().any(|it| !it.up) {
             return Self::Unknown;
@@ -205,11 +218,6 @@ mod tests {
         assert_eq!(state(well.clone(), 3001), State::Silent);
         // A server's clock that goes after ours.
         assert_eq!(state(well.clone(), -50), State::Well);
-        let stopped = Heartbeat {
-            stopping: true,
-            ..well.clone()
-        };
-        assert_eq!(state(stopped, 1_000_000), State::Stopped);
         let unknown = Heartbeat {
             unexplained: None,
             ..well.clone()
@@ -230,13 +238,44 @@ mod tests {
         };
         refused.behind.insert("nats".into(), lag);
         assert_eq!(state(refused, 0), State::Well);
-        let unexplained = Heartbeat {
-            unexplained: Some(-1),
-            ..well.clone()
-        };
-        assert_eq!(state(unexplained, 0), State::Unexplained);
+        for (unexplained, expected) in [(1, State::Unexplained), (-1, State::Well)] {
+            let owes = Heartbeat {
+                unexplained: Some(unexplained),
+                ..well.clone()
+            };
+            assert_eq!(state(owes, 0), expected, "{unexplained}");
+        }
         let mut lossy = well;
         lossy.losses.insert("ring_dropped".into(), 1);
         assert_eq!(state(lossy, 0), State::Lossy);
+    }
+
+    #[test]
+    fn who_has_stopped_is_well_for_an_hour_if_nothing_is_owed() {
+        const HOUR_MS: i128 = 3_600_000;
+        let stopped = Heartbeat {
+            stopping: true,
+            detecting: false,
+            unexplained: None,
+            ..heartbeat()
+        };
+        let owes = Heartbeat {
+            unexplained: Some(3),
+            ..stopped.clone()
+        };
+        let mut lossy = stopped.clone();
+        lossy.losses.insert("ring_dropped".into(), 1);
+        for (heartbeat, silent_ms, expected) in [
+            (&stopped, 0, State::Stopped),
+            (&stopped, HOUR_MS, State::Stopped),
+            (&stopped, HOUR_MS + 1, State::Gone),
+            (&owes, 0, State::Unexplained),
+            (&owes, 2 * HOUR_MS, State::Unexplained),
+            (&lossy, 0, State::Lossy),
+        ] {
+            let found = state(heartbeat.clone(), silent_ms);
+            assert_eq!(found, expected, "{silent_ms} {heartbeat:?}");
+        }
+        assert!(State::Gone.is_bad() && State::Gone < State::Well);
     }
 }

@@ -21,7 +21,7 @@ pub struct Heartbeat {
     pub time: Timestamp,
     /// Until the next one, in milliseconds.
     pub period_ms: u64,
-    /// The agent has been told to end: nothing is wrong with its silence.
+    /// The agent has been told to end: nothing is wrong with its silence, for an hour.
     pub stopping: bool,
     /// Version of the agent.
     pub version: String,

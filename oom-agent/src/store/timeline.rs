@@ -23,19 +23,19 @@ use crate::event::Kind;
 pub enum By {
     /// The pod of a cluster and its container; else the container, else the unit, else the cgroup of a node.
     Owner,
-    /// The namespace of the pod.
+    /// The namespace of the pod, with its cluster.
     Namespace,
-    /// The pod, with its namespace.
+    /// The pod, with its namespace and its cluster.
     Pod,
     /// The container's name, whichever pod it is in.
     Container,
-    /// The systemd unit.
+    /// The systemd unit, on whichever nodes.
     Unit,
-    /// The cgroup.
+    /// The cgroup, on whichever nodes.
     Cgroup,
     /// The victim's name.
     Comm,
-    /// The workload of the pod, with its namespace.
+    /// The workload of the pod, with its namespace and its cluster.
     Workload,
     /// The node, with its cluster.
     Node,
@@ -128,8 +128,9 @@ impl By {
                 (Field::Namespace, "namespace"),
                 (Field::PodName, "pod"),
                 (Field::PodUid, "pod"),
+                (Field::Cluster, "cluster"),
             ],
-            Self::Namespace => &[(Field::Namespace, "namespace")],
+            Self::Namespace => &[(Field::Namespace, "namespace"), (Field::Cluster, "cluster")],
             Self::Container => &[(Field::ContainerName, "container")],
             Self::Unit => &[(Field::Unit, "unit")],
             Self::Cgroup => &[(Field::Cgroup, "cgroup")],
@@ -137,6 +138,7 @@ impl By {
             Self::Workload => &[
                 (Field::Namespace, "namespace"),
                 (Field::Workload, "workload"),
+                (Field::Cluster, "cluster"),
             ],
             Self::Node => &[(Field::Cluster, "cluster"), (Field::Node, "node")],
             Self::Cluster => &[(Field::Cluster, "cluster")],
@@ -256,8 +258,28 @@ const fn chosen(by: By, names: Owner) -> Owner {
     if matches!(by, By::Owner | By::Pod) && names[1] != 0 {
         names[2] = 0;
     }
-    if !matches!(by, By::Owner) {
-        return names;
+    // A cluster is no owner by itself.
+    match by {
+        By::Owner => {}
+        By::Namespace => {
+            if names[0] == 0 {
+                names[1] = 0;
+            }
+            return names;
+        }
+        By::Workload => {
+            if names[0] == 0 && names[1] == 0 {
+                names[2] = 0;
+            }
+            return names;
+        }
+        By::Pod => {
+            if names[0] == 0 && names[1] == 0 && names[2] == 0 {
+                names[3] = 0;
+            }
+            return names;
+        }
+        By::Container | By::Unit | By::Cgroup | By::Comm | By::Node | By::Cluster => return names,
     }
     let in_pod = names[1] != 0 || names[2] != 0;
     // That of a container of a pod is another one after each restart.

@@ -49,21 +49,27 @@ fn names(kill: &OomKill, by: By) -> BTreeMap<&'static str, String> {
     let comm = kill.victim.comm.to_string();
     let cluster = word("cluster", kill.cluster.as_deref());
     let node = word("node", kill.node.as_deref());
+    let in_cluster = |mut names: Vec<_>| {
+        if names.iter().any(Option::is_some) {
+            names.push(cluster.clone());
+        }
+        names
+    };
     let found = match by {
         By::Owner if of_pod.is_some() => vec![namespace, of_pod, name, cluster],
         By::Owner => match name.or(id).or(unit).or(cgroup) {
-            Some(owner) => vec![Some(owner), cluster, node],
+            Some(owner) => vec![Some(owner), cluster.clone(), node],
             None => vec![],
         },
-        By::Pod => vec![namespace, of_pod],
-        By::Namespace => vec![namespace],
+        By::Pod => in_cluster(vec![namespace, of_pod]),
+        By::Namespace => in_cluster(vec![namespace]),
         By::Container => vec![name],
         By::Unit => vec![unit],
         By::Cgroup => vec![cgroup],
         By::Comm => vec![word("comm", Some(&comm))],
         By::Workload => {
             let name = pod.and_then(|pod| pod.name.as_deref());
-            vec![namespace, word("workload", name.map(workload))]
+            in_cluster(vec![namespace, word("workload", name.map(workload))])
         }
         By::Node => vec![cluster, node],
         By::Cluster => vec![cluster],

@@ -5,6 +5,7 @@
 
 #![cfg(not(target_env = "musl"))]
 
+mod apart;
 mod child;
 mod commands;
 mod node;

@@ -14,7 +14,7 @@ use oom_agent::{
 use oom_tests::{agent::DEADLINE, way::Way};
 
 use crate::{
-    command::say,
+    child::say,
     node::{Fleet, LONG, Node, SHORT, cluster, exactly, in_trouble, is_done},
 };
 

@@ -3,7 +3,7 @@
 //! Reads the stream; emits the file of a store in a directory that goes when the command ends, by a signal as well.
 //! Who follows has a thread that reads on, also over a broken connection. Refuses to copy more than a machine
 //! should: without a time only the last days are read, where that makes sense, and never more than a million
-//! messages.
+//! messages at once.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ const BOOT: &str = "fleet";
 /// Between two tries to reach the servers again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Messages of a copy, some 2 KiB each.
+/// Messages that are copied at once, some 2 KiB each. What that means for a fleet is in `docs/fleet.md`.
 const AT_MOST: u64 = 1_000_000;
 
 /// What is read if no time is said, in days.
@@ -45,6 +45,7 @@ const DAY_NS: i64 = 24 * 3_600 * 1_000_000_000;
 /// A copy. Its file goes with it.
 pub(super) struct Copy {
     path: PathBuf,
+    access: Access,
     _dir: TempDir,
 }
 
@@ -61,33 +62,26 @@ impl Copy {
         let dir = dir.map_err(system("cannot make a directory"))?;
         caught.remove(dir.path())?;
         let path = dir.path().join("events.db");
-        let filter = question.clone().filter();
-        let from = filter.since.map_or(From::Behind(None), From::Since);
-        let subjects = subjects_of(
-            filter.cluster.as_deref(),
-            filter.node.as_deref(),
-            &filter.kinds,
-        );
-        let store = Store::open(&path, BOOT, 0).map_err(FleetError::from)?;
-        let mut mirror = Mirror::new(store, from, Some(filter), subjects).at_most(AT_MOST);
         let runtime = runtime()?;
-        runtime.block_on(async {
-            let context = connect(&access).await?;
-            mirror.catch_up(&context, access.stream()).await
-        })?;
-        let unreadable = mirror.counts().unreadable;
-        if unreadable > 0 {
-            eprintln!(
-                "oom-agent: {unreadable} messages of the stream are left out: this version does not understand them"
-            );
-        }
+        let mut mirror = read(&runtime, &access, &path, question)?;
         if follow {
+            let access = access.clone();
             let read_on = move || read_on(&runtime, &access, &mut mirror);
             let thread = thread::Builder::new().name("fleet".into()).spawn(read_on);
             // It ends with the process.
             drop(thread.map_err(system("cannot start a thread"))?);
         }
-        Ok(Self { path, _dir: dir })
+        Ok(Self {
+            path,
+            access,
+            _dir: dir,
+        })
+    }
+
+    /// Reads what this question may mean into it, too. It must not be followed.
+    pub(super) fn add(&self, question: &Question) -> Result<(), FleetError> {
+        read(&runtime()?, &self.access, &self.path, question)?;
+        Ok(())
     }
 
     /// The store, as it is asked.
@@ -95,6 +89,35 @@ impl Copy {
         let whom = Whom::Store(self.path.clone());
         Ok((Client::open(whom.clone())?, whom))
     }
+}
+
+/// Reads what the question may mean, up to now, into the store at this path.
+fn read(
+    runtime: &Runtime,
+    access: &Access,
+    path: &Path,
+    question: &Question,
+) -> Result<Mirror, FleetError> {
+    let filter = question.clone().filter();
+    let from = filter.since.map_or(From::Behind(None), From::Since);
+    let subjects = subjects_of(
+        filter.cluster.as_deref(),
+        filter.node.as_deref(),
+        &filter.kinds,
+    );
+    let store = Store::open(path, BOOT, 0)?;
+    let mut mirror = Mirror::new(store, from, Some(filter), subjects).at_most(AT_MOST);
+    runtime.block_on(async {
+        let context = connect(access).await?;
+        mirror.catch_up(&context, access.stream()).await
+    })?;
+    let unreadable = mirror.counts().unreadable;
+    if unreadable > 0 {
+        eprintln!(
+            "oom-agent: {unreadable} messages of the stream are left out: this version does not understand them"
+        );
+    }
+    Ok(mirror)
 }
 
 /// The question about the last days, if it names no time; that is said.

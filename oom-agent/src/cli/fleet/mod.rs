@@ -19,7 +19,10 @@ use super::{
     show::WhichArgs,
     top::CountArgs,
 };
-use crate::question::{Question, When};
+use crate::{
+    event::Kind,
+    question::{Kinds, Question, When},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +32,8 @@ Examples:
   oom-agent fleet nodes --nats nats://nats:4222                who is silent, and who owes a kill
 
 OOM_AGENT_NATS may name the servers instead of --nats. `events` and `top` tell of 7 days if --since is not given; a
-question about more than a million messages is refused: ask `oom-agent fleet serve`.";
+question about more than a million messages is refused: --since, --cluster and --node make it smaller, or ask
+`oom-agent fleet serve`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -114,16 +118,34 @@ fn events(args: EventsArgs) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Of all nodes the alerts are read, for how often the same was hit is told, too; all else only of the node that told
+/// of the kill. Where no alert is meant, that is of all nodes.
 fn show(args: ShowArgs) -> Result<ExitCode, Failure> {
-    // How often the same was hit is told, too: all of it is needed, as far back as is said.
-    let question = Question {
-        since: args.since,
-        cluster: args.cluster,
-        node: args.node,
+    let ShowArgs {
+        which,
+        since,
+        cluster,
+        node,
+        servers,
+    } = args;
+    let (alerts, others): (Vec<_>, Vec<_>) =
+        (Kind::ALL.into_iter()).partition(|kind| *kind == Kind::OomKill);
+    let alerts = Question {
+        since,
+        cluster,
+        node,
+        kind: Some(Kinds(alerts)),
         ..Question::default()
     };
-    let copy = ask::Copy::read(args.servers, &question, false)?;
-    args.which.run(copy.open()?.0)
+    let copy = ask::Copy::read(servers, &alerts, false)?;
+    let place = which.place(copy.open()?.0)?.unwrap_or_default();
+    copy.add(&Question {
+        cluster: place.cluster.or_else(|| alerts.cluster.clone()),
+        node: place.node.or_else(|| alerts.node.clone()),
+        kind: Some(Kinds(others)),
+        ..alerts
+    })?;
+    which.run(copy.open()?.0)
 }
 
 fn top(args: TopArgs) -> Result<ExitCode, Failure> {

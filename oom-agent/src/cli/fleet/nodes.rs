@@ -1,4 +1,4 @@
-//! `oom-agent fleet nodes`: who is there, who has fallen silent, who owes a kill.
+//! `oom-agent fleet nodes`: who is there, who has fallen silent or not come back, who owes a kill.
 
 use std::process::ExitCode;
 
@@ -100,6 +100,7 @@ fn cells(node: &Node) -> Vec<Cell> {
         State::Unexplained => (Tone::Alarm, "unexplained"),
         State::Lossy => (Tone::Alarm, "lossy"),
         State::Unknown => (Tone::Alarm, "unknown"),
+        State::Gone => (Tone::Alarm, "gone"),
         State::Well => (Tone::Plain, "well"),
         State::Stopped => (Tone::Faint, "stopped"),
     };

@@ -1,7 +1,9 @@
 //! Which event is meant by a word.
 //!
 //! Reads an id, the beginning of one behind its boot, or the number of a process; emits the event. Refuses to
-//! choose between kills of different ids: it lists them.
+//! choose between kills of different ids, and between processes of one number on several nodes: it lists them.
+
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -32,9 +34,20 @@ pub(super) struct Found {
 
 /// What the word is compared with.
 #[derive(Deserialize)]
-struct Id {
+struct Told {
     id: String,
     time: Option<String>,
+    cluster: Option<String>,
+    node: Option<String>,
+}
+
+impl Told {
+    /// `eu/node-1`; `None`: no node is named.
+    fn place(&self) -> Option<String> {
+        let node = self.node.as_deref()?;
+        let cluster = self.cluster.iter().map(String::as_str);
+        Some(cluster.chain([node]).collect::<Vec<_>>().join("/"))
+    }
 }
 
 /// A word, and where what it means can be looked for.
@@ -77,13 +90,13 @@ impl<'a> Word<'a> {
     }
 }
 
-pub(super) fn find(client: &mut Client, word: &str) -> Result<Found, Failure> {
-    let nothing = || Failure::NotFound(format!("there is no kill {word:?}"));
+/// The event; `None`: there is none.
+pub(super) fn find(client: &mut Client, word: &str) -> Result<Option<Found>, Failure> {
     if word.is_empty() {
-        return Err(nothing());
+        return Ok(None);
     }
     if let Some(json) = client.event(None, word)? {
-        return Ok(Found { json, others: 0 });
+        return Ok(Some(Found { json, others: 0 }));
     }
     let asked = Word::of(word);
     let mut found = candidates(client, &asked, Kind::OomKill)?;
@@ -91,24 +104,45 @@ pub(super) fn find(client: &mut Client, word: &str) -> Result<Found, Failure> {
         // Of a decision that killed nobody, say.
         found = candidates(client, &asked, Kind::OomInstance)?;
     }
-    if found.is_empty() {
-        return Err(nothing());
+    match unclear(word, asked.is_pid, &found) {
+        Some(text) => Err(Failure::NotFound(text)),
+        None => Ok(newest(found)),
     }
-    let newest = found.remove(0);
-    let others = found.len();
-    if others > 0 && !asked.is_pid {
-        let mut text = format!("{word:?} may be any of {} kills:", others + 1);
-        for (id, _) in [&newest].into_iter().chain(&found).take(NAMED) {
-            text.push_str("\n  ");
-            text.push_str(&id.id);
-            text.extend(id.time.iter().flat_map(|time| [" of ", time]));
-        }
-        return Err(Failure::NotFound(text));
+}
+
+fn newest(found: Vec<(Told, Box<RawValue>)>) -> Option<Found> {
+    let others = found.len().saturating_sub(1);
+    let (_, json) = found.into_iter().next()?;
+    Some(Found { json, others })
+}
+
+/// Why it cannot be told which of these is meant.
+fn unclear(word: &str, is_pid: bool, found: &[(Told, Box<RawValue>)]) -> Option<String> {
+    let nodes: BTreeSet<_> = found.iter().filter_map(|(id, _)| id.place()).collect();
+    let several = nodes.len() > 1;
+    // Of one machine the last is meant.
+    if found.len() < 2 || (is_pid && !several) {
+        return None;
     }
-    Ok(Found {
-        json: newest.1,
-        others,
-    })
+    let mut text = format!("{word:?} may be any of {} kills", found.len());
+    if several {
+        let _ = write!(text, " on {} nodes", nodes.len());
+    }
+    text.push_str(if several && is_pid {
+        "; the last of each:"
+    } else {
+        ":"
+    });
+    let mut named = BTreeSet::new();
+    let is_named = |id: &&Told| !is_pid || named.insert(id.place());
+    for id in found.iter().map(|(id, _)| id).filter(is_named).take(NAMED) {
+        text.push_str("\n  ");
+        text.push_str(&id.id);
+        text.extend(id.time.iter().flat_map(|time| [" of ", time]));
+        let place = id.place().filter(|_| several);
+        text.extend(place.iter().flat_map(|place| [" on ", place]));
+    }
+    Some(text)
 }
 
 /// The events that may be meant, the newest first.
@@ -116,7 +150,7 @@ fn candidates(
     client: &mut Client,
     word: &Word<'_>,
     kind: Kind,
-) -> Result<Vec<(Id, Box<RawValue>)>, Failure> {
+) -> Result<Vec<(Told, Box<RawValue>)>, Failure> {
     let question = Question {
         kind: Some(Kinds(vec![kind])),
         pid: word.pid,
@@ -127,7 +161,7 @@ fn candidates(
     loop {
         let page = client.page(&question, Order::NewestFirst, after.as_deref(), PAGE)?;
         for json in page.events {
-            let id: Id = serde_json::from_str(json.get())?;
+            let id: Told = serde_json::from_str(json.get())?;
             if word.means(&id.id) {
                 found.push((id, json));
             }
@@ -161,6 +195,44 @@ mod tests {
         ] {
             assert_eq!(Word::of(word).means(id), means, "{word}");
         }
+    }
+
+    #[test]
+    fn of_one_number_on_several_nodes_none_is_chosen() {
+        let kill = |id: &str, cluster: Option<&str>, node: Option<&str>| {
+            let id = Told {
+                id: id.to_owned(),
+                time: Some("T".to_owned()),
+                cluster: cluster.map(str::to_owned),
+                node: node.map(str::to_owned),
+            };
+            (id, RawValue::from_string(format!("{:?}", "json")).unwrap())
+        };
+        let one = [
+            kill("7-2", None, Some("n")),
+            kill("7-1", None, Some("n")),
+            kill("7-0", None, None),
+        ];
+        assert_eq!(unclear("7", true, &one), None);
+        assert_eq!(unclear("7", true, &one[..1]), None);
+        assert_eq!(unclear("7", true, &[]), None);
+        assert_eq!(
+            unclear("7-", false, &one[..2]).as_deref(),
+            Some("\"7-\" may be any of 2 kills:\n  7-2 of T\n  7-1 of T")
+        );
+        let several = [
+            kill("7-3", Some("eu"), Some("n")),
+            kill("7-2", Some("eu"), Some("n")),
+            kill("7-1", Some("us"), Some("n")),
+        ];
+        assert_eq!(
+            unclear("7", true, &several).as_deref(),
+            Some(
+                "\"7\" may be any of 3 kills on 2 nodes; the last of each:\n  7-3 of T on eu/n\n  7-1 of T on us/n"
+            )
+        );
+        assert!(unclear("7", true, &several[1..]).is_some());
+        assert_eq!(unclear("7", true, &several[..2]), None);
     }
 
     #[test]

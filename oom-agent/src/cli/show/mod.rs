@@ -9,6 +9,7 @@ mod history;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Deserialize;
 
 use self::find::Found;
 use super::{
@@ -44,11 +45,18 @@ pub(super) struct ShowArgs {
 #[derive(Debug, Args)]
 pub(super) struct WhichArgs {
     /// Id of a kill, a report or the news of a container; its beginning behind the boot is enough, or the id
-    /// of the process that died.
+    /// of the process that died. Between processes of several nodes it does not choose, and lists them.
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten, next_help_heading = "Output")]
     output: StoryArgs,
+}
+
+/// Who told of a kill.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Place {
+    pub(super) cluster: Option<String>,
+    pub(super) node: Option<String>,
 }
 
 pub(super) fn main(args: ShowArgs) -> ExitCode {
@@ -57,6 +65,13 @@ pub(super) fn main(args: ShowArgs) -> ExitCode {
 }
 
 impl WhichArgs {
+    /// Where it happened, if this client knows of it: the cluster and the node.
+    pub(super) fn place(&self, mut client: Client) -> Result<Option<Place>, Failure> {
+        let found = find::find(&mut client, &self.id)?;
+        let place = found.map(|found| serde_json::from_str(found.json.get()));
+        Ok(place.transpose()?)
+    }
+
     /// Tells what this client knows.
     pub(super) fn run(self, client: Client) -> Result<ExitCode, Failure> {
         run(&self, client)
@@ -64,7 +79,10 @@ impl WhichArgs {
 }
 
 fn run(args: &WhichArgs, mut client: Client) -> Result<ExitCode, Failure> {
-    let Found { mut json, others } = find::find(&mut client, &args.id)?;
+    let Some(Found { mut json, others }) = find::find(&mut client, &args.id)? else {
+        let text = format!("there is no kill {:?}", args.id);
+        return Err(Failure::NotFound(text));
+    };
     let mut alert = None;
     if let Some(Event::OomKill(kill)) = parse(&json)
         && let Some(report) = client.event(Some(Kind::OomInstance), &kill.instance_id)?

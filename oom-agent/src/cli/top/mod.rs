@@ -4,7 +4,7 @@
 
 mod tally;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
 use jiff::Timestamp as Now;
@@ -138,9 +138,10 @@ fn run(
         return Ok(ExitCode::SUCCESS);
     }
     let terminal = terminal_width().filter(|_| !args.no_trunc);
-    let mut table = Table::new(columns(by), output.style(), terminal);
+    let places = Places::of(&rows);
+    let mut table = Table::new(columns(by, places), output.style(), terminal);
     let now = Timestamp::from_unix_ns(Now::now().as_nanosecond());
-    let cells: Vec<_> = rows.iter().map(|row| cells(row, now)).collect();
+    let cells: Vec<_> = rows.iter().map(|row| cells(row, places, now)).collect();
     put(&table.rows(&cells))?;
     if left_out > 0 {
         let rows = count(left_out as u64, "row", "rows");
@@ -178,22 +179,42 @@ fn counted(
     }
 }
 
-fn columns(by: By) -> [Column; 6] {
-    [
-        Column::to(by.title(), 16),
+/// Columns for where a word is, if any row needs them.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    cluster: bool,
+    node: bool,
+}
+
+impl Places {
+    fn of(rows: &[Row]) -> Self {
+        Self {
+            cluster: rows.iter().any(|row| row.cluster.is_some()),
+            node: rows.iter().any(|row| row.node.is_some()),
+        }
+    }
+}
+
+fn columns(by: By, places: Places) -> Vec<Column> {
+    let mut columns = vec![Column::to(by.title(), 16)];
+    columns.extend(places.cluster.then_some(Column::to("CLUSTER", 8)));
+    columns.extend(places.node.then_some(Column::to("NODE", 12)));
+    columns.extend([
         Column::number("KILLS"),
         Column::number("SHARE"),
         Column::whole("LAST (UTC)"),
         Column::number("AGE"),
         Column::to("BIGGEST", 20),
-    ]
+    ]);
+    columns
 }
 
-fn cells(row: &Row, now: Timestamp) -> Vec<Cell> {
+fn cells(row: &Row, places: Places, now: Timestamp) -> Vec<Cell> {
     let key = match &row.key {
         Some(key) => Cell::new(Tone::Strong, key),
         None => Cell::new(Tone::Faint, "(not known)"),
     };
+    let place = |word: &Option<Arc<str>>| word.as_deref().map_or_else(Cell::none, Cell::plain);
     let biggest = row.biggest.as_ref().map(|biggest| {
         let pid = biggest.pid.unwrap_or(biggest.tid);
         format!(
@@ -202,12 +223,15 @@ fn cells(row: &Row, now: Timestamp) -> Vec<Cell> {
             name(&biggest.comm)
         )
     });
-    vec![
-        key,
+    let mut cells = vec![key];
+    cells.extend(places.cluster.then(|| place(&row.cluster)));
+    cells.extend(places.node.then(|| place(&row.node)));
+    cells.extend([
         Cell::plain(&grouped(row.kills)),
         Cell::plain(&format!("{:.1} %", row.share_percent)),
         Cell::plain(&time(row.last)),
         Cell::plain(&age(row.last, now)),
         biggest.map_or_else(Cell::none, |text| Cell::plain(&text)),
-    ]
+    ]);
+    cells
 }
