@@ -50,6 +50,8 @@ pub(crate) fn main(args: &Args) -> Result<ExitCode> {
     step("lints");
     tool::run(tool::cargo().args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
     if !args.quick {
+        let bare = "clippy --quiet --package oom-agent --no-default-features -- -D warnings";
+        tool::run(tool::cargo().args(bare.split(' ')))?;
         build_ebpf::lint()?;
         step("licences and sources of dependencies");
         let path = CARGO_DENY.ensure()?;

@@ -114,7 +114,7 @@ fn a_store_that_refuses_is_waited_for_and_one_that_is_spoilt_ends_it() -> Result
 
 #[test]
 fn a_reader_that_does_not_read_holds_nobody_up() -> Result<()> {
-    let Some(fleet) = Fleet::start(1, LONG)? else {
+    let Some(fleet) = Fleet::start(3, LONG)? else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

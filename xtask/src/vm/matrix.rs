@@ -106,6 +106,16 @@ impl Boot {
         }
     }
 
+    /// What is not in the kernel's version: memory controller, lockdown, the size of pages.
+    fn words(&self) -> String {
+        let pages = if self.kernel.ends_with("-16k") {
+            ", pages of 16 KiB"
+        } else {
+            ""
+        };
+        format!("{}{pages}", self.setting.words())
+    }
+
     fn append(&self) -> String {
         let more = match self.setting {
             Setting::CgroupV2 => "",
@@ -377,7 +387,7 @@ fn guest(plan: &Plan, row: &Boot, kernel: &Kernel, initramfs: &Path) -> Result<B
         kernel: row.kernel.clone(),
         machine: kernel.arch,
         version: kernel.version.clone(),
-        setting: row.setting.words().to_owned(),
+        setting: row.words(),
         seconds,
         lines: lines(&fs::read(&outbox)?)?,
         absent: absent

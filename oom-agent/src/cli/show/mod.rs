@@ -9,7 +9,6 @@ mod history;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::Deserialize;
 
 use self::find::Found;
 use super::{
@@ -53,7 +52,8 @@ pub(super) struct WhichArgs {
 }
 
 /// Who told of a kill.
-#[derive(Debug, Default, Deserialize)]
+#[cfg(feature = "nats")]
+#[derive(Debug, Default, serde::Deserialize)]
 pub(super) struct Place {
     pub(super) cluster: Option<String>,
     pub(super) node: Option<String>,
@@ -66,6 +66,7 @@ pub(super) fn main(args: ShowArgs) -> ExitCode {
 
 impl WhichArgs {
     /// Where it happened, if this client knows of it: the cluster and the node.
+    #[cfg(feature = "nats")]
     pub(super) fn place(&self, mut client: Client) -> Result<Option<Place>, Failure> {
         let found = find::find(&mut client, &self.id)?;
         let place = found.map(|found| serde_json::from_str(found.json.get()));
