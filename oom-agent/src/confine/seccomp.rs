@@ -110,6 +110,8 @@ const ALWAYS: &[i64] = &[
     libc::SYS_openat2,
     libc::SYS_pipe2,
     libc::SYS_pread64,
+    // An alert, to a pipe that takes it at once.
+    libc::SYS_pwritev2,
     libc::SYS_read,
     libc::SYS_readlinkat,
     libc::SYS_readv,

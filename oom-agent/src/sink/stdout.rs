@@ -147,8 +147,14 @@ impl Lane {
         match written {
             Ok(written) => written == self.line.len(),
             Err(Errno::AGAIN | Errno::INTR) => false,
-            Err(_) => {
+            Err(error) => {
                 self.direct = false;
+                // Of a reader that has gone the thread will say so.
+                if error != Errno::PIPE {
+                    tracing::info!(
+                        "slower than it could be: standard output takes no event at once ({error})"
+                    );
+                }
                 false
             }
         }
