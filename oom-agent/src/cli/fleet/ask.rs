@@ -6,9 +6,14 @@
 //! messages at once.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
-    process, thread,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -37,6 +42,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Messages that are copied at once, some 2 KiB each. What that means for a fleet is in `docs/fleet.md`.
 const AT_MOST: u64 = 1_000_000;
 
+/// A directory into which somebody is just writing is removed again, so often, after this pause.
+const REMOVE: (u32, Duration) = (100, Duration::from_millis(10));
+
 /// What is read if no time is said, in days.
 const DAYS: u8 = 7;
 
@@ -46,7 +54,22 @@ const DAY_NS: i64 = 24 * 3_600 * 1_000_000_000;
 pub(super) struct Copy {
     path: PathBuf,
     access: Access,
+    ending: Ending,
     _dir: TempDir,
+}
+
+/// A signal ends the process: the directory is going, and what fails now fails by that.
+#[derive(Clone, Debug, Default)]
+struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    /// The result, unless the process ends: then nothing more is to be said.
+    fn or<T>(&self, result: Result<T, FleetError>) -> Result<T, FleetError> {
+        while result.is_err() && self.0.load(Ordering::Acquire) {
+            thread::park();
+        }
+        result
+    }
 }
 
 impl Copy {
@@ -60,10 +83,11 @@ impl Copy {
         let caught = Signals::catch()?;
         let dir = tempfile::Builder::new().prefix("oom-agent-fleet").tempdir();
         let dir = dir.map_err(system("cannot make a directory"))?;
-        caught.remove(dir.path())?;
+        let ending = Ending::default();
+        caught.remove(dir.path(), ending.clone())?;
         let path = dir.path().join("events.db");
         let runtime = runtime()?;
-        let mut mirror = read(&runtime, &access, &path, question)?;
+        let mut mirror = ending.or(read(&runtime, &access, &path, question))?;
         if follow {
             let access = access.clone();
             let read_on = move || read_on(&runtime, &access, &mut mirror);
@@ -74,14 +98,15 @@ impl Copy {
         Ok(Self {
             path,
             access,
+            ending,
             _dir: dir,
         })
     }
 
     /// Reads what this question may mean into it, too. It must not be followed.
     pub(super) fn add(&self, question: &Question) -> Result<(), FleetError> {
-        read(&runtime()?, &self.access, &self.path, question)?;
-        Ok(())
+        let read = read(&runtime()?, &self.access, &self.path, question);
+        self.ending.or(read).map(drop)
     }
 
     /// The store, as it is asked.
@@ -159,7 +184,7 @@ impl Signals {
     }
 
     /// Ends the process when one comes, without this directory.
-    fn remove(self, dir: &Path) -> Result<(), FleetError> {
+    fn remove(self, dir: &Path, ending: Ending) -> Result<(), FleetError> {
         let dir = dir.to_owned();
         let Self { runtime, mut all } = self;
         let wait = move || {
@@ -171,7 +196,8 @@ impl Signals {
                     _ = c.recv() => *terminate,
                 }
             });
-            if let Err(error) = fs::remove_dir_all(&dir) {
+            ending.0.store(true, Ordering::Release);
+            if let Err(error) = removed(&dir) {
                 eprintln!("oom-agent: {} is left: {error}", dir.display());
             }
             // As a shell tells it of a process that a signal ended.
@@ -182,6 +208,19 @@ impl Signals {
         drop(thread.map_err(system("cannot start a thread"))?);
         Ok(())
     }
+}
+
+/// Removes a directory into which another thread may be writing.
+fn removed(dir: &Path) -> io::Result<()> {
+    let (tries, pause) = REMOVE;
+    for _ in 1..tries {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => thread::sleep(pause),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            done => return done,
+        }
+    }
+    fs::remove_dir_all(dir)
 }
 
 /// What comes, until the process ends or nothing more can come.
@@ -223,6 +262,6 @@ pub(super) async fn connect(access: &Access) -> Result<async_nats::jetstream::Co
     Ok(connected.map_err(crate::nats::LinkError::from)?)
 }
 
-fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> FleetError {
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> FleetError {
     move |error| FleetError::System { what, error }
 }
