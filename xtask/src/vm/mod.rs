@@ -14,6 +14,7 @@ mod programs;
 mod qemu;
 mod report;
 mod root;
+mod rows;
 mod table;
 
 use std::{
