@@ -10,8 +10,8 @@ const RIGHT = 12;
 const TOP = 12;
 const BOTTOM = 26;
 
-/** A gap: so many times the usual time between two readings. */
-const GAP = 3.5;
+/** A reading that has not moved is kept each 10 s: what is longer, with a late one beside it, is a gap; nanoseconds. */
+const GAP = 11.5e9;
 
 const LAYERS = [['anon_bytes', 'anonymous'], ['file_bytes', 'page cache'], ['kernel_bytes', 'kernel']];
 
@@ -55,19 +55,19 @@ function said(report, samples, limit) {
   if (trend) {
     words.push(`peak ${bytes(trend.peak_bytes)}`);
     const speed = trend.growth_bytes_per_s;
-    if (speed !== null) words.push(`${speed < 0 ? 'falling' : 'growing'} by ${bytes(Math.abs(speed))} a second over the last ${duration(trend.growth_over_ns)}`);
-    if (trend.since_80_percent_ns !== null) words.push(`above 80 % of the limit for ${duration(trend.since_80_percent_ns)}`);
+    const grown = trend.growth_of === 'anon' ? 'anonymous and shared memory ' : '';
+    if (speed !== null) words.push(`${grown}${speed < 0 ? 'falling' : 'growing'} by ${bytes(Math.abs(speed))} a second over the last ${duration(trend.growth_over_ns)}`);
+    const above = trend.since_80_percent_ns;
+    if (above !== null) words.push(above > 0 ? `above 80 % of the limit for ${trend.since_80_percent_at_least ? 'more than ' : ''}${duration(above)}` : 'not above 80 % of the limit when it was read last');
   }
   return `${words.join('; ')}.`;
 }
 
 /** Runs of readings with no gap in them. */
-function unbroken(samples) {
-  const steps = samples.slice(1).map((one, at) => one.t_ns - samples[at].t_ns).sort((a, b) => a - b);
-  const usual = steps[Math.floor(steps.length / 2)];
+export function unbroken(samples) {
   const parts = [[samples[0]]];
   samples.slice(1).forEach((one, at) => {
-    if (one.t_ns - samples[at].t_ns > Math.max(usual * GAP, 2.5e9)) parts.push([]);
+    if (one.t_ns - samples[at].t_ns > GAP) parts.push([]);
     parts.at(-1).push(one);
   });
   return parts;

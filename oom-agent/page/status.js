@@ -1,4 +1,5 @@
-// How the agent is: tier and why not better, sources, audit, losses, store, sinks. Of a fleet: its nodes.
+// How the agent is: tier and why not better, sources, audit, losses, store, sinks. Of a fleet: its nodes. What is
+// wrong the agent judges itself (`troubles`).
 
 import { byId, el, put } from './dom.js';
 import { json } from './net.js';
@@ -39,44 +40,42 @@ const title = (word) => el('div', { class: 'head' }, el('h2', { id: 'status-titl
 const fact = (name, ...value) => [el('dt', {}, name), el('dd', {}, ...value)];
 const mark = (good, yes, no) => el('span', { class: good ? 'good' : 'bad' }, good ? `✓ ${yes}` : `✗ ${no}`);
 
-/** In the head: the first trouble and how many more there are, or that all is well. */
-function summary(troubles, well) {
+/** In the head: the first trouble and how many more there are, or that all is well, if that is proven. */
+function summary(troubles, well, proven = true) {
   const [first, ...more] = troubles.filter(Boolean);
   const said = first ? `${first}${more.length ? ` and ${more.length} more` : ''}` : well;
   const link = byId('to-status');
   link.textContent = said;
   link.title = troubles.filter(Boolean).join('; ');
-  link.className = `state ${first ? 'bad' : 'good'}`;
+  link.className = `state ${first ? 'bad' : proven ? 'good' : 'muted'}`;
   link.setAttribute('aria-label', `Status: ${said}`);
 }
+
+/** What the tier and the audit do not say themselves. */
+const isOpen = ({ severity }) => severity !== 'unproven' && severity !== 'limited';
+
+/** Not without its reason: detection does not answer, or the kernel has no counter. */
+const unproven = () => el('span', { class: 'muted' }, status.troubles.find((one) => one.severity === 'unproven')?.what ?? 'unknown');
 
 const counted = ({ unexplained }) => (unexplained === null ? 'no counter' : unexplained < 0 ? 'counting' : 'all explained');
 
 function agent() {
-  const { audit, losses, store, sinks } = status;
+  const { audit, losses, store, sinks, troubles } = status;
   const lost = Object.entries(losses).filter(([, many]) => many > 0);
-  const number = (many) => many.toLocaleString('en');
-  summary([
-    !status.detecting && 'detection does not answer',
-    status.detecting && !status.ready && 'starting',
-    audit.unexplained > 0 && `${number(audit.unexplained)} unexplained`,
-    ...lost.map(([name, many]) => `${words(name)}: ${number(many)}`),
-    // Without a kernel's counter there is nothing to be down.
-    ...status.sources.filter((source) => !source.up && source.name !== 'audit').map((source) => `${source.name} is down`),
-    store?.waiting > 0 && `${number(store.waiting)} wait for the disk`,
-    ...sinks.flatMap((sink) => [sink.up === false && `${sink.sink} is away`, sink.lost > 0 && `${sink.sink} has lost ${number(sink.lost)}`, sink.refused > 0 && `${sink.sink} has refused ${number(sink.refused)}`]),
-  ], `${status.tier.split(' (')[0]}, ${counted(audit)}`);
+  const harm = new Set(troubles.filter((one) => one.severity === 'lost' && one.about in losses).map((one) => one.about));
+  const proven = audit.unexplained !== null;
+  summary(troubles.filter(isOpen).map((one) => one.what), `${status.tier.split(' (')[0]}, ${counted(audit)}`, proven);
   byId('node').textContent = status.node ?? '';
   put(byId('status'), title('Status'),
     el('dl', {},
       fact('Sees', el('strong', {}, status.tier), status.not_better.length > 0 && el('ul', { class: 'why' }, status.not_better.map((why) => el('li', {}, why)))),
       fact('Detection', mark(status.detecting && status.ready, 'ready', status.detecting ? 'starting' : 'does not answer')),
       // Told before the kernel's counter was read again: the next reading settles it.
-      fact('Audit', audit.unexplained < 0 ? 'counting' : mark(audit.unexplained === 0, 'all kills explained', audit.unexplained === null ? 'the kernel has no counter' : `${audit.unexplained} unexplained`),
+      fact('Audit', !proven ? unproven() : audit.unexplained < 0 ? 'counting' : mark(audit.unexplained === 0, 'all kills explained', `${audit.unexplained} unexplained`),
         el('small', {}, `${audit.kernel ?? 'unknown'} by the kernel’s count, ${count(audit.kills, 'kill')} told, ${count(audit.repeats, 'repeat')}`)),
-      fact('Losses', lost.length ? el('ul', { class: 'plain' }, lost.map(([name, many]) => el('li', {}, `${words(name)}: ${many.toLocaleString('en')}`))) : mark(true, 'none'))),
+      fact('Losses', harm.size === 0 && mark(true, 'none'), lost.length > 0 && el('ul', { class: 'plain' }, lost.map(([name, many]) => el('li', { class: harm.has(name) ? 'bad' : 'muted' }, `${words(name)}: ${many.toLocaleString('en')}`))))),
     el('h3', {}, 'Sources'),
-    el('ul', { class: 'plain' }, status.sources.map((source) => el('li', {}, mark(source.up, source.name, source.name), source.reason && el('small', {}, source.reason)))),
+    el('ul', { class: 'plain' }, status.sources.map((source) => el('li', {}, source.up || source.wanted ? mark(source.up, source.name, source.name) : el('span', { class: 'muted' }, `– ${source.name}`), source.reason && el('small', {}, source.reason)))),
     el('h3', {}, 'Store'),
     el('p', {}, store ? [mark(store.waiting === 0, `${store.stored.toLocaleString('en')} stored`, `${store.waiting.toLocaleString('en')} wait for the disk`),
       el('small', { title: store.path }, `${store.path.split('/').pop()} · since the start${store.removed ? `; ${store.removed.toLocaleString('en')} removed by retention` : ''}`)] : 'none: only what happens now is shown'),
@@ -92,11 +91,11 @@ function sink(one) {
   return el('li', {}, mark(one.up !== false, `${one.sink}: ${one.delivered.toLocaleString('en')} delivered${behind}`, `${one.sink}: away since ${clock(one.since)}${behind}`), more && el('small', {}, more));
 }
 
-const WORDS = { silent: 'silent', unexplained: 'unexplained kills', lossy: 'has lost something', unknown: 'not all is known', gone: 'stopped, and not come back', well: 'well', stopped: 'stopped' };
+const WORDS = { silent: 'silent', blind: 'sees no kill', unexplained: 'unexplained kills', lossy: 'has lost something', failing: 'something fails', gone: 'stopped, and not come back', unproven: 'nothing can prove it', well: 'well', stopped: 'stopped' };
 
 /** Of a fleet: its stream, and its nodes, those first whom somebody must look after, as the server sorts them. */
 function nodes({ nodes: all, unreadable, trouble }, stream) {
-  const isBad = (node) => !['well', 'stopped'].includes(node.state);
+  const isBad = (node) => !['unproven', 'well', 'stopped'].includes(node.state);
   const bad = all.filter(isBad);
   const { missed, unreadable: odd } = stream.counts;
   const behind = stream.behind > 0 ? `${count(stream.behind, 'message')} behind` : null;
@@ -114,8 +113,7 @@ function nodes({ nodes: all, unreadable, trouble }, stream) {
     all.length === 0 && el('p', { class: 'muted' }, 'No node has been heard of.'),
     el('ul', { class: 'plain' }, all.slice(0, FIRST).map((node) => {
       const label = machine(node.heartbeat) ?? 'nameless';
-      const { tier, unexplained } = node.heartbeat;
-      const said = [WORDS[node.state] ?? node.state, unexplained > 0 ? `${unexplained} unexplained` : null, `heard ${clock(node.heard)}`, tier];
+      const said = [WORDS[node.state] ?? node.state, ...node.troubles.filter(isOpen).map((one) => one.what), `heard ${clock(node.heard)}`, node.heartbeat.tier];
       return el('li', {}, mark(!isBad(node), label, label), el('small', {}, said.filter(Boolean).join(' · ')));
     })),
     all.length > FIRST && el('p', { class: 'muted' }, `and ${all.length - FIRST} more`),

@@ -2,20 +2,25 @@
 //! against the kernel's own counter.
 //!
 //! ```text
-//!  source::bpf ─┐
-//!  source::kmsg ┼─ Evidence ─▶ correlate ─ Event ─▶ hub ─▶ sink
-//!  source::audit┘
+//!  bpf ─▶ source::bpf    ─┐
+//!         source::kmsg   ─┤
+//!         source::audit  ─┼─ Evidence ─▶ correlate ─ Event ─▶ attribute ─▶ hub ─┬▶ stdout, watch, metrics
+//!         source::memory ─┤                                                     └▶ store ─▶ api, deliver
+//!         source::cgroup ─┤
+//!         source::victim ─┘
 //! ```
-//! Data flows one way. `source` turns bytes into [`evidence`]; `correlate` is pure and decides;
-//! [`event`] is the public contract.
+//! Data flows one way. `source` turns bytes into [`evidence`]; `correlate` decides and `attribute` says whose it was, both
+//! pure; [`event`] is the public contract.
 
-// But for `source::bpf`, where memory is the allocator's or shared with the kernel.
+// But for `bpf`, where memory is the allocator's or shared with the kernel.
 #![deny(unsafe_code)]
 
 pub mod allocation;
 pub mod api;
 pub mod attribute;
+pub mod bpf;
 pub mod call_trace;
+pub mod cgroup_path;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -48,9 +53,10 @@ pub mod otlp;
 pub mod outbound;
 pub mod question;
 pub mod realtime;
-pub mod sink;
+pub mod render;
 pub mod source;
 pub mod status;
+pub mod stdout;
 pub mod store;
 pub mod text;
 pub mod timestamp;

@@ -62,6 +62,15 @@ impl Manager {
     }
 }
 
+/// Tells the service manager, where there is one; that it cannot be told is a line in the log.
+pub fn tell(manager: Option<&Manager>, what: impl FnOnce(&Manager) -> io::Result<()>) {
+    if let Some(manager) = manager
+        && let Err(error) = what(manager)
+    {
+        tracing::warn!("cannot talk to the service manager: {error}");
+    }
+}
+
 /// Within which time the service manager wants to hear that this process is alive; `None` if it does not.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {

@@ -12,11 +12,16 @@
 //! Fewer than three samples: the last three are taken, and the growth may be negative. The growth is the
 //! slope of the line of least squares through these samples.
 //!
+//! **What grew** is the usage; but where it stood still, at a limit or not, while what no file backs (anonymous
+//! and shared memory, and what of it was swapped out) took the place of page cache, it is that, over its own
+//! last way up. The usage stands still as long as it is within 1/32 of what it was at the last sample with
+//! detail; what no file backs must have grown meanwhile by more than twice as much, and by more than 1/512 of it.
+//!
 //! **Past 80 %** of one limit: that of the kill, whatever it was when a sample was taken. The usage is taken
 //! to have gone in a straight line between two samples. If it was below at the last sample, it rose in between: of a limit that was hit it is known to have stood at the
-//! limit when the kernel decided.
+//! limit when the kernel decided. If it never was below, it has been above for as long as is recorded, at least.
 
-use crate::event::{Cgroup, MemorySample, MemoryTrend};
+use crate::event::{Cgroup, GrowthOf, MemorySample, MemoryTrend};
 
 /// Fewer samples say nothing of a growth.
 const MIN_SAMPLES: usize = 3;
@@ -36,72 +41,122 @@ pub struct Recorded {
 #[must_use]
 pub fn trend(samples: &[MemorySample], of: Recorded) -> Option<MemoryTrend> {
     let peak_bytes = samples.iter().map(|sample| sample.usage_bytes).max()?;
-    let way_up = last_way_up(samples, peak_bytes);
+    let unbacked = points(samples, unbacked);
+    let (growth_of, points) = if displaces(samples) {
+        (GrowthOf::Anon, unbacked)
+    } else {
+        let usage = points(samples, |sample| Some(sample.usage_bytes));
+        (GrowthOf::Usage, usage)
+    };
+    let way_up = last_way_up(&points);
+    let growth_bytes_per_s = slope(way_up);
     let over = way_up.first().zip(way_up.last());
+    let since = of
+        .limit_bytes
+        .and_then(|limit| since_80_percent(samples, limit, of.hit));
     Some(MemoryTrend {
         peak_bytes,
-        growth_bytes_per_s: slope(way_up),
+        growth_bytes_per_s,
+        growth_of: growth_bytes_per_s.map(|_| growth_of),
         growth_over_ns: over
-            .filter(|_| way_up.len() >= MIN_SAMPLES)
+            .filter(|_| growth_bytes_per_s.is_some())
             .map(|(first, last)| last.t_ns.abs_diff(first.t_ns)),
-        since_80_percent_ns: of
-            .limit_bytes
-            .and_then(|limit| since_80_percent(samples, limit, of.hit)),
+        since_80_percent_ns: since.map(|since| since.ns),
+        since_80_percent_at_least: since.is_some_and(|since| since.at_least),
         cgroup: of.cgroup,
     })
 }
 
-fn last_way_up(samples: &[MemorySample], peak: u64) -> &[MemorySample] {
-    let Some((last, earlier)) = samples.split_last() else {
-        return samples;
+/// One size at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    t_ns: i64,
+    bytes: u64,
+}
+
+fn points(samples: &[MemorySample], size: fn(&MemorySample) -> Option<u64>) -> Vec<Point> {
+    let point = |sample: &MemorySample| {
+        Some(Point {
+            t_ns: sample.t_ns,
+            bytes: size(sample)?,
+        })
     };
-    let noise = peak / 32;
-    let (mut start, mut lowest, mut highest) = (earlier.len(), last.usage_bytes, last.usage_bytes);
-    for (index, sample) in earlier.iter().enumerate().rev() {
-        let usage = sample.usage_bytes;
-        let fall = usage.saturating_sub(lowest);
+    samples.iter().filter_map(point).collect()
+}
+
+/// What can only be kept, swapped or killed for.
+fn unbacked(sample: &MemorySample) -> Option<u64> {
+    let rest = [sample.shmem_bytes, sample.swap_bytes];
+    let rest = rest.into_iter().flatten();
+    Some(rest.fold(sample.anon_bytes?, u64::saturating_add))
+}
+
+/// Whether the usage stood still at the end while what no file backs grew.
+fn displaces(samples: &[MemorySample]) -> bool {
+    let known = |sample: &MemorySample| Some((sample.usage_bytes, unbacked(sample)?));
+    let mut known = samples.iter().rev().filter_map(known);
+    let Some(last) = known.next() else {
+        return false;
+    };
+    let still = known.take_while(|(usage, _)| usage.abs_diff(last.0) <= last.0 / 32);
+    let still: Vec<(u64, u64)> = still.collect();
+    let Some(first) = still.last().filter(|_| still.len() + 1 >= MIN_SAMPLES) else {
+        return false;
+    };
+    let grown = last.1.saturating_sub(first.1);
+    grown > last.0 / 512 && grown / 2 > last.0.saturating_sub(first.0)
+}
+
+fn last_way_up(points: &[Point]) -> &[Point] {
+    let Some((last, earlier)) = points.split_last() else {
+        return points;
+    };
+    let noise = points.iter().map(|point| point.bytes).max().unwrap_or(0) / 32;
+    let (mut start, mut lowest, mut highest) = (earlier.len(), last.bytes, last.bytes);
+    for (index, point) in earlier.iter().enumerate().rev() {
+        let fall = point.bytes.saturating_sub(lowest);
         if fall > noise && fall > (highest - lowest) / 2 {
             break;
         }
         start = index;
-        lowest = lowest.min(usage);
-        highest = highest.max(usage);
+        lowest = lowest.min(point.bytes);
+        highest = highest.max(point.bytes);
     }
-    let tail = &samples[start..];
+    let tail = &points[start..];
     if highest - lowest <= noise && tail.len() >= MIN_SAMPLES {
         return tail;
     }
     let flat = lowest + (highest - lowest) / 16;
-    let from = tail.iter().rposition(|sample| sample.usage_bytes <= flat);
+    let from = tail.iter().rposition(|point| point.bytes <= flat);
     let tail = &tail[from.unwrap_or(0)..];
     if tail.len() < MIN_SAMPLES {
-        &samples[samples.len().saturating_sub(MIN_SAMPLES)..]
+        &points[points.len().saturating_sub(MIN_SAMPLES)..]
     } else {
         tail
     }
 }
 
 /// Least squares, in bytes per second.
-fn slope(samples: &[MemorySample]) -> Option<i64> {
-    if samples.len() < MIN_SAMPLES {
+fn slope(points: &[Point]) -> Option<i64> {
+    if points.len() < MIN_SAMPLES {
         return None;
     }
-    let first = samples.first()?;
+    let first = points.first()?;
     #[expect(
         clippy::cast_precision_loss,
         reason = "a growth need not be exact to the byte"
     )]
-    let points = || {
-        samples.iter().map(|sample| {
-            let seconds = (sample.t_ns - first.t_ns) as f64 / 1e9;
-            (seconds, sample.usage_bytes as f64)
+    let places = || {
+        points.iter().map(|point| {
+            let seconds = (point.t_ns - first.t_ns) as f64 / 1e9;
+            (seconds, point.bytes as f64)
         })
     };
     #[expect(clippy::cast_precision_loss, reason = "a few samples")]
-    let count = samples.len() as f64;
-    let (sum_x, sum_y) = points().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
+    let count = points.len() as f64;
+    let (sum_x, sum_y) = places().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
     let (mean_x, mean_y) = (sum_x / count, sum_y / count);
-    let (over, under) = points().fold((0.0, 0.0), |(over, under), (x, y)| {
+    let (over, under) = places().fold((0.0, 0.0), |(over, under), (x, y)| {
         let x = x - mean_x;
         (over + x * (y - mean_y), under + x * x)
     });
@@ -109,7 +164,14 @@ fn slope(samples: &[MemorySample]) -> Option<i64> {
     (under > 0.0).then(|| (over / under).round() as i64)
 }
 
-fn since_80_percent(samples: &[MemorySample], limit: u64, hit: bool) -> Option<u64> {
+/// How long above.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    ns: u64,
+    at_least: bool,
+}
+
+fn since_80_percent(samples: &[MemorySample], limit: u64, hit: bool) -> Option<Since> {
     let mark = u64::try_from(u128::from(limit) * 4 / 5).ok()?;
     // At the kill itself; it may have been sampled in the same instant.
     let kill = hit.then_some((0, limit));
@@ -117,13 +179,27 @@ fn since_80_percent(samples: &[MemorySample], limit: u64, hit: bool) -> Option<u
         .iter()
         .map(|sample| (sample.t_ns, sample.usage_bytes));
     let mut points: Vec<(i64, u64)> = known.chain(kill).collect();
-    let below = points.iter().rposition(|&(_, usage)| usage < mark)?;
+    let Some(below) = points.iter().rposition(|&(_, usage)| usage < mark) else {
+        let (first, _) = points.first()?;
+        return Some(Since {
+            ns: (*first).min(0).unsigned_abs(),
+            at_least: true,
+        });
+    };
     points.drain(..below);
-    let (&(t0, low), &(t1, high)) = (points.first()?, points.get(1)?);
-    let rise = u128::from(high - low);
-    let part = u128::from(mark - low) * u128::from(t1.abs_diff(t0)) / rise.max(1);
-    let crossed = t0.saturating_add(i64::try_from(part).ok()?);
-    Some(crossed.min(0).unsigned_abs())
+    let crossed = match *points.as_slice() {
+        [(t0, low), (t1, high), ..] => {
+            let rise = u128::from(high - low);
+            let part = u128::from(mark - low) * u128::from(t1.abs_diff(t0)) / rise.max(1);
+            t0.saturating_add(i64::try_from(part).ok()?)
+        }
+        // It was below when it was read last.
+        _ => 0,
+    };
+    Some(Since {
+        ns: crossed.min(0).unsigned_abs(),
+        at_least: false,
+    })
 }
 
 #[cfg(test)]
@@ -134,8 +210,8 @@ mod tests {
 
     /// What it is, its samples in MiB, growth in MiB a second and over how many.
     type Shape = (&'static str, &'static [u64], Option<(i64, u64)>);
-    /// Samples and limit in MiB, whether it was hit, and since when above.
-    type Past = (&'static [u64], Option<u64>, bool, Option<u64>);
+    /// Samples and limit in MiB, whether it was hit, and since when above, or before.
+    type Past = (&'static [u64], Option<u64>, bool, Option<(u64, bool)>);
 
     const MIB: u64 = 1 << 20;
     const S: i64 = 1_000_000_000;
@@ -230,22 +306,118 @@ mod tests {
 
     #[test]
     fn past_80_percent() {
-        let since = |mib: &[u64], limit, hit| of(&history(mib), limit, hit).since_80_percent_ns;
+        let since = |mib: &[u64], limit, hit| {
+            let trend = of(&history(mib), limit, hit);
+            let at_least = trend.since_80_percent_at_least;
+            trend.since_80_percent_ns.map(|ns| (ns, at_least))
+        };
         let cases: &[Past] = &[
             // 80 is passed in the middle of the second between -3 s and -2 s.
-            (&[60, 75, 85, 95], Some(100), true, Some(2_500_000_000)),
-            (&[60, 75, 85, 95], Some(100), false, Some(2_500_000_000)),
+            (
+                &[60, 75, 85, 95],
+                Some(100),
+                true,
+                Some((2_500_000_000, false)),
+            ),
+            (
+                &[60, 75, 85, 95],
+                Some(100),
+                false,
+                Some((2_500_000_000, false)),
+            ),
             // The last time counts.
-            (&[90, 70, 90, 95], Some(100), true, Some(2_500_000_000)),
+            (
+                &[90, 70, 90, 95],
+                Some(100),
+                true,
+                Some((2_500_000_000, false)),
+            ),
             // Passed after the last sample, on the way to the limit.
-            (&[10, 60], Some(100), true, Some(500_000_000)),
-            (&[10, 60], Some(100), false, None),
-            (&[85, 90], Some(100), true, None),
+            (&[10, 60], Some(100), true, Some((500_000_000, false))),
+            (&[10, 60], Some(100), false, Some((0, false))),
+            // Since before the history began.
+            (&[85, 90], Some(100), true, Some((2_000_000_000, true))),
+            (&[85, 90, 85], Some(100), false, Some((3_000_000_000, true))),
             (&[10, 90], None, true, None),
-            (&[10, 90], Some(0), true, None),
+            (&[10, 90], Some(0), true, Some((2_000_000_000, true))),
         ];
         for (mib, limit, hit, expected) in cases {
             assert_eq!(since(mib, *limit, *hit), *expected, "{mib:?} {hit}");
+        }
+    }
+
+    /// A history with detail: usage, anonymous, shared, swapped out.
+    fn detailed(mib: &[[u64; 4]]) -> Vec<MemorySample> {
+        let usage: Vec<u64> = mib.iter().map(|of| of[0]).collect();
+        let with = |(sample, of): (MemorySample, &[u64; 4])| MemorySample {
+            anon_bytes: Some(of[1] * MIB),
+            shmem_bytes: Some(of[2] * MIB),
+            swap_bytes: Some(of[3] * MIB),
+            ..sample
+        };
+        history(&usage).into_iter().zip(mib).map(with).collect()
+    }
+
+    #[test]
+    fn where_the_usage_stands_still_what_no_file_backs_tells_the_growth() {
+        let full = |at: u64| [1000, 15 * at, 0, 0];
+        let cases: &[(&str, Vec<[u64; 4]>, GrowthOf, i64)] = &[
+            (
+                "full of cache",
+                (1..40).map(full).collect(),
+                GrowthOf::Anon,
+                15,
+            ),
+            (
+                "filled with cache first",
+                (1..11)
+                    .map(|at| [90 * at, 0, 0, 0])
+                    .chain((1..40).map(full))
+                    .collect(),
+                GrowthOf::Anon,
+                15,
+            ),
+            (
+                "into a tmpfs, and out to swap",
+                (1..40).map(|at| [1000, 500, 9 * at, 6 * at]).collect(),
+                GrowthOf::Anon,
+                15,
+            ),
+            (
+                "a plain leak",
+                (1..40).map(|at| [15 * at, 15 * at - 5, 0, 0]).collect(),
+                GrowthOf::Usage,
+                15,
+            ),
+            (
+                "a slow leak",
+                (1..40).map(|at| [1000 + at, at, 0, 0]).collect(),
+                GrowthOf::Usage,
+                1,
+            ),
+            (
+                "cache grows, and nothing else",
+                (1..40).map(|at| [1000 + 15 * at, 500, 0, 0]).collect(),
+                GrowthOf::Usage,
+                15,
+            ),
+            (
+                "nothing grows",
+                vec![[1000, 500, 0, 0]; 40],
+                GrowthOf::Usage,
+                0,
+            ),
+            ("just begun", (1..3).map(full).collect(), GrowthOf::Usage, 0),
+        ];
+        for (name, mib, growth_of, rate) in cases {
+            let mut samples = detailed(mib);
+            // What the kernel saw at the kill has no detail.
+            samples.push(MemorySample::of(0, mib.last().unwrap()[0] * MIB));
+            let told = of(&samples, Some(1000), true);
+            assert_eq!(told.growth_of, Some(*growth_of), "{name}");
+            let expected = rate * i64::try_from(MIB).unwrap();
+            let off = told.growth_bytes_per_s.unwrap().abs_diff(expected);
+            assert!(off <= expected.unsigned_abs() / 20, "{name}: {told:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path};
 
 use oom_agent::{
     doctor::{self, State, Tier, render},
-    sink::text::TextStyle,
+    render::text::TextStyle,
 };
 
 #[test]

@@ -9,7 +9,7 @@ use oom_agent::{
     event::{Event, Timestamp},
     explain::explain,
     offline::{self, Format, Options},
-    sink::text::TextStyle,
+    render::text::TextStyle,
 };
 
 /// Logs, each for what it shows.

@@ -7,11 +7,13 @@ use oom_agent::{
     attribute::attribute,
     call_trace::CallTrace,
     event::{
-        Allocation, Cgroup, CgroupMemory, Constraint, Counter, Crosscheck, KmsgReportState, Limit,
-        LimitSource, Memory, MemoryStat, Mismatch, OomInstance, OomKill, Outcome, Reaper, Role,
-        SCHEMA, Scope, Source, SystemMemory, TaskRow, TimeSource, Timestamp, Trigger, Victim,
+        Allocation, Cgroup, CgroupLevel, CgroupMemory, CgroupState, Constraint, Counter,
+        Crosscheck, GrowthOf, KmsgReportState, Limit, LimitSource, Memory, MemoryEvents,
+        MemorySample, MemoryStat, MemoryTrend, Mismatch, OomInstance, OomKill, Outcome, Pressure,
+        Reaper, Role, SCHEMA, Scope, Source, Stall, SystemMemory, TaskRow, TimeSource, Timestamp,
+        TopCgroup, Trigger, Victim,
     },
-    sink::text::{self, TextStyle},
+    render::text::{self, TextStyle},
     text::Comm,
 };
 use proptest::prelude::*;
@@ -319,6 +321,89 @@ fn a_whole_group() {
     check("group", &event);
 }
 
+const GOVERNED: &str = "/kubepods.slice/kubepods-pod6b1f0c2e_7d3a_4f55_9a61_0b7f4c1de911.slice";
+
+/// A pod full of page cache whose container leaks.
+fn recorded() -> OomInstance {
+    let own = format!("{GOVERNED}/cri-containerd-{}.scope", "4f1d".repeat(16));
+    let mut event = report(vec![kill(2211, "java", &own, 1800 * MIB)]);
+    event.limit = Some(limit(GOVERNED, 2 * GIB, LimitSource::OomControl));
+    event.memory_history = (-60..0_i64)
+        .map(|t_s| {
+            let at = (t_s + 60).unsigned_abs();
+            MemorySample {
+                limit_bytes: Some(2 * GIB),
+                anon_bytes: Some(at * 30 * MIB),
+                file_bytes: Some(2 * GIB - at * 30 * MIB),
+                ..MemorySample::of(t_s * 1_000_000_000, (2 * GIB * at.min(5)) / 5)
+            }
+        })
+        .collect();
+    event.memory_trend = Some(MemoryTrend {
+        cgroup: cgroup(GOVERNED),
+        peak_bytes: 2 * GIB,
+        growth_bytes_per_s: Some(30 << 20),
+        growth_of: Some(GrowthOf::Anon),
+        growth_over_ns: Some(55_000_000_000),
+        since_80_percent_ns: Some(56_000_000_000),
+        since_80_percent_at_least: false,
+    });
+    let stall = |avg10_percent| Stall {
+        avg10_percent,
+        ..Stall::default()
+    };
+    event.limit_state = Some(CgroupState {
+        cgroup: cgroup(GOVERNED),
+        after_ns: 3_000_000,
+        peak_bytes: Some(2 * GIB),
+        events: Some(MemoryEvents {
+            max: Some(36_183),
+            oom_kill: Some(2),
+            ..MemoryEvents::default()
+        }),
+        pressure: Some(Pressure {
+            some: stall(61.5),
+            full: stall(40.25),
+        }),
+        oom_group: Some(false),
+    });
+    let level = |path: &str, oom_group| CgroupLevel {
+        cgroup: cgroup(path),
+        level: Some(attribute(path).level),
+        usage_bytes: Some(2 * GIB),
+        limit_bytes: None,
+        failcnt: Some(0),
+        oom_group: Some(oom_group),
+    };
+    event.group_kill = Some(true);
+    event.levels = vec![
+        level(&own, true),
+        level(GOVERNED, false),
+        // Beyond the limit nothing counts.
+        level("/kubepods.slice", true),
+    ];
+    event
+}
+
+#[test]
+fn what_the_recorder_knows_of_a_limit() {
+    check("recorded", &recorded());
+}
+
+#[test]
+fn a_slow_leak_that_was_above_80_percent_all_the_time() {
+    let mut event = recorded();
+    let trend = event.memory_trend.as_mut().unwrap();
+    trend.growth_of = Some(GrowthOf::Usage);
+    trend.growth_bytes_per_s = Some(64 << 10);
+    trend.since_80_percent_ns = Some(119_000_000_000);
+    trend.since_80_percent_at_least = true;
+    event.limit_state = None;
+    event.group_kill = Some(true);
+    event.levels.clear();
+    check("recorded_slow", &event);
+}
+
 #[test]
 fn one_of_a_storm_whose_report_the_kernel_suppressed() {
     let mut event = report(vec![kill(901, "stress", "/storm/17", 4 * MIB)]);
@@ -367,6 +452,19 @@ fn the_whole_machine_with_a_table_and_a_small_victim() {
         .chain([task(77, "batch", 200 * MIB, 1000)])
         .collect();
     event.tasks[3].swap_bytes = None;
+    event.top_cgroups = [
+        ("/system.slice/mysql.service", 9 * GIB, None),
+        (POD, 3 * GIB, Some(4 * GIB)),
+        ("/batch.slice", 200 * MIB, None),
+    ]
+    .into_iter()
+    .map(|(path, usage_bytes, limit_bytes)| TopCgroup {
+        cgroup: cgroup(path),
+        owner: Some(attribute(path).owner),
+        usage_bytes,
+        limit_bytes,
+    })
+    .collect();
     check("system", &event);
 }
 

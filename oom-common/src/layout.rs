@@ -124,8 +124,6 @@ layout! {
     css_set_dfl_cgrp,
     /// `cgroup_subsys_state.cgroup`.
     css_cgroup,
-    /// `cgroup_subsys_state.parent`.
-    css_parent,
     /// `cgroup.self.parent`.
     cgroup_self_parent,
     /// `cgroup.kn`.

@@ -10,6 +10,7 @@ mod tier;
 
 use std::{
     cell::Cell,
+    fs,
     process::{Child, ChildStdout},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -51,6 +52,43 @@ impl Agent {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.pid().cast_signed()).context("pid")?;
         kill_process(pid, signal).context("signal the agent")
+    }
+
+    /// How many files it has open, once that has not changed for a while: it attaches some programs after it is
+    /// armed.
+    pub fn descriptors(&self) -> Result<usize> {
+        let end = Instant::now() + DEADLINE;
+        let (mut last, mut since) = (self.open_files()?, Instant::now());
+        while since.elapsed() < Duration::from_millis(500) {
+            ensure!(Instant::now() < end, "its open files never settle");
+            thread::sleep(Duration::from_millis(20));
+            let now = self.open_files()?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        Ok(last)
+    }
+
+    fn open_files(&self) -> Result<usize> {
+        let listed = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        Ok(listed.context("the agent's descriptors")?.count())
+    }
+
+    /// Waits until it has no more files open than these: what it watches it lets go of in its own time.
+    pub fn holds_at_most(&self, descriptors: usize) -> Result<()> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let now = self.open_files()?;
+            if now <= descriptors {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < end,
+                "{now} descriptors, at most {descriptors} expected"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until it is armed; for one that was started blind.

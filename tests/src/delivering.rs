@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     agent::DEADLINE,
-    told::{BOOT, Kills, run},
+    told::{BOOT, Kills, host, run},
 };
 
 /// Where a store is.
@@ -62,7 +62,7 @@ impl Place {
         let path = self.store();
         let options = store::Options {
             path: path.clone(),
-            boot_id: BOOT.to_owned(),
+            host: host(),
             keep_ns: 1,
             retention: Retention::default(),
             run: run(),

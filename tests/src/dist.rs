@@ -20,16 +20,15 @@ impl Dist {
     pub fn of(program: &Path) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
+        let mut command = Command::new(cargo);
+        command
             .args(["run", "--quiet", "--package", "xtask", "--", "dist"])
             .args(["--target", env::consts::ARCH, "--program"])
             .arg(program)
             .arg("--out")
             .arg(dir.path())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .context("cargo xtask dist")?;
-        ensure!(output.status.success(), "cargo xtask dist: {output:?}");
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        printed(&mut command)?;
         Ok(Self(dir))
     }
 
@@ -49,4 +48,12 @@ impl Dist {
         }
         anyhow::bail!("no file of a release ends in {end}")
     }
+}
+
+/// What a command printed; an error if it failed.
+pub fn printed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {output:?}");
+    let all = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&all).into_owned())
 }

@@ -33,6 +33,8 @@ pub struct Content {
     pub kills: Vec<Value>,
     /// Every `OomInstance` that is none.
     pub instances: Vec<Value>,
+    /// Every `OomKill` that is history.
+    pub history: Vec<Value>,
 }
 
 impl Kept {
@@ -91,13 +93,12 @@ impl Kept {
             let kind: String = row.get(0)?;
             let id: String = row.get(1)?;
             ensure!(ids.insert((kind.clone(), id.clone())), "{kind} {id} twice");
-            if row.get(3)? {
-                continue;
-            }
+            let is_history: bool = row.get(3)?;
             let body: Value = serde_json::from_str(&row.get::<_, String>(2)?)?;
             match kind.as_str() {
+                "OomKill" if is_history => content.history.push(body),
                 "OomKill" => content.kills.push(body),
-                "OomInstance" => content.instances.push(body),
+                "OomInstance" if !is_history => content.instances.push(body),
                 _ => {}
             }
         }

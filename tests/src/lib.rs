@@ -40,6 +40,7 @@ pub mod runtime;
 pub mod scene;
 #[cfg(not(target_env = "musl"))]
 pub mod served;
+pub mod small_disk;
 pub mod told;
 pub mod watch;
 mod watched;

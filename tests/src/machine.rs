@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oom_agent::hierarchy::Hierarchy;
+use oom_agent::{
+    hierarchy::Hierarchy,
+    trigger::scratch::{PREFIX, ScratchCgroup, Settings},
+};
 use rustix::fs::FlockOperation;
 
 /// The whole machine, for one scenario at a time.
@@ -45,6 +48,16 @@ impl Machine {
             hierarchy,
             _lock: lock,
         }))
+    }
+
+    /// A cgroup of this process's own, with a limit.
+    pub fn scratch(&self, name: &str, limit_bytes: u64) -> Result<ScratchCgroup> {
+        let name = format!("{PREFIX}{}-{name}", std::process::id());
+        let settings = Settings {
+            limit_bytes: Some(limit_bytes),
+            ..Settings::default()
+        };
+        Ok(ScratchCgroup::create(&self.hierarchy, &name, settings)?)
     }
 }
 

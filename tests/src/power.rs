@@ -2,7 +2,7 @@
 //!
 //! Reads [`Act`]s, as [`record`] takes them from a traced process; emits images of the files. The law of a
 //! disk: what was written before an `fsync` of its file is there; of what was written after it, any part
-//! may be, and a sector is the least part. Refuses to tell a process's death from a loss of power: the
+//! may be, and a sector is the least part; what it failed to write is gone. Refuses to tell a process's death from a loss of power: the
 //! image of a process's death is the one in which nothing is lost.
 
 mod record;
@@ -27,6 +27,8 @@ pub enum Act {
     Resize(PathBuf, u64),
     /// What was done to this file before is on the disk.
     Sync(PathBuf),
+    /// The disk failed: what was done to this file since the last is shown, and will never be written.
+    Failed(PathBuf),
     /// A file is gone, at once and for good.
     Remove(PathBuf),
     /// A word on its stdout: what is promised from here on.
@@ -52,6 +54,8 @@ pub struct Disk {
 
 #[derive(Clone, Debug, Default)]
 struct Contents {
+    /// As a process sees it.
+    shown: Vec<u8>,
     durable: Vec<u8>,
     /// In their order.
     pending: Vec<Change>,
@@ -68,10 +72,10 @@ impl Disk {
     pub fn act(&mut self, act: &Act) {
         match act {
             Act::Write(path, at, bytes) => {
-                let change = Change::Write(*at, bytes.clone());
-                self.file(path).pending.push(change);
+                self.file(path).change(Change::Write(*at, bytes.clone()));
             }
-            Act::Resize(path, size) => self.file(path).pending.push(Change::Resize(*size)),
+            Act::Resize(path, size) => self.file(path).change(Change::Resize(*size)),
+            Act::Failed(path) => self.file(path).pending.clear(),
             Act::Sync(path) => {
                 let file = self.file(path);
                 for change in std::mem::take(&mut file.pending) {
@@ -92,18 +96,26 @@ impl Disk {
     /// Writes the files into a directory, as a loss of power now would leave them.
     pub fn image(&self, into: &Path, luck: Luck, chance: &mut Chance) -> io::Result<()> {
         for (path, contents) in &self.files {
-            let mut bytes = contents.durable.clone();
-            for change in &contents.pending {
-                match luck {
-                    Luck::All => change.apply(&mut bytes),
-                    Luck::Nothing => {}
-                    Luck::Some => change.apply_some(&mut bytes, chance),
+            let mut bytes = match luck {
+                Luck::All => contents.shown.clone(),
+                Luck::Nothing | Luck::Some => contents.durable.clone(),
+            };
+            if luck == Luck::Some {
+                for change in &contents.pending {
+                    change.apply_some(&mut bytes, chance);
                 }
             }
             let name = path.file_name().unwrap_or(path.as_os_str());
             fs::write(into.join(name), bytes)?;
         }
         Ok(())
+    }
+}
+
+impl Contents {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.shown);
+        self.pending.push(change);
     }
 }
 

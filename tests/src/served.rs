@@ -3,7 +3,7 @@
 //!
 //! Emits what the routes share. Refuses nothing.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use oom_agent::{
@@ -20,13 +20,8 @@ pub fn shared(store: &Path) -> Result<Shared> {
     drop(intake);
     ensure!(thread.join().is_ok(), "the thread of watchers");
     let facts = Facts {
-        node: None,
-        boot_id: None,
-        started: None,
         tier: "none".into(),
-        not_better: Vec::new(),
-        reasons: BTreeMap::new(),
-        store: None,
+        ..Facts::default()
     };
     let board = Board::new(
         facts,

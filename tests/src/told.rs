@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use oom_agent::{
     clock::Now,
+    correlate::Host,
     event::{Event, OomKill, Owner, OwnerKind, Pod, Timestamp},
     evidence::Evidence,
     offline,
@@ -133,6 +134,12 @@ pub fn quiet(n: u64) -> Entry {
     }))
 }
 
+/// A node in that boot.
+#[must_use]
+pub fn host() -> Host {
+    Host::new(BOOT, "node-1")
+}
+
 /// A start.
 #[must_use]
 pub fn run() -> Run {
@@ -142,5 +149,6 @@ pub fn run() -> Run {
         started: Timestamp::from_unix_ns(0),
         version: "test".into(),
         ring_generation: None,
+        first_log: None,
     }
 }

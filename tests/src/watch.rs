@@ -113,6 +113,9 @@ impl Watcher {
                     let (kill, instance) = self.agent.wait_for_death(truth.tid)?;
                     check::death(&kill, &instance, truth, self.tier.known)?;
                     check::limit_source(&instance, &self.tier)?;
+                    if truth.scope == "system" {
+                        check::machine(&instance, truth, self.tier.known)?;
+                    }
                 }
                 truths.iter().map(|truth| truth.tid).collect()
             }

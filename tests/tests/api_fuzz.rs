@@ -16,7 +16,7 @@ use oom_agent::{
 };
 use oom_tests::{
     machine, served,
-    told::{BOOT, Kills, run},
+    told::{BOOT, Kills, host, run},
 };
 use tokio::{net::TcpListener, runtime::Builder, task::spawn_blocking};
 
@@ -26,7 +26,7 @@ const SECONDS: &str = "40";
 fn fill(path: &Path) -> Result<()> {
     let kills = Kills::new()?;
     let mut store = Store::open(path, BOOT, 0)?;
-    store.begin_run(&run(), &Now::read())?;
+    store.begin_run(&run(), &host(), &Now::read())?;
     let mut batch = Batch::default();
     batch.extend((0..20).flat_map(|n| kills.entries(n)));
     store.commit(&batch, &Now::read())?;

@@ -11,16 +11,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use oom_agent::{
+    bpf::{
+        cgroups::{CgroupPrograms, RING_BYTES},
+        decision::WantedHook,
+        load,
+    },
     evidence::{CgroupEvidence, Evidence, Found, Lookup, Names},
     hierarchy::{CgroupVersion, Hierarchy},
-    source::{
-        bpf::{
-            cgroups::{CgroupPrograms, RING_BYTES},
-            decision::WantedHook,
-            load,
-        },
-        cgroup::{Asks, CgroupThread, Lookups, Options},
-    },
+    source::cgroup::{Asks, CgroupThread, Ended, Lookups, Options},
     trigger::scratch::{PREFIX, ScratchCgroup, Settings},
 };
 use oom_tests::machine::{self, Machine};
@@ -38,8 +36,8 @@ impl Lookups for Fake {
         disk.get(path).cloned().unwrap_or(Lookup::NotNeeded)
     }
 
-    fn exit_code(&mut self, _: &str, names: Option<&Names>) -> Option<i32> {
-        names.map(|_| 137)
+    fn ended(&mut self, _: &str, names: Option<&Names>) -> Ended {
+        names.map_or(Ended::Untold, |_| Ended::With(137))
     }
 }
 

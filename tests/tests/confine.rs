@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use oom_agent::{
     clock::Now,
-    confine::{Confinement, Feature, GUARDS, Guard, Options, Protection, State},
+    confine::{Confinement, Feature, GUARDS, Guard, Options, Protection, State, WANTED_SCORE},
     source::kmsg::{self, KMSG, KmsgReader, Position},
     store::{Batch, Store},
 };
@@ -29,13 +29,14 @@ use oom_tests::{
     check,
     machine::{self, Machine},
     scene,
-    told::{BOOT, Kills, long_report, run},
+    told::{BOOT, Kills, host, long_report, run},
 };
 use rustix::{
     io::{Errno, ReadWriteFlags},
     process::{Resource, getrlimit},
     thread::CapabilitySet,
 };
+use serde_json::Value;
 
 /// The most that an agent keeps where no limit spares it a capability.
 const MOST: CapabilitySet = CapabilitySet::BPF
@@ -170,6 +171,87 @@ fn protections_can_be_left_out() -> Result<()> {
     Ok(())
 }
 
+/// What the agent says of its memory and of its score, and what the kernel says.
+struct Claims {
+    memory_lock: Value,
+    oom_score: Value,
+    locked_kib: u64,
+    oom_score_adj: i16,
+}
+
+impl Claims {
+    /// Of an armed agent that is asked there: once it has done with its memory what it does.
+    fn of(agent: &Agent, socket: &str) -> Result<Self> {
+        let end = Instant::now() + DEADLINE;
+        let protections = loop {
+            let status = Command::new(machine::agent_binary()?)
+                .args(["status", "--socket", socket, "--output", "json"])
+                .output()?;
+            let status: Value =
+                serde_json::from_slice(&status.stdout).with_context(|| format!("{status:?}"))?;
+            let protections = status["protections"].clone();
+            if state(&protections, Guard::MemoryLock)? != "later" {
+                break protections;
+            }
+            ensure!(Instant::now() < end, "{protections}");
+        };
+        let process = PathBuf::from(format!("/proc/{}", agent.pid()));
+        let locked = Thread::read(&process)?;
+        let locked = locked.field("VmLck")?.trim_end_matches(" kB");
+        let oom_score_adj = fs::read_to_string(process.join("oom_score_adj"))?;
+        Ok(Self {
+            memory_lock: state(&protections, Guard::MemoryLock)?,
+            oom_score: state(&protections, Guard::OomScore)?,
+            locked_kib: locked.parse()?,
+            oom_score_adj: oom_score_adj.trim().parse()?,
+        })
+    }
+}
+
+fn state(protections: &Value, guard: Guard) -> Result<Value> {
+    let all = protections.as_array().context("protections")?;
+    let name = guard.to_string();
+    let of = all.iter().find(|it| it["name"] == *name);
+    Ok(of.with_context(|| name)?["state"].clone())
+}
+
+#[test]
+fn its_memory_and_its_score_are_as_it_says() -> Result<()> {
+    let own = fs::read_to_string("/proc/self/oom_score_adj")?;
+    let own: i16 = own.trim().parse()?;
+    let dir = tempfile::tempdir()?;
+    let socket = dir.path().join("api.sock");
+    let socket = socket.to_str().context("socket")?;
+    for without in [&[][..], &["--without", "memory-lock,oom-score"]] {
+        let Some((_machine, agent)) = armed(&[&["--socket", socket], without].concat())? else {
+            return Ok(());
+        };
+        threads(&agent)?;
+        let Claims {
+            memory_lock,
+            oom_score,
+            locked_kib,
+            oom_score_adj,
+        } = Claims::of(&agent, socket)?;
+        println!("{memory_lock}: {locked_kib} KiB; {oom_score}: {oom_score_adj}");
+        ensure!((memory_lock == "on") == without.is_empty(), "{memory_lock}");
+        ensure!(
+            (memory_lock == "on") == (locked_kib > 0),
+            "{locked_kib} KiB"
+        );
+        if oom_score == "on" {
+            ensure!(without.is_empty() && oom_score_adj <= WANTED_SCORE);
+        } else {
+            // As it was started.
+            ensure!(oom_score_adj == own, "{oom_score_adj}, not {own}");
+            let why = oom_score["off"].as_str().context("no reason")?;
+            let refused = why.contains("oom_score_adj cannot be -900");
+            ensure!(refused == without.is_empty(), "{why}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_protection_that_there_is_not_is_a_wrong_argument() -> Result<()> {
     let finished = Launch::run(&["--without", "seccomp,chroot"]).finish()?;
@@ -284,7 +366,7 @@ fn the_child_that_stores() -> Result<()> {
     let kills = Kills::new()?;
     let now = Now::read();
     let mut store = Store::open(&own.join("events.db"), BOOT, 10)?;
-    store.begin_run(&run(), &now)?;
+    store.begin_run(&run(), &host(), &now)?;
     let mut batch = Batch::default();
     // Shared: the memory of one report.
     batch.extend((0..REPORTS).map(|n| long_report(&kills, n, ROWS)));

@@ -8,16 +8,12 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use oom_tests::{dist::Dist, machine, runtime::payload};
+use oom_tests::{
+    dist::{Dist, printed},
+    machine,
+    runtime::payload,
+};
 use serde_json::Value;
-
-/// What a command printed; an error if it failed.
-fn printed(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {output:?}");
-    let all = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&all).into_owned())
-}
 
 #[test]
 fn a_release_is_whole_and_the_same_each_time() -> Result<()> {

@@ -27,7 +27,7 @@ use oom_tests::{
         plain::{self, Plain},
         play::{self, Dies},
     },
-    told::{BOOT, Kills, report_in_pod, run},
+    told::{BOOT, Kills, host, report_in_pod, run},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ impl Scene {
         let path = self.dir.path().join("events.db");
         let options = store::Options {
             path: path.clone(),
-            boot_id: BOOT.to_owned(),
+            host: host(),
             keep_ns: 1,
             retention: Retention::default(),
             run: run(),

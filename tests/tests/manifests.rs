@@ -14,7 +14,7 @@ use k8s_openapi::{
     Resource,
     api::{
         apps::v1::DaemonSet,
-        core::v1::{Namespace, ServiceAccount},
+        core::v1::{Namespace, ResourceQuota, ServiceAccount},
         rbac::v1::{ClusterRole, ClusterRoleBinding},
     },
     serde::{Serialize, de::DeserializeOwned},
@@ -88,6 +88,7 @@ fn of_kind<T: Resource + DeserializeOwned + Serialize>(objects: &[Value]) -> Res
 /// What there is of an agent, whatever it was made from.
 struct Made {
     daemons: DaemonSet,
+    quotas: Vec<ResourceQuota>,
     accounts: Vec<ServiceAccount>,
     roles: Vec<ClusterRole>,
     bindings: Vec<ClusterRoleBinding>,
@@ -98,11 +99,13 @@ impl Made {
         let namespaces: Vec<Namespace> = of_kind(objects)?;
         let mut made = Self {
             daemons: of_kind(objects)?.pop().context("no DaemonSet")?,
+            quotas: of_kind(objects)?,
             accounts: of_kind(objects)?,
             roles: of_kind(objects)?,
             bindings: of_kind(objects)?,
         };
-        let all = 1 + made.accounts.len() + made.roles.len() + made.bindings.len();
+        let all = 1 + made.quotas.len() + made.accounts.len() + made.roles.len();
+        let all = all + made.bindings.len();
         ensure!(all + namespaces.len() == objects.len(), "{objects:#?}");
         made.fits_together()?;
         made.roles.truncate(1);
@@ -124,6 +127,15 @@ impl Made {
                 "{label}"
             );
         }
+        // Without a quota for its priority a cluster may refuse all pods outside of kube-system.
+        let quota = self.quotas.first().context("no quota")?;
+        ensure!(quota.metadata.namespace == self.daemons.metadata.namespace);
+        let scope = json!(quota.spec)["scopeSelector"]["matchExpressions"][0].clone();
+        ensure!(
+            scope["values"] == json!([pod.priority_class_name]),
+            "{scope}"
+        );
+        ensure!(pod.containers[0].liveness_probe.is_some());
         if let Some(account) = self.accounts.first() {
             ensure!(pod.service_account_name == account.metadata.name);
             ensure!(account.metadata.namespace == self.daemons.metadata.namespace);
@@ -231,7 +243,7 @@ fn rendered(change: Value) -> Result<Made> {
         "Chart": {"Name": chart["name"], "Version": chart["version"], "AppVersion": chart["appVersion"]},
     });
     let mut made = Vec::new();
-    for file in ["rbac.yaml", "daemonset.yaml", "NOTES.txt"] {
+    for file in ["quota.yaml", "rbac.yaml", "daemonset.yaml", "NOTES.txt"] {
         let mut template = Template::default();
         template.add_func("quote", quote);
         template.add_func("toJson", to_json);
@@ -290,6 +302,25 @@ fn the_manifests_are_what_kubernetes_takes() -> Result<()> {
     takes(&made.args())
 }
 
+/// What is deleted leaves programs in the kernel of every node: whoever reads either is told how they go.
+#[test]
+fn how_to_remove_all_of_it_is_said() -> Result<()> {
+    for file in [
+        "kubernetes/oom-agent.yaml",
+        "helm/oom-agent/templates/NOTES.txt",
+    ] {
+        ensure!(
+            read(file)?.contains(r#" exec "$pod" -- /oom-agent cleanup --force"#),
+            "{file}"
+        );
+    }
+    let help = Command::new(machine::agent_binary()?)
+        .args(["cleanup", "--help"])
+        .output()?;
+    ensure!(String::from_utf8(help.stdout)?.contains("--force"));
+    Ok(())
+}
+
 #[test]
 fn the_chart_makes_what_the_manifests_are() -> Result<()> {
     let plain = Made::of(&objects(&read("kubernetes/oom-agent.yaml")?)?)?;
@@ -344,6 +375,16 @@ fn every_value_of_the_chart_has_its_place() -> Result<()> {
     ensure!(container["readinessProbe"]["exec"]["command"] == readiness);
     ensure!(pod["imagePullSecrets"] == json!([{"name": "pull"}]));
     ensure!(pod["nodeSelector"] == json!({"kubernetes.io/os": "linux"}));
+
+    // Who hangs is started again, also where nothing is served over TCP.
+    let plain = json!(rendered(json!({}))?.daemons);
+    let probe = &plain["spec"]["template"]["spec"]["containers"][0]["livenessProbe"];
+    ensure!(probe["exec"]["command"] == readiness, "{probe}");
+    let patience = |of: &str| probe[of].as_i64().unwrap_or(0);
+    ensure!(
+        patience("periodSeconds") * patience("failureThreshold") >= 300,
+        "{probe}"
+    );
 
     let insecure = rendered(json!({"listen": {"enabled": true, "insecure": true}}))?;
     takes(&insecure.args())?;

@@ -65,6 +65,31 @@ fn alerts_fire_when_they_should() -> Result<()> {
     promtool(&["test", "rules", "rules_test.yml"], "")
 }
 
+/// Debian's Prometheus does not find pods: their job is checked but for that.
+#[test]
+fn the_jobs_are_what_prometheus_takes() -> Result<()> {
+    if !machine::has_program("promtool")? {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    for file in ["scrape.yml", "scrape-kubernetes.yml"] {
+        let job = fs::read_to_string(machine::packaging("prometheus").join(file))?;
+        let found = "  kubernetes_sd_configs:\n    - role: pod\n";
+        let here = "  static_configs:\n    - targets: ['localhost:9095']\n";
+        ensure!(job.contains(found) || job.contains(here), "{file}");
+        ensure!(job.contains("- job_name: oom-agent\n"), "{file}");
+        ensure!(job.contains("  honor_labels: true\n"), "{file}");
+        let config = dir.path().join(file);
+        fs::write(
+            &config,
+            format!("scrape_configs:\n{}", job.replace(found, here)),
+        )?;
+        let config = config.to_string_lossy();
+        promtool(&["check", "config", "--syntax-only", &config], "")?;
+    }
+    Ok(())
+}
+
 /// Every panel has a place and a question, and no two have the same name.
 #[test]
 fn the_dashboard_is_well_formed() -> Result<()> {

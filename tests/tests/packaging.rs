@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use oom_tests::{
     agent::Launch,
     check,
-    dist::Dist,
+    dist::{Dist, printed},
     machine::{self, Machine},
     runtime::{payload, podman::podman},
     scene,
@@ -30,14 +30,6 @@ use tempfile::TempDir;
 const EXPOSURE: f32 = 2.2;
 
 const IMAGE: &str = "localhost/oom-test/agent:1";
-
-/// What a command printed; an error if it failed.
-fn printed(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {output:?}");
-    let all = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&all).into_owned())
-}
 
 /// The unit, for a program that is there.
 fn unit(dir: &TempDir) -> Result<PathBuf> {

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     os::unix::fs::chown,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -373,13 +373,23 @@ fn what_a_crash_has_left_half_made_is_removed() -> Result<()> {
     Ok(())
 }
 
+/// What is looked for after a cleanup is found before it.
+fn holds_all_kinds(before: &BTreeSet<(&'static str, u32)>) -> Result<()> {
+    let held = held()?;
+    let new = held.difference(before);
+    let kinds: BTreeSet<&str> = new.map(|(kind, _)| *kind).collect();
+    ensure!(kinds.len() == 3, "{kinds:?}");
+    Ok(())
+}
+
 #[test]
 fn nothing_stays_after_a_cleanup() -> Result<()> {
     let Some(stage) = Stage::set()? else {
         return Ok(());
     };
-    let before = held();
+    let before = held()?;
     stage.launch(&[]).start()?.stop(Signal::TERM)?;
+    holds_all_kinds(&before)?;
     let (name, _) = stage.generation()?;
     // Root removes what another user's agent has left.
     chown(stage.bpffs.pins(), Some(65_534), None)?;
@@ -425,12 +435,19 @@ fn restarts_leave_nothing_behind() -> Result<()> {
         Ok(count) => count.parse().context("OOM_RESTARTS is no number")?,
         Err(_) => 20,
     };
-    let before = held();
-    stage.launch(&[]).start()?.stop(Signal::TERM)?;
+    let before = held()?;
+    let agent = stage.launch(&[]).start()?;
+    agent.watches_cgroups()?;
+    let descriptors = agent.descriptors()?;
+    agent.stop(Signal::TERM)?;
     let generation = stage.generation()?;
-    let once = held();
+    let once = held()?;
     for number in 0..restarts {
         let agent = stage.launch(&[]).start()?;
+        if number % 2 == 0 || number + 1 == restarts {
+            agent.watches_cgroups()?;
+            agent.holds_at_most(descriptors)?;
+        }
         if number % 2 == 0 {
             agent.stop(Signal::TERM)?;
         } else {
@@ -443,41 +460,45 @@ fn restarts_leave_nothing_behind() -> Result<()> {
     gone(&before)
 }
 
-/// Ids of what the kernel holds of our kind: programs and maps by their names, and all links.
-fn held() -> BTreeSet<(&'static str, u32)> {
-    const PROGRAMS: [&str; 7] = [
-        "mark_victim",
-        "mark_victim_cla",
-        "oom_kill_proces",
-        "self_check",
-        "cgroup_mkdir",
-        "sched_process_e",
-        "exit_mmap",
-    ];
+/// Ids of what the kernel holds of our kind: programs and maps by the names in the object, and all links.
+fn held() -> Result<BTreeSet<(&'static str, u32)>> {
+    let object = fs::read(object())?;
+    let object = aya_obj::Object::parse(&object)?;
+    let programs: BTreeSet<&str> = object.programs.keys().map(|name| in_kernel(name)).collect();
+    let maps: BTreeSet<&str> = object.maps.keys().map(|name| in_kernel(name)).collect();
     let mut held = BTreeSet::new();
     for program in aya::programs::loaded_programs().flatten() {
-        if PROGRAMS.contains(&program.name_as_str().unwrap_or_default()) {
+        if programs.contains(program.name_as_str().unwrap_or_default()) {
             held.insert(("program", program.id()));
         }
     }
     for map in aya::maps::loaded_maps().flatten() {
-        if ["RING", "STATS", "SEQ", "SCRATCH", "CGROUPS", "ENDS"]
-            .contains(&map.name_as_str().unwrap_or_default())
-        {
+        if maps.contains(map.name_as_str().unwrap_or_default()) {
             held.insert(("map", map.id()));
         }
     }
     for link in aya::programs::loaded_links().flatten() {
         held.insert(("link", link.id()));
     }
-    held
+    Ok(held)
+}
+
+/// The committed object of this architecture.
+fn object() -> PathBuf {
+    let bpf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oom-agent/bpf");
+    bpf.join(format!("oom.{}.bpf.o", env::consts::ARCH))
+}
+
+/// The kernel keeps so much of a name (`BPF_OBJ_NAME_LEN`, with its end).
+fn in_kernel(name: &str) -> &str {
+    name.get(..15).unwrap_or(name)
 }
 
 /// Waits until nothing is held that was not before: the kernel frees in its own time.
 fn gone(before: &BTreeSet<(&'static str, u32)>) -> Result<()> {
     let end = Instant::now() + DEADLINE;
     loop {
-        let held = held();
+        let held = held()?;
         let new: Vec<_> = held.difference(before).collect();
         if new.is_empty() {
             return Ok(());

@@ -1,7 +1,7 @@
-//! The store thread on a disk that is full, on one that is read-only, and for long.
+//! The store thread on a disk that is full, on one that is read-only, and for long. The whole agent: `disk.rs`.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -16,57 +16,11 @@ use oom_agent::store::{Counts, Offer, Options, Retention, Store, Storing, start}
 use oom_tests::{
     agent::DEADLINE,
     machine,
-    told::{BOOT, Kills, run},
+    small_disk::SmallDisk,
+    told::{BOOT, Kills, host, run},
 };
-use rustix::{
-    io::Errno,
-    mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount},
-};
+use rustix::mount::MountFlags;
 use tempfile::TempDir;
-
-/// A file system of its own, in memory, and of this size; gone when dropped.
-struct SmallDisk {
-    dir: TempDir,
-}
-
-impl SmallDisk {
-    /// `None`, and said, where it may not be mounted.
-    fn of(bytes: u64, flags: MountFlags) -> Result<Option<Self>> {
-        let dir = tempfile::tempdir()?;
-        let size = std::ffi::CString::new(format!("size={bytes}"))?;
-        match mount(
-            "oom-tests",
-            dir.path(),
-            "tmpfs",
-            flags,
-            Some(size.as_c_str()),
-        ) {
-            Ok(()) => Ok(Some(Self { dir })),
-            Err(Errno::PERM | Errno::ACCESS) => {
-                machine::skip("mounts a file system (needs CAP_SYS_ADMIN)")?;
-                Ok(None)
-            }
-            Err(error) => Err(error).context("mount"),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn make_writable(&self, bytes: u64) -> Result<()> {
-        let size = format!("size={bytes}");
-        Ok(mount_remount(self.path(), MountFlags::empty(), size)?)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        if let Err(error) = unmount(self.dir.path(), UnmountFlags::DETACH) {
-            eprintln!("{}: {error}", self.dir.path().display());
-        }
-    }
-}
 
 /// The store thread, and how far the ring has been let go.
 struct Running {
@@ -83,7 +37,7 @@ impl Running {
         let to = released.clone();
         let options = Options {
             path: path.clone(),
-            boot_id: BOOT.into(),
+            host: host(),
             keep_ns: 10,
             retention: Retention::default(),
             run: run(),

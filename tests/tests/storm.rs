@@ -78,6 +78,8 @@ fn storm(plan: &Plan) -> Result<Option<(Finished, StormReport, HashSet<u32>)>> {
     let before = vmstat_oom_kill()?;
     let agent = Launch::run(plan.args).start()?;
     let ready = vmstat_oom_kill()?;
+    agent.watches_cgroups()?;
+    let descriptors = agent.descriptors()?;
     if plan.paused {
         agent.signal(Signal::STOP)?;
     }
@@ -108,6 +110,9 @@ fn storm(plan: &Plan) -> Result<Option<(Finished, StormReport, HashSet<u32>)>> {
         expected.is_subset(&seen).then_some(())
     })?;
     let last = vmstat_oom_kill()?;
+    agent
+        .holds_at_most(descriptors)
+        .context("after the storm")?;
     let finished = agent.stop(Signal::TERM)?;
     Counter([before, ready, last, vmstat_oom_kill()?]).explains(&finished)?;
     Ok(Some((finished, storm, expected)))

@@ -11,10 +11,7 @@ use nix::{
     },
     unistd::Pid,
 };
-use oom_agent::{
-    clock::Now,
-    trigger::scratch::{PREFIX, ScratchCgroup, Settings},
-};
+use oom_agent::clock::Now;
 use oom_tests::{
     agent::{Agent, Launch},
     machine::Machine,
@@ -34,15 +31,6 @@ const CLOCKS_NS: u64 = 20_000_000;
 
 /// How long a victim is held.
 const STUCK_AFTER: &str = "3";
-
-fn scratch(machine: &Machine, name: &str) -> Result<ScratchCgroup> {
-    let name = format!("{PREFIX}{}-{name}", std::process::id());
-    let settings = Settings {
-        limit_bytes: Some(LIMIT),
-        ..Settings::default()
-    };
-    Ok(ScratchCgroup::create(&machine.hierarchy, &name, settings)?)
-}
 
 fn open(pid: u32) -> Result<OwnedFd> {
     let pid = RustixPid::from_raw(pid.cast_signed()).context("pid")?;
@@ -73,7 +61,7 @@ fn ends(args: &[&str], by_log: bool) -> Result<()> {
     };
     let agent = Launch::run(args).start()?;
     let log_alone = agent.tier()?.log_alone;
-    let home = scratch(&machine, "ends")?;
+    let home = machine.scratch("ends", LIMIT)?;
     let mut hog = Actor::start("patient", b"hog", 0, &home, &[])?;
     hog.must_say("ready")?;
     let watched = open(hog.process.pid)?;
@@ -132,7 +120,7 @@ fn a_victim_that_does_not_end_is_an_alert_and_its_end_an_event() -> Result<()> {
         return Ok(());
     };
     let agent = Launch::run(&["--stuck-after", STUCK_AFTER]).start()?;
-    let home = scratch(&machine, "stuck")?;
+    let home = machine.scratch("stuck", LIMIT)?;
     let mut hog = Actor::start("patient", b"held", 0, &home, &[])?;
     hog.must_say("ready")?;
     let pid = Pid::from_raw(hog.process.pid.try_into()?);

@@ -6,7 +6,7 @@ use oom_agent::{
     correlate::{Correlator, Host, Timing},
     event::Event,
     evidence::{Evidence, Feed, KmsgEvidence},
-    sink::text::{self, TextStyle},
+    render::text::{self, TextStyle},
 };
 
 /// Hands evidence to the correlator, the log alone being up, and checks what comes out.
@@ -47,7 +47,9 @@ pub fn check(evidence: Vec<KmsgEvidence>) {
             Event::VictimEnd(_)
             | Event::OomStuck(_)
             | Event::ContainerCreation(_)
-            | Event::ContainerDeletion(_) => panic!("a log tells neither of ends nor of containers"),
+            | Event::ContainerDeletion(_) => {
+                panic!("a log tells neither of ends nor of containers")
+            }
         }
     }
     let control = out.chars().find(|c| c.is_control() && *c != '\n');

@@ -22,7 +22,7 @@ use crate::{
     event::{Event, Kind, OomInstance},
     explain::explain,
     question::{Kinds, Question},
-    sink::text::TextStyle,
+    render::text::TextStyle,
     store::{Cursor, Order, Page, Stored},
 };
 

@@ -50,7 +50,7 @@ pub use self::{
     problem::Problem,
 };
 use self::{readers::Readers, route::Route, streams::Streams};
-use crate::{correlate::Host, metrics::Metrics, status::Board, watch::Watchers};
+use crate::{host::Host, metrics::Metrics, status::Board, watch::Watchers};
 
 /// Where the API is served if nothing else is said.
 pub const SOCKET: &str = "/run/oom-agent/api.sock";

@@ -55,24 +55,22 @@ async fn machine(State(shared): State<Shared>) -> Result<Json<Machine>, Problem>
     read(shared, machine).await.map(Json)
 }
 
-const SILENT: &str = "detection does not answer\n";
+/// Well, or why not.
+fn probed(why: Option<&str>) -> (StatusCode, String) {
+    match why {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
 
-/// Detection turns.
-async fn livez(State(shared): State<Shared>) -> Result<(StatusCode, &'static str), Problem> {
+/// Detection turns: an agent that starts or ends is alive.
+async fn livez(State(shared): State<Shared>) -> Result<(StatusCode, String), Problem> {
     let status = read(shared, |shared| shared.board().read()).await?;
-    Ok(if status.detecting {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, SILENT)
-    })
+    Ok(probed(status.not_ready().filter(|_| !status.detecting)))
 }
 
 /// Detection turns, and everything has been started.
-async fn readyz(State(shared): State<Shared>) -> Result<(StatusCode, &'static str), Problem> {
+async fn readyz(State(shared): State<Shared>) -> Result<(StatusCode, String), Problem> {
     let status = read(shared, |shared| shared.board().read()).await?;
-    Ok(match (status.detecting, status.ready) {
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, SILENT),
-        (true, false) => (StatusCode::SERVICE_UNAVAILABLE, "starting or ending\n"),
-        (true, true) => (StatusCode::OK, "ok\n"),
-    })
+    Ok(probed(status.not_ready()))
 }

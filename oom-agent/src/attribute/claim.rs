@@ -1,11 +1,11 @@
 //! What a path says, and what a runtime's own file adds to it or claims beyond it.
 //!
-//! Pure. Refuses names of another container than the path tells.
+//! Pure. Refuses names of another container than the path tells, and from a user's own files a pod.
 
 use super::{attribute, desk::ContainerEvents, roster::container_path};
 use crate::{
-    event::{LimitLevel, Owner, OwnerKind},
-    evidence::Names,
+    event::{LimitLevel, Owner, OwnerKind, Pod},
+    evidence::{Names, PodNames},
 };
 
 /// What the path says, with the names that a runtime's own file adds to it.
@@ -26,11 +26,26 @@ pub(super) fn owner_of(path: &str, names: Option<&Names>) -> Owner {
     owner.runtime = owner.runtime.or(names.runtime);
     owner.container_name.clone_from(&names.container_name);
     owner.image.clone_from(&names.image);
-    if let (Some(pod), Some(known)) = (&mut owner.pod, &names.pod) {
-        pod.namespace.clone_from(&known.namespace);
-        pod.name.clone_from(&known.name);
+    match (&mut owner.pod, &names.pod) {
+        (Some(pod), Some(known)) => {
+            pod.namespace.clone_from(&known.namespace);
+            pod.name.clone_from(&known.name);
+        }
+        (pod @ None, Some(known)) if owner.uid.is_none() => *pod = pod_of(known),
+        _ => {}
     }
     owner
+}
+
+/// A pod that the path does not tell: what Kata needs beside its machines is in `/kata_overhead`. Its class cannot be
+/// told from there.
+fn pod_of(known: &PodNames) -> Option<Pod> {
+    Some(Pod {
+        namespace: known.namespace.clone(),
+        name: known.name.clone(),
+        uid: known.uid.clone()?,
+        qos: None,
+    })
 }
 
 /// Whether a runtime may say that a cgroup is a container's where the path does not: `ctr` and `runc`

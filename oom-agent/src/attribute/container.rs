@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::{claim::owner_of, roster::Life};
 use crate::{
     clock::Now,
-    correlate::Host,
     event::{Cgroup, ContainerCreation, ContainerDeletion, Event, SCHEMA},
+    host::Host,
 };
 
 /// How a cgroup came to its end.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{
     ContainerEvents, Desk,
+    claim::owner_of,
     desk::{AGAIN_NS, NAMES_NS},
 };
 use crate::{
     clock::Now,
-    correlate::Host,
     event::{Cgroup, Event, LimitLevel, LimitSource, OomInstance, OomKill, OwnerKind},
     evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Names, PodNames, Unreadable},
+    host::Host,
 };
 
 const ID: &str = "4f1d0b7f4c1de9116b1f0c2e7d3a4f559a610b7f4c1de9114f1d0b7f4c1de911";
@@ -36,6 +37,50 @@ fn app_names() -> Names {
         }),
         ..Names::default()
     }
+}
+
+#[test]
+fn a_pod_that_the_path_does_not_tell_is_told_by_roots_files_alone() {
+    let sandbox = Names {
+        container_name: None,
+        image: None,
+        sandbox: true,
+        ..app_names()
+    };
+    let nameless = |names: &Names| Names {
+        pod: names.pod.clone().map(|pod| PodNames { uid: None, ..pod }),
+        ..names.clone()
+    };
+    let user = "/user.slice/user-7.slice/user@7.service/user.slice";
+    for (path, names, uid) in [
+        (format!("/kata_overhead/{ID}"), sandbox.clone(), Some(UID)),
+        (format!("/kata_overhead/{ID}/x"), sandbox.clone(), Some(UID)),
+        // A pod is its uid; without that it is none.
+        (format!("/kata_overhead/{ID}"), nameless(&sandbox), None),
+        (format!("{user}/libpod-{ID}.scope"), sandbox.clone(), None),
+    ] {
+        let owner = owner_of(&path, Some(&names));
+        assert_eq!(owner.container_id.as_deref(), Some(ID), "{path}");
+        let pod = owner.pod.as_ref();
+        assert_eq!(pod.map(|pod| &*pod.uid), uid, "{path}");
+        let name = pod.and_then(|pod| pod.name.as_deref());
+        assert_eq!(name, uid.map(|_| "cart"), "{path}");
+        assert_eq!(pod.and_then(|pod| pod.qos), None);
+    }
+}
+
+/// The name of a pod of podman's is nowhere to be read: nothing is missing.
+#[test]
+fn a_container_in_a_pod_of_podmans_is_told_in_full() {
+    let path = format!("/libpod_parent/{}/libpod-{ID}", ID.replace('4', "5"));
+    let mut bench = Bench::new(ContainerEvents::None);
+    let names = Names {
+        pod: None,
+        ..app_names()
+    };
+    bench.named(&path, 7, Found::Created, names);
+    bench.report(1, at(&path, Some(7)), &path);
+    assert_eq!(bench.desk.counts().unattributed, 0);
 }
 
 struct Bench {

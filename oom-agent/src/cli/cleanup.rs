@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 
 use super::{EXIT_HELD, fail};
-use crate::source::bpf::pins::{PIN_PATH, Pins, PinsError};
+use crate::bpf::pins::{PIN_PATH, Pins, PinsError};
 
 #[derive(Debug, Args)]
 pub(super) struct CleanupArgs {

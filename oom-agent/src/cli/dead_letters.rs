@@ -11,7 +11,7 @@ use super::{
     table::{Cell, Column, Table},
 };
 use crate::{
-    sink::{flow::Tone, units::grouped},
+    render::{flow::Tone, units::grouped},
     store::Given,
 };
 

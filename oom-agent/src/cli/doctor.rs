@@ -11,7 +11,7 @@ use clap::Args;
 use super::{EXIT_FAILED, fail};
 use crate::{
     doctor::{self, render},
-    sink::text::TextStyle,
+    render::text::TextStyle,
 };
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use crate::{
     event::{Event, OomInstance},
     explain::explain,
     offline::{self, Input, Sink, Summary},
-    sink::{text::TextStyle, units::count},
+    render::{text::TextStyle, units::count},
 };
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use super::{EXIT_NOT_FOUND, EXIT_USAGE, fail};
 use crate::{
     client::{ClientError, SOCKET, STORE},
     event::Event,
-    sink::text::TextStyle,
+    render::text::TextStyle,
 };
 
 /// How answers are printed.

@@ -5,7 +5,7 @@
 
 use crate::{
     event::{Cgroup, Owner},
-    sink::escape::name,
+    render::escape::name,
 };
 
 /// Digits of ids that command-line tools take.
@@ -39,6 +39,7 @@ pub(super) fn pod(owner: &Owner) -> Option<String> {
     let pod = owner.pod.as_ref()?;
     Some(match (&pod.namespace, &pod.name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        _ if pod.is_of_podman() => pod.uid.get(..SHORT).unwrap_or(&pod.uid).to_owned(),
         _ => pod.uid.clone(),
     })
 }

@@ -15,10 +15,8 @@ use super::{EXIT_FAILED, fail, log::LogArgs};
 use crate::{
     event::Event,
     offline::{self, Input, OddLine, Oddity, Options, Sink, Summary},
-    sink::{
-        escape::escape,
-        stdout::{Format, Renderer},
-    },
+    render::escape::escape,
+    stdout::{Format, Renderer},
     text::printable,
 };
 

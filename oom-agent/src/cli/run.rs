@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     attribute::ContainerEvents,
+    bpf::{decision::WantedHook, pins::PIN_PATH},
     confine::{self, Guard},
     correlate::Timing,
     daemon::{self, CgroupWatch, HelperOptions, Options, RunError, Sources, StoreOptions},
-    sink::stdout::Format,
-    source::bpf::{decision::WantedHook, pins::PIN_PATH},
+    stdout::Format,
     store::Retention,
 };
 

@@ -1,6 +1,7 @@
 //! `oom-agent status`: how the running agent is, in words.
 //!
-//! Reads its status; emits lines, what is wrong first. The exit code tells programs whether every kill is told.
+//! Reads its status; emits lines, what is wrong first, as `status::verdict` judges it. The exit code tells programs
+//! whether kills are seen, and none was missed.
 
 use std::process::ExitCode;
 
@@ -16,11 +17,11 @@ use crate::{
     confine::{Protection, State},
     deliver::SinkStatus,
     event::Timestamp,
-    sink::{
+    render::{
         flow::{Line, Lines, Tone},
         units::{count, duration, grouped},
     },
-    status::{AuditStatus, Source, Status, StoreStatus},
+    status::{AuditStatus, Kind, Severity, Source, Status, StoreStatus, Trouble},
 };
 
 const EXAMPLES: &str = "\
@@ -31,10 +32,10 @@ Examples:
   oom-agent status --ready   # as a readiness probe
 
 Exit codes:
-  0  every kill is told
+  0  every kill is told, as far as the kernel's count can prove it
   1  there is no answer
-  7  it is not ready, detection does not answer, or (not with --ready) the kernel has counted kills that no
-     source showed";
+  7  it is not ready, detection does not answer, or (not with --ready) no source that can see a kill is up, or
+     the kernel has counted kills that no source showed";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -64,40 +65,21 @@ fn run(args: StatusArgs) -> Result<ExitCode, Failure> {
         lines(&status, now).render(args.output.style(), &mut text);
         put(&text)?;
     }
-    let wrong = if args.ready {
-        not_ready(&status)
+    let is_wrong = if args.ready {
+        status.not_ready().is_some()
     } else {
-        wrong(&status)
+        status.judge().iter().any(misses)
     };
-    Ok(if wrong.is_empty() {
-        ExitCode::SUCCESS
-    } else {
+    Ok(if is_wrong {
         ExitCode::from(EXIT_UNHEALTHY)
+    } else {
+        ExitCode::SUCCESS
     })
 }
 
-/// Why it does not detect now; empty if it does.
-fn not_ready(status: &Status) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if !status.ready {
-        wrong.push("it is starting or ending".to_owned());
-    }
-    if !status.detecting {
-        wrong.push("detection does not answer".to_owned());
-    }
-    wrong
-}
-
-/// Why not every kill may be told; empty if all is well.
-fn wrong(status: &Status) -> Vec<String> {
-    let mut wrong = not_ready(status);
-    if let Some(kills) = status.audit.unexplained.filter(|&kills| kills > 0) {
-        let kills = count(kills.unsigned_abs(), "kill", "kills");
-        wrong.push(format!(
-            "{kills} that the kernel has counted, no source showed"
-        ));
-    }
-    wrong
+/// Whether kills are missed, or were.
+fn misses(trouble: &Trouble) -> bool {
+    matches!(trouble.severity, Severity::Blind | Severity::Missed)
 }
 
 fn lines(status: &Status, now: Timestamp) -> Lines {
@@ -128,7 +110,6 @@ fn lines(status: &Status, now: Timestamp) -> Lines {
 }
 
 fn headline(line: &mut Line, status: &Status, now: Timestamp) {
-    let wrong = wrong(status);
     line.say("oom-agent").say(&status.version);
     if let Some(node) = &status.node {
         line.say("on").name(Tone::Strong, node);
@@ -138,10 +119,23 @@ fn headline(line: &mut Line, status: &Status, now: Timestamp) {
         .say("running for")
         .solid(Tone::Plain, &up)
         .glue(":");
-    if wrong.is_empty() {
+    let troubles = status.judge();
+    let is_open = |it: &Trouble| misses(it) || it.severity == Severity::Unproven;
+    if !troubles.iter().any(is_open) {
         line.say_in(Tone::Strong, "every kill is told");
-    } else {
-        line.say_in(Tone::Alarm, &wrong.join("; "));
+        if !troubles.is_empty() {
+            line.glue(";");
+        }
+    }
+    for (at, trouble) in troubles.iter().enumerate() {
+        if at > 0 {
+            line.glue(";");
+        }
+        let tone = match trouble.severity {
+            Severity::Blind | Severity::Missed | Severity::Lost => Tone::Alarm,
+            Severity::Failing | Severity::Unproven | Severity::Limited => Tone::Caution,
+        };
+        line.say_in(tone, &trouble.what);
     }
 }
 
@@ -155,6 +149,8 @@ fn sources(lines: &mut Lines, sources: &[Source]) {
         line.solid(Tone::Plain, &format!("{:<8}", source.name));
         if source.up {
             line.say("up");
+        } else if !source.wanted {
+            line.say("not used");
         } else {
             line.say_in(Tone::Caution, "down");
         }
@@ -206,20 +202,26 @@ fn audit(line: &mut Line, status: &Status) {
     };
 }
 
+/// Harm first; what cost nobody an event is told as a fact.
 fn losses(lines: &mut Lines, status: &Status) {
-    let lost = status.losses.iter().filter(|(_, lost)| **lost > 0);
-    let mut any = false;
-    for (name, lost) in lost {
-        let line = if any {
-            lines.more()
-        } else {
-            lines.label("lost")
-        };
-        any = true;
-        line.solid(Tone::Caution, &format!("{name}={lost}"));
-    }
-    if !any {
-        lines.label("lost").say("nothing");
+    let of = |kind| {
+        let all = status.losses.iter();
+        let of = all.filter(move |(name, lost)| **lost > 0 && Kind::of(name) == kind);
+        of.map(|(name, lost)| format!("{name}={lost}"))
+    };
+    for (label, kind, tone) in [
+        ("lost", Kind::Harm, Tone::Alarm),
+        ("evidence", Kind::Evidence, Tone::Caution),
+        ("details", Kind::Detail, Tone::Caution),
+        ("made up", Kind::MadeUp, Tone::Plain),
+        ("noted", Kind::Normal, Tone::Plain),
+    ] {
+        let all: Vec<_> = of(kind).collect();
+        if all.is_empty() && kind == Kind::Harm {
+            lines.label(label).say("nothing");
+        } else if !all.is_empty() {
+            lines.label(label).say_in(tone, &all.join(" "));
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::sink::{
+use crate::render::{
     escape::escape,
     flow::{Tone, paint},
     text::TextStyle,

@@ -25,7 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::seccomp::Threads;
-use crate::{realtime, status::Telling};
+use crate::realtime;
 
 /// Where the kernel keeps how soon it would kill this process (`proc_pid_oom_score_adj(5)`).
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
@@ -195,10 +195,9 @@ impl Confinement {
     }
 
     /// The same, now and later.
-    #[must_use]
-    pub fn telling(&self) -> Telling<Vec<Protection>> {
+    pub fn telling(&self) -> impl Fn() -> Vec<Protection> + Send + Sync + 'static {
         let confinement = self.clone();
-        Box::new(move || confinement.protections())
+        move || confinement.protections()
     }
 
     /// Those that are on, and why the others are not, as log lines.

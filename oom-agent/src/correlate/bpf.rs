@@ -26,7 +26,9 @@ impl Correlator {
         }
         match mark.verdict {
             Verdict::Kill => self.kill_from_mark(mark, now, out),
-            Verdict::MarkOnly => self.bare_mark(mark, now),
+            Verdict::MarkOnly => {
+                self.bare_mark(mark, now);
+            }
             Verdict::Unknown => {
                 let deadline = now.monotonic_ns + self.timing.window_ns;
                 self.held_marks.push((deadline, mark));
@@ -163,7 +165,7 @@ impl Correlator {
     }
 
     /// A mark without a kill: the task was exiting already. Never alerted.
-    pub(super) fn bare_mark(&mut self, mark: Mark, now: Now) {
+    pub(super) fn bare_mark(&mut self, mark: Mark, now: Now) -> InstanceKey {
         self.audit.counts.bare_marks += 1;
         let current = self.bpf_current.filter(|key| {
             self.instances.get(key).is_some_and(|instance| {
@@ -186,6 +188,7 @@ impl Correlator {
             instance.outcome = Some(Outcome::AlreadyExiting);
             instance.bare_mark = Some(mark);
         }
+        key
     }
 
     /// The counter has just been read: it grew by every held mark that was a kill. An older reading

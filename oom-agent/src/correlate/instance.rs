@@ -25,6 +25,8 @@ pub(super) struct Instance {
     pub(super) waits_since_ns: u64,
     /// When it happened.
     pub(super) monotonic_ns: u64,
+    /// When its first line was read, if the log told of it first.
+    pub(super) log_read_ns: Option<u64>,
     pub(super) time: Timestamp,
     pub(super) decision: Option<Decision>,
     /// A mark that was no kill.
@@ -55,6 +57,7 @@ impl Instance {
             active_ns: now.monotonic_ns,
             waits_since_ns: now.monotonic_ns,
             monotonic_ns,
+            log_read_ns: None,
             time: now.wall(monotonic_ns),
             decision: None,
             bare_mark: None,

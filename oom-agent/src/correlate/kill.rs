@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Host, InstanceKey, Watch, ending::Ending, instance::Instance};
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     clock::{Now, TICK_NS},
     event::{
         Cgroup, Memory, Mismatch, OomKill, Reaper, Role, SCHEMA, Source, TimeSource, Timestamp,

@@ -74,7 +74,7 @@ impl Correlator {
             self.waiting_lines
                 .push((now.monotonic_ns + self.timing.grace_ns, line));
         } else {
-            self.kill_from_log(line, now, out);
+            self.kill_from_log(line, now.monotonic_ns, now, out);
         }
     }
 
@@ -174,15 +174,27 @@ impl Correlator {
 
     /// A line that has waited in vain for its mark. The line before may have been of the same kill: a
     /// group's first victim is named twice.
-    pub(super) fn unmarked(&mut self, line: Box<KmsgKill>, now: Now, out: &mut Vec<Event>) {
+    pub(super) fn unmarked(
+        &mut self,
+        line: Box<KmsgKill>,
+        read_ns: u64,
+        now: Now,
+        out: &mut Vec<Event>,
+    ) {
         match self.kill_named_by(&line) {
             Some(key) => self.confirm(key, line, now),
-            None => self.kill_from_log(line, now, out),
+            None => self.kill_from_log(line, read_ns, now, out),
         }
     }
 
-    /// A kill that only the log shows.
-    pub(super) fn kill_from_log(&mut self, line: Box<KmsgKill>, now: Now, out: &mut Vec<Event>) {
+    /// A kill that only the log shows, in a line that was read at `read_ns`.
+    pub(super) fn kill_from_log(
+        &mut self,
+        line: Box<KmsgKill>,
+        read_ns: u64,
+        now: Now,
+        out: &mut Vec<Event>,
+    ) {
         let decision = line.decision;
         let member_of = self.instance_of_log(decision).filter(|key| {
             line.role == Role::GroupMember
@@ -193,7 +205,10 @@ impl Correlator {
         });
         let instance = member_of.unwrap_or_else(|| {
             let id = format!("oom-{}-kmsg{}", self.host.boot, line.seq);
-            self.open(Instance::new(id, line.monotonic_ns, now))
+            self.open(Instance {
+                log_read_ns: Some(read_ns),
+                ..Instance::new(id, line.monotonic_ns, now)
+            })
         });
         let report = line.report.clone();
         let in_group = line.group.is_some();
@@ -262,6 +277,7 @@ impl Correlator {
     fn without_kill(&mut self, outcome: Outcome, end: KmsgEnd, now: Now) {
         let id = format!("oom-{}-kmsg{}", self.host.boot, end.seq);
         let mut instance = Instance::new(id, end.monotonic_ns, now);
+        instance.log_read_ns = Some(now.monotonic_ns);
         instance.outcome = Some(outcome);
         instance.report = end.report;
         let key = self.open(instance);

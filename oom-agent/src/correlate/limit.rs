@@ -1,7 +1,7 @@
 //! Which limit was hit: read from the kernel's decision, else named by the log, else inferred.
 
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     event::{Cgroup, CgroupLevel, Limit, LimitSource},
     evidence::{Charge, Decision, KmsgReport, Level, Mark},
 };
@@ -85,6 +85,7 @@ pub(super) fn levels(mark: &Mark) -> Vec<CgroupLevel> {
         usage_bytes: level.charge.map(|charge| charge.usage_bytes),
         limit_bytes: level.charge.and_then(|charge| charge.limit_bytes),
         failcnt: level.charge.map(|charge| charge.failcnt),
+        oom_group: level.charge.and_then(|charge| charge.oom_group),
     };
     mark.levels.iter().map(level).collect()
 }

@@ -4,11 +4,11 @@
 //! instance waits for the answer, but not for long; an answer that comes too late is dropped, and
 //! counted. Refuses to put a reading of the agent's in the place of what the kernel itself reported.
 
-use super::{Correlator, InstanceKey, Wish, instance::Instance, kill::Kill};
+use super::{Correlator, InstanceKey, Wish, instance::Instance, kill::Kill, limit};
 use crate::{
     clock::Now,
     event::{Cgroup, FiguresSource, Limit, MemorySample, MemoryTrend, OomInstance},
-    evidence::{Feed, MemoryEvidence},
+    evidence::{Feed, Mark, MemoryEvidence},
     trend,
 };
 
@@ -116,7 +116,7 @@ pub(super) fn at_this_limit(
     read: MemoryTrend,
     limit: Option<u64>,
 ) -> MemoryTrend {
-    let since_when_read = read.since_80_percent_ns;
+    let since_when_read = (read.since_80_percent_ns, read.since_80_percent_at_least);
     let of = trend::Recorded {
         cgroup: read.cgroup.clone(),
         limit_bytes: limit,
@@ -126,25 +126,41 @@ pub(super) fn at_this_limit(
         return read;
     };
     if limit.is_none() {
-        trend.since_80_percent_ns = since_when_read;
+        (trend.since_80_percent_ns, trend.since_80_percent_at_least) = since_when_read;
     }
     trend
 }
 
+/// The log's clock may lag so far behind `CLOCK_MONOTONIC`. A line that seems to be older was written while nobody
+/// read.
+const LOG_LAG_NS: u64 = 5_000_000_000;
+
 impl Instance {
+    /// When it happened, on the clock of the recorder.
+    fn moment(&self, mark: Option<&Mark>) -> u64 {
+        let by_bpf = mark.is_some() || self.decision.is_some();
+        let read_ns = self.log_read_ns.filter(|_| !by_bpf);
+        let is_fresh = |read: &u64| read.saturating_sub(self.monotonic_ns) <= LOG_LAG_NS;
+        read_ns.filter(is_fresh).unwrap_or(self.monotonic_ns)
+    }
+
     fn wish(&self, kills: &[&Kill]) -> Wish {
         let mark = self.any_mark(kills);
         let limit = self.limit(mark, kills, &mut Vec::new());
         let scope = self.scope(mark, kills);
+        let machine = scope.is_some_and(|scope| scope != crate::event::Scope::Memcg);
         Wish {
             instance: self.id.clone(),
-            monotonic_ns: self.monotonic_ns,
+            monotonic_ns: self.moment(mark),
             limit: limit.and_then(|limit| limit.cgroup.path),
             victim: kills
                 .iter()
                 .find_map(|kill| kill.cgroup())
                 .and_then(|cgroup| cgroup.path),
-            machine: scope.is_some_and(|scope| scope != crate::event::Scope::Memcg),
+            machine,
+            levels: mark
+                .filter(|_| machine)
+                .map_or_else(Vec::new, limit::levels),
         }
     }
 }

@@ -9,7 +9,6 @@ mod audit;
 mod bpf;
 mod close;
 mod ending;
-mod host;
 mod instance;
 mod kill;
 mod kmsg;
@@ -21,18 +20,20 @@ mod snapshot;
 mod tests;
 mod timing;
 mod victim;
-mod wish;
 
 use std::collections::{HashMap, VecDeque};
 
 pub use self::{
     audit::{Audit, Counts},
-    host::Host,
     replay::log_record,
     snapshot::Snapshot,
     timing::Timing,
-    wish::{Watch, Wish},
 };
+pub use crate::{
+    evidence::{Watch, Wish},
+    host::Host,
+};
+
 use self::{instance::Instance, kill::Kill, victim::Victims};
 
 use crate::{
@@ -178,8 +179,9 @@ impl Correlator {
         let bpf_up = self.bpf_up;
         let due = |at: u64| at <= now.monotonic_ns || !bpf_up;
         let ready = self.waiting_lines.extract_if(.., |(at, _)| due(*at));
-        for (_, line) in ready.collect::<Vec<_>>() {
-            self.unmarked(line, now, out);
+        for (at, line) in ready.collect::<Vec<_>>() {
+            let read_ns = at.saturating_sub(self.timing.grace_ns);
+            self.unmarked(line, read_ns, now, out);
         }
         self.drop_held_marks(now);
         let open = self.open.clone();
@@ -233,8 +235,9 @@ impl Correlator {
 
     /// Closes everything that is open, at shutdown.
     pub fn finish(&mut self, now: Now, out: &mut Vec<Event>) {
-        for (_, line) in std::mem::take(&mut self.waiting_lines) {
-            self.unmarked(line, now, out);
+        for (at, line) in std::mem::take(&mut self.waiting_lines) {
+            let read_ns = at.saturating_sub(self.timing.grace_ns);
+            self.unmarked(line, read_ns, now, out);
         }
         for (_, mark) in std::mem::take(&mut self.held_marks) {
             self.bare_mark(mark, now);

@@ -44,6 +44,40 @@ impl Correlator {
         }
     }
 
+    /// Takes the evidence of a boot that is over, and closes what is open behind the last of it: nobody will say
+    /// more. What a source had not said by then stays unknown, and is not taken for silence; how a held mark or a
+    /// decision without one came out, too. Gives the number of victims whose end nobody saw.
+    pub fn replay_to_the_end(
+        &mut self,
+        evidence: impl IntoIterator<Item = (Now, Evidence)>,
+        out: &mut Vec<Event>,
+    ) -> u64 {
+        let mut last = None;
+        for (now, evidence) in evidence {
+            self.pass_time(now, out);
+            self.observe(evidence, now, out);
+            last = Some(now);
+        }
+        let Some(last) = last else {
+            return self.victims.living.len() as u64;
+        };
+        (self.bpf_up, self.kmsg_up) = (false, false);
+        (self.memory_up, self.victims_up) = (false, false);
+        let before = self.audit.counts.ends_missed;
+        self.watch_none(last, out);
+        let missed = self.audit.counts.ends_missed - before;
+        // What was in the ring is gone with the boot.
+        self.ring_gap(1);
+        for (_, mark) in std::mem::take(&mut self.held_marks) {
+            let key = self.bare_mark(mark, last);
+            if let Some(instance) = self.instances.get_mut(&key) {
+                (instance.outcome, instance.ring_lost) = (None, 1);
+            }
+        }
+        self.finish(last, out);
+        missed
+    }
+
     /// Every moment at which something was due, one after the other.
     fn pass_time(&mut self, now: Now, out: &mut Vec<Event>) {
         let mut last_ns = 0;

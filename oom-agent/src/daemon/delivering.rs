@@ -27,10 +27,10 @@ use crate::{
     clock::Now,
     nats::{self, Access, Heartbeat, How},
 };
-use crate::{correlate::Host, deliver::Delivery, status::Board, store::Deliveries};
+use crate::{deliver::Delivery, host::Host, status::Board, store::Deliveries};
 
 /// At the end, all of them together may take this long.
-const LAST: Duration = Duration::from_secs(2);
+pub(super) const LAST: Duration = Duration::from_secs(2);
 
 /// To whom events are delivered.
 #[derive(Clone, Debug, Default)]

@@ -9,20 +9,23 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{
     Options, RunError,
     backfill::Backfill,
+    own_death::OwnDeath,
     resume::{Resumed, resume},
     system,
 };
 use crate::{
+    bpf::load,
     clock::Now,
     correlate::{Correlator, Host, Timing},
     detect::{Core, journal::Journal},
     error::chain,
-    event::{Event, Timestamp},
+    event::Event,
     evidence::Evidence,
     hub::Output,
     source::{
-        bpf::{load, ring::BpfSource},
+        bpf::ring::BpfSource,
         kmsg::{self, Position},
+        victim::own_start_ns,
     },
     store::{
         self, Counts, Entry, Offer, QueryError, Release, Retention, Run, Snapshot, Store,
@@ -49,10 +52,12 @@ pub struct StoreOptions {
 pub(super) struct Durable {
     path: PathBuf,
     options: StoreOptions,
-    boot_id: String,
+    host: Host,
     timing: Timing,
     /// `None` if it could not be opened yet.
     store: Option<Store>,
+    /// There is one of which nothing is known.
+    is_unread: bool,
     /// What the last agent left; taken by [`Durable::start`].
     pub(super) resumed: Resumed,
 }
@@ -77,19 +82,19 @@ impl Durable {
         let Some(path) = options.path.clone() else {
             return Ok(None);
         };
-        let boot_id = host.boot_id.as_deref().unwrap_or_default().to_owned();
         let mut durable = Self {
             path,
             options: options.clone(),
-            boot_id,
+            host: host.clone(),
             timing,
             store: None,
+            is_unread: false,
             resumed: Resumed {
                 is_first: true,
                 ..Resumed::default()
             },
         };
-        let opened = Store::open(&durable.path, &durable.boot_id, durable.keep_ns());
+        let opened = Store::open(&durable.path, durable.boot_id(), durable.keep_ns());
         match opened.and_then(|store| Ok((store.left()?, store))) {
             Ok((left, store)) => {
                 durable.resumed = resume(left, correlator);
@@ -115,15 +120,22 @@ impl Durable {
 
     /// What the last agent left counts also while nothing can be written.
     fn read_back(&mut self, correlator: &mut Correlator) {
-        match Store::read_back(&self.path, &self.boot_id) {
+        match Store::read_back(&self.path, self.boot_id()) {
             Ok(left) => self.resumed = resume(left, correlator),
             Err(error @ QueryError::Missing(_)) => tracing::debug!("{}", chain(&error)),
-            Err(error) => tracing::warn!(
-                "what the last agent left cannot be read, what it owed is lost, and what it told may be told \
-                 again: {}",
-                chain(&error)
-            ),
+            Err(error) => {
+                self.is_unread = true;
+                tracing::warn!(
+                    "what the last agent left cannot be read, what it owed is lost, and what it told may be \
+                     told again: {}",
+                    chain(&error)
+                );
+            }
         }
+    }
+
+    fn boot_id(&self) -> &str {
+        self.host.boot_id.as_deref().unwrap_or_default()
     }
 
     fn keep_ns(&self) -> u64 {
@@ -160,7 +172,15 @@ impl Durable {
         base: Option<Evidence>,
         log_read: Option<u64>,
     ) {
-        let Some(store) = self.store.as_mut().filter(|_| self.resumed.is_first) else {
+        if !self.resumed.is_first {
+            return;
+        }
+        let Some(store) = &mut self.store else {
+            // The store's thread notes it down once it can. Of a boot that has begun, it is noted already.
+            let recovery = &mut self.resumed.recovery;
+            if !self.is_unread && recovery.first_start_ns.is_none() {
+                recovery.first_log = log_read;
+            }
             return;
         };
         let now = Now::read();
@@ -179,7 +199,13 @@ impl Durable {
         match noted {
             Ok(true) => self.resumed.recovery.first_log = log_read,
             Ok(false) => {}
-            Err(error) => tracing::warn!("the start is not noted down: {error}"),
+            Err(error) => {
+                tracing::warn!("the start is not noted down yet: {error}");
+                let recovery = &mut self.resumed.recovery;
+                if recovery.first_start_ns.is_none() {
+                    recovery.first_log = log_read;
+                }
+            }
         }
     }
 
@@ -205,7 +231,7 @@ impl Durable {
         let keep_ns = self.keep_ns();
         let mut resumed = std::mem::take(&mut self.resumed);
         let recovery = resumed.recovery;
-        if let Some(died) = OwnDeath::watch(&recovery) {
+        if let Some(died) = OwnDeath::watch(recovery.cut_off, Now::read().monotonic_ns) {
             core.add_output(died);
         }
         let (generation, release_of, capacity) = match core.ring() {
@@ -231,15 +257,16 @@ impl Durable {
         }
         let options = store::Options {
             path: self.path,
-            boot_id: self.boot_id,
+            host: self.host,
             keep_ns,
             retention: self.options.retention,
-            run: this_run(generation),
+            run: this_run(generation, recovery.first_log),
             ring_room: capacity / 4 * 3,
         };
         // The ring of an earlier agent, whose store is not this one, tells of kills that the log tells of, too.
         let doubled = resumed.is_first && core.ring().is_some_and(BpfSource::inherits);
-        let wanted = self.options.backfill && self.store.is_some() && !recovery.backfilled;
+        let first_log = recovery.first_log;
+        let wanted = self.options.backfill && !recovery.backfilled && first_log.is_some();
         let (offer, storing) = store::start(self.store, options, release_of)
             .map_err(system("cannot start a thread"))?;
         let offer = Arc::new(offer);
@@ -255,7 +282,7 @@ impl Durable {
         Ok(Keeping {
             offer,
             storing,
-            backfill_through: recovery.first_log.filter(|_| wanted && !doubled),
+            backfill_through: first_log.filter(|_| wanted && !doubled),
         })
     }
 }
@@ -315,58 +342,15 @@ impl Output for Stored {
     }
 }
 
-fn this_run(ring_generation: Option<String>) -> Run {
+fn this_run(ring_generation: Option<String>, first_log: Option<u64>) -> Run {
     let now = Now::read();
     Run {
         pid: std::process::id(),
-        pid_start_ns: None,
+        pid_start_ns: own_start_ns(),
         started: now.wall(now.monotonic_ns),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ring_generation,
-    }
-}
-
-/// Says that the kill of an agent was one: of the last one here.
-struct OwnDeath {
-    pid: u32,
-    started: Timestamp,
-}
-
-/// A process starts at most so long before its agent notes it down.
-const STARTING_NS: u64 = 60_000_000_000;
-
-impl OwnDeath {
-    fn watch(recovery: &store::Recovery) -> Option<Self> {
-        let run = recovery.last_run.as_ref()?;
-        let may_be = recovery.last_run_is_of_this_boot && !recovery.had_clean_end;
-        may_be.then_some(Self {
-            pid: run.pid,
-            started: run.started,
-        })
-    }
-}
-
-impl Output for OwnDeath {
-    fn offer(&mut self, event: &Arc<Event>) -> bool {
-        let Event::OomKill(kill) = &**event else {
-            return true;
-        };
-        let begun = kill.victim.start_time;
-        let is_it = kill.victim.pid == Some(self.pid)
-            && begun.is_none_or(|begun| {
-                begun <= self.started && self.started.since(begun) < STARTING_NS
-            });
-        if is_it {
-            let time = kill
-                .time
-                .map_or_else(String::new, |time| format!(" at {time}"));
-            tracing::error!(
-                "the kernel killed the last oom-agent (pid {}) for memory{time}: event {}",
-                self.pid,
-                kill.id
-            );
-        }
-        !is_it
+        first_log,
     }
 }
 

@@ -41,6 +41,45 @@ fn a_store_that_refuses_is_gone_on_from_all_the_same() {
     assert_eq!(next.resumed.recovery.first_log, Some(77));
 }
 
+/// A place that takes no file now.
+fn refusing(directory: &Path) -> PathBuf {
+    let lock = directory.join("events.db.lock");
+    fs::create_dir(&lock).unwrap();
+    lock
+}
+
+#[test]
+fn history_is_not_lost_if_the_store_refuses_at_the_first_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    let lock = refusing(directory.path());
+    let mut correlator = Correlator::new(Host::new(BOOT, "node"), Timing::default());
+    let mut first = opened(&path).unwrap().unwrap();
+    assert!(first.store.is_none());
+    first.first(&mut correlator, None, Some(77));
+    let run = this_run(None, first.resumed.recovery.first_log);
+    assert_eq!(run.first_log, Some(77));
+    assert!(run.pid_start_ns > Some(0));
+
+    // Of a boot that has begun it is noted, or nobody knows.
+    fs::remove_dir(&lock).unwrap();
+    let mut store = Store::open(&path, BOOT, 1).unwrap();
+    store
+        .begin_run(&run, &Host::new(BOOT, "node"), &Now::read())
+        .unwrap();
+    drop(store);
+    fs::remove_file(&lock).unwrap();
+    refusing(directory.path());
+    let mut next = opened(&path).unwrap().unwrap();
+    assert!(next.store.is_none() && next.resumed.is_first);
+    next.first(&mut correlator, None, Some(99));
+    assert_eq!(next.resumed.recovery.first_log, Some(77));
+    fs::write(&path, "nothing that can be read").unwrap();
+    let mut unread = opened(&path).unwrap().unwrap();
+    unread.first(&mut correlator, None, Some(99));
+    assert_eq!(unread.resumed.recovery.first_log, None);
+}
+
 #[test]
 fn only_a_running_agent_ends_this_one() {
     let directory = tempfile::tempdir().unwrap();

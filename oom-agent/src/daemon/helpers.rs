@@ -6,6 +6,7 @@
 //! ends are missing, and it is said why.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -16,21 +17,21 @@ use std::{
 
 use crate::{
     attribute::Ask,
+    bpf::{
+        cgroups::{self, CgroupPrograms},
+        ends::EndPrograms,
+    },
     confine::Confinement,
-    correlate::{Watch, Wish},
     detect::{Detector, Helper, Helpers},
     error::chain,
-    evidence::{Evidence, Feed, Lookup, Names},
+    evidence::{Evidence, Feed, Lookup, Names, Watch, Wish},
     hierarchy::Hierarchy,
     source::{
-        bpf::{
-            cgroups::{self, CgroupPrograms},
-            ends::EndPrograms,
-        },
-        cgroup::{self, CgroupThread, Lookups, names::Finder},
-        memory::{self, MemoryThread, Recorder},
-        victim::{self, VictimThread, Watcher},
+        cgroup::{self, CgroupThread, Ended, Lookups, Misses, names::Finder},
+        memory::{MemoryThread, Recorder},
+        victim::{VictimThread, Watcher},
     },
+    status::HelperCounts,
 };
 
 /// How cgroups are watched.
@@ -55,6 +56,20 @@ pub struct HelperOptions {
     pub host_root: PathBuf,
     /// A victim that has not ended so long after its mark is stuck; `None`: none is.
     pub stuck_after: Option<Duration>,
+}
+
+impl HelperOptions {
+    /// What was not asked for, by its source, and by which option.
+    pub(super) fn unwanted(&self) -> Vec<(&'static str, &'static str)> {
+        let mut unwanted = Vec::new();
+        if self.watch == CgroupWatch::Off {
+            let both = ["cgroups", "memory"].map(|source| (source, "--cgroup-watch off"));
+            unwanted.extend(both);
+        } else if !self.memory {
+            unwanted.push(("memory", "--no-memory-history"));
+        }
+        unwanted
+    }
 }
 
 /// What these threads bring into the kernel.
@@ -84,19 +99,8 @@ pub(super) struct HelperThreads {
     cgroups: Option<CgroupThread>,
     memory: Option<MemoryThread>,
     victims: Option<VictimThread>,
-}
-
-/// What they have counted, for the summary.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HelperCounts {
-    /// By the watch.
-    pub cgroups: cgroup::Counts,
-    /// By the recorder.
-    pub memory: memory::Counters,
-    /// By the watch of victims.
-    pub victims: victim::Counters,
-    /// Cgroups are watched.
-    pub watching: bool,
+    /// Why one does not run, by its source.
+    refused: Vec<(&'static str, String)>,
 }
 
 impl HelperThreads {
@@ -149,6 +153,7 @@ impl HelperThreads {
             }
             Err(error) => {
                 tracing::warn!("how victims end is not told: {error}");
+                self.refused.push(("victims", error.to_string()));
                 loading.done();
                 None
             }
@@ -169,7 +174,10 @@ impl HelperThreads {
         let hierarchy = match Hierarchy::find() {
             Ok(hierarchy) => hierarchy,
             Err(error) => {
-                tracing::warn!("no names and no memory history: {}", chain(&error));
+                let why = chain(&error);
+                tracing::warn!("no names and no memory history: {why}");
+                let both = ["cgroups", "memory"].map(|source| (source, why.clone()));
+                self.refused.extend(both);
                 return loading.done();
             }
         };
@@ -184,6 +192,7 @@ impl HelperThreads {
             }
             Some(Err(error)) => {
                 tracing::warn!("no memory history: {error}");
+                self.refused.push(("memory", error.to_string()));
                 None
             }
             None => None,
@@ -216,10 +225,18 @@ impl HelperThreads {
             }
             Err(error) => {
                 tracing::warn!("no names: {error}");
+                self.refused.push(("cgroups", error.to_string()));
                 loading.done();
                 None
             }
         };
+    }
+
+    /// Adds why those that were asked for do not run, by their sources.
+    pub(super) fn explain(&self, reasons: &mut BTreeMap<&'static str, String>) {
+        for (source, why) in &self.refused {
+            reasons.entry(source).or_insert_with(|| why.clone());
+        }
     }
 
     /// What they have counted, now and later.
@@ -228,7 +245,6 @@ impl HelperThreads {
         let memory = self.memory.as_ref().map(MemoryThread::counters);
         let victims = self.victims.as_ref().map(VictimThread::counters);
         move || HelperCounts {
-            watching: cgroups.is_some(),
             cgroups: cgroups.as_ref().map(|counts| counts()).unwrap_or_default(),
             memory: memory.as_ref().map(|counts| counts()).unwrap_or_default(),
             victims: victims.as_ref().map(|counts| counts()).unwrap_or_default(),
@@ -238,7 +254,6 @@ impl HelperThreads {
     /// Stops them; what they still know has been handed over then.
     pub(super) fn stop(self) -> HelperCounts {
         HelperCounts {
-            watching: false,
             cgroups: self.cgroups.map(CgroupThread::stop).unwrap_or_default(),
             memory: self.memory.map(MemoryThread::stop).unwrap_or_default(),
             victims: self.victims.map(VictimThread::stop).unwrap_or_default(),
@@ -259,7 +274,47 @@ impl Lookups for Finder {
         Self::lookup(self, path)
     }
 
-    fn exit_code(&mut self, path: &str, names: Option<&Names>) -> Option<i32> {
-        Self::exit_code(self, path, names)
+    fn ended(&mut self, path: &str, names: Option<&Names>) -> Ended {
+        Self::ended(self, path, names)
+    }
+
+    fn misses(&self) -> Misses {
+        let counters = self.counters();
+        Misses {
+            absent: counters.absent,
+            cut_listings: counters.cut_listings,
+            settings: counters.settings,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_for_is_named_by_its_option() {
+        let both = vec![
+            ("cgroups", "--cgroup-watch off"),
+            ("memory", "--cgroup-watch off"),
+        ];
+        for (watch, memory, unwanted) in [
+            (CgroupWatch::Auto, true, vec![]),
+            (
+                CgroupWatch::Inotify,
+                false,
+                vec![("memory", "--no-memory-history")],
+            ),
+            (CgroupWatch::Off, true, both.clone()),
+            (CgroupWatch::Off, false, both),
+        ] {
+            let options = HelperOptions {
+                watch,
+                memory,
+                host_root: "/".into(),
+                stuck_after: None,
+            };
+            assert_eq!(options.unwanted(), unwanted, "{options:?}");
+        }
     }
 }

@@ -1,11 +1,16 @@
 //! `oom-agent run`: sources up, events out, until a signal; then a drain and one line of summary.
+//!
+//! And `oom-agent fleet serve` (`fleet`), which runs by the same service manager and has no sources.
 
 mod backfill;
 mod delivering;
 mod durable;
+#[cfg(feature = "nats")]
+pub mod fleet;
 mod helpers;
 mod needs;
 mod opened;
+mod own_death;
 mod resume;
 mod running;
 mod service;
@@ -23,7 +28,7 @@ use tokio::sync::Notify;
 pub use self::{
     delivering::SinkOptions,
     durable::StoreOptions,
-    helpers::{CgroupWatch, HelperCounts, HelperOptions},
+    helpers::{CgroupWatch, HelperOptions},
 };
 use self::{
     delivering::Sinks,
@@ -38,6 +43,7 @@ use self::{
 use crate::{
     api::{self, ApiError},
     attribute::{ContainerEvents, Desk},
+    bpf::{decision::WantedHook, holder::HeldError, load},
     confine::{self, Confinement},
     correlate::{Correlator, Timing},
     detect::{Core, Detector, journal::Journal},
@@ -46,12 +52,12 @@ use crate::{
     host,
     hub::{Hub, Output},
     metrics,
-    sink::stdout::{self, Format, Writer},
     source::{
-        bpf::{decision::WantedHook, holder::HeldError, load, ring::BpfSource},
+        bpf::ring::BpfSource,
         kmsg::{KmsgReader, KmsgThread},
     },
     status::{Board, Summary},
+    stdout::{self, Format, Writer},
     store::StoreError,
 };
 
@@ -176,12 +182,14 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let host = host::read(options.node.as_deref(), options.cluster.as_deref())
         .map_err(system("cannot tell which boot this is"))?;
     let mut correlator = Correlator::new(host.clone(), options.timing);
+    let opened = opened::open(options, &host, &mut correlator)?;
+    let mut facts = serving::facts(options, &host, &opened);
     let Opened {
         durable,
         kmsg,
         audit,
         bpf,
-    } = opened::open(options, &host, &mut correlator)?;
+    } = opened;
 
     let bound = serving::bind(options)?;
     let sinks = Sinks::read(options, &host)?;
@@ -199,10 +207,6 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         .transpose()?;
     let desk = Desk::new(host.clone(), options.container_events);
     let states = states(bpf.is_ok(), kmsg.is_ok());
-    let reasons = [
-        ("bpf", bpf.as_ref().err().cloned()),
-        ("kmsg", kmsg.as_ref().err().cloned()),
-    ];
     let Bpf {
         source,
         tier,
@@ -211,6 +215,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         not_better,
     } = bpf.unwrap_or_default();
     let tier = tier.map_or(KMSG_TIER, load::Tier::describe);
+    (facts.tier, facts.not_better) = (tier.to_owned(), not_better);
     let pinned = source.as_ref().and_then(BpfSource::pinned);
     let pinned = pinned.map(Path::to_owned);
     let mut core = Core::new(correlator, source, audit.counter, desk, hub);
@@ -240,6 +245,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         &detector,
         &confinement,
     );
+    helpers.explain(&mut facts.reasons);
     let inbox = detector.inbox();
     let kmsg = kmsg
         .ok()
@@ -256,10 +262,10 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         writer,
     };
     let board = Board::new(
-        serving::facts(options, &host, (tier, not_better), reasons),
+        facts,
         running.counting(),
         Watching::subscribers(watching.as_ref()),
-        confinement.telling(),
+        Box::new(confinement.telling()),
     );
     running.delivering.show(&board, metrics.as_ref());
     let serving = watching.map(|watching| watching.serve(options, host, board.clone()));

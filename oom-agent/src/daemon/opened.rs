@@ -3,32 +3,34 @@
 //! Reads the options; emits what detection is made of, and says which tier that is. Refuses to start where
 //! nothing can be seen, or less than was demanded.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use super::{Options, RunError, Sources, durable::Durable};
 use crate::{
+    bpf::{
+        cgroups::CgroupPrograms,
+        debug,
+        ends::EndPrograms,
+        holder::HeldError,
+        load,
+        open::{claim, open as open_programs},
+        pins::{Pins, PinsError},
+    },
     correlate::{Correlator, Host},
     error::chain,
     evidence::Evidence,
     source::{
         audit::{OomKillCounter, VMSTAT},
-        bpf::{
-            cgroups::CgroupPrograms,
-            debug,
-            ends::EndPrograms,
-            holder::HeldError,
-            load,
-            open::{claim, open as open_programs},
-            pins::{Pins, PinsError},
-            ring::BpfSource,
-            stack::Symbols,
-        },
+        bpf::{ring::BpfSource, stack::Symbols},
         kmsg::{self, KMSG, KmsgReader, Position},
     },
 };
 
 /// The tier without BPF, in a few words.
 pub(super) const KMSG_TIER: &str = "kmsg (the kernel log alone)";
+
+/// How often log and counter are read until they agree: in the worst of storms there is a kill each millisecond.
+const AGREE: usize = 16;
 
 /// What is opened.
 pub(super) struct Opened {
@@ -45,6 +47,8 @@ pub(super) struct Audit {
     pub(super) base: Option<Evidence>,
     /// The number in it.
     pub(super) before: Option<u64>,
+    /// Why there is none.
+    pub(super) refused: Option<io::Error>,
 }
 
 /// What BPF gives; nothing where it cannot be had.
@@ -70,13 +74,11 @@ pub(super) fn open(
     // First of all: another agent that is to end has the store, too.
     let pins = claim_pins(options, &wanted)?;
     let mut durable = Durable::open(&options.store, host, options.timing, correlator)?;
-    // The log is opened and the counter read before the programs are attached: a kill in between is
-    // in the log and in the count.
+    // Before the programs are attached: a kill in between is in the log and in the count.
     let position = durable
         .as_ref()
         .map_or(Position::End, Durable::log_position);
-    let kmsg = open_kmsg(options, position);
-    let audit = Audit::open();
+    let (kmsg, audit) = open_log_and_counter(options, position);
     if let Some(durable) = &mut durable {
         let log = kmsg.as_ref().ok().and_then(KmsgReader::read_through);
         durable.first(correlator, audit.base.clone(), log);
@@ -103,23 +105,54 @@ pub(super) fn open(
     })
 }
 
+/// The log, and what the counter said at the same moment: of a kill between the two the log would tell, while the
+/// counter has it already.
+fn open_log_and_counter(
+    options: &Options,
+    position: Position,
+) -> (Result<KmsgReader, String>, Audit) {
+    let mut audit = Audit::open();
+    let mut tries = 0;
+    loop {
+        let kmsg = open_kmsg(options, position);
+        let before = audit.before;
+        // Behind the opening, whatever happens: what is in neither would be missed.
+        audit.read();
+        tries += 1;
+        if audit.before == before || tries == AGREE {
+            return (kmsg, audit);
+        }
+    }
+}
+
 impl Audit {
     fn open() -> Self {
         let counter = OomKillCounter::open(Path::new(VMSTAT));
         if let Err(error) = &counter {
             tracing::warn!("no audit: {error}");
         }
-        let mut counter = counter.ok();
-        let base = counter.as_mut().and_then(|counter| counter.evidence().ok());
-        let before = match base {
+        let (counter, refused) = match counter {
+            Ok(counter) => (Some(counter), None),
+            Err(error) => (None, Some(error)),
+        };
+        let mut audit = Self {
+            counter,
+            base: None,
+            before: None,
+            refused,
+        };
+        audit.read();
+        audit
+    }
+
+    /// Takes the counter's reading of now for the first.
+    fn read(&mut self) {
+        let counter = self.counter.as_mut();
+        self.base = counter.and_then(|counter| counter.evidence().ok());
+        self.before = match self.base {
             Some(Evidence::Counter { oom_kill, .. }) => Some(oom_kill),
             _ => None,
         };
-        Self {
-            counter,
-            base,
-            before,
-        }
     }
 }
 

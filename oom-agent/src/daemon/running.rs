@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Keeping, Serving, delivering::Delivering, helpers::HelperThreads};
 use crate::{
-    detect::Detector, sink::stdout::Writer, source::kmsg::KmsgThread, status::Counting,
-    status::Summary, store::Storing,
+    detect::Detector, source::kmsg::KmsgThread, status::Counting, status::Summary, stdout::Writer,
+    store::Storing,
 };
 
 /// After a stop, open reports may wait this long for what the kernel log still owes them.
@@ -69,5 +69,23 @@ impl Running {
             stored: self.keeping.map(|keeping| keeping.finish(KEEP)),
             unwritten: self.writer.finish(FLUSH),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bpf::holder,
+        daemon::{delivering::LAST, serving::DISMISS},
+        source::worker,
+    };
+
+    #[test]
+    fn whoever_takes_over_waits_for_longer_than_an_end_may_take() {
+        // Cgroups, memory, victims.
+        let helpers = 3 * worker::PATIENCE;
+        let end = DRAIN + helpers + DISMISS + LAST + KEEP + FLUSH;
+        assert!(end < holder::PATIENCE, "{end:?}");
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     detect::Turns,
-    notify::{self, Manager, Pulse},
+    notify::{self, Manager, Pulse, tell},
 };
 
 /// Detection is asked so many times within the time after which the service manager would lose patience.
@@ -84,14 +84,6 @@ impl Service {
         {
             tracing::debug!("cannot talk to the service manager: {error}");
         }
-    }
-}
-
-fn tell(manager: Option<&Manager>, what: impl FnOnce(&Manager) -> io::Result<()>) {
-    if let Some(manager) = manager
-        && let Err(error) = what(manager)
-    {
-        tracing::warn!("cannot talk to the service manager: {error}");
     }
 }
 

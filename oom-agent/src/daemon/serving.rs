@@ -3,14 +3,14 @@
 //! Reads what runs; emits the board that tells of it, and the API. Without a socket there is no thread for
 //! those who watch, either.
 
-use std::{collections::BTreeMap, thread::JoinHandle, time::Duration};
+use std::{collections::BTreeMap, io::ErrorKind, thread::JoinHandle, time::Duration};
 
-use super::{Options, RunError, system};
+use super::{Opened, Options, RunError, Sources, system};
 use crate::{
     api::{self, Bound, Parts, Server, Shared},
     clock::Now,
-    correlate::Host,
     error::chain,
+    host::Host,
     hub::Hub,
     metrics::{self, Metrics},
     status::{Board, Facts, Telling},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// At the end, those who ask and watch may take this long.
-const DISMISS: Duration = Duration::from_secs(2);
+pub(super) const DISMISS: Duration = Duration::from_secs(2);
 
 /// Those who watch, before detection starts.
 #[derive(Debug)]
@@ -118,25 +118,38 @@ impl Serving {
     }
 }
 
-/// What is known from the start.
-pub(super) fn facts(
-    options: &Options,
-    host: &Host,
-    (tier, not_better): (&str, Vec<String>),
-    reasons: impl IntoIterator<Item = (&'static str, Option<String>)>,
-) -> Facts {
+/// What is known from the start, but of what BPF gives and of the helpers.
+pub(super) fn facts(options: &Options, host: &Host, opened: &Opened) -> Facts {
     let now = Now::read();
-    let reasons = reasons.into_iter();
-    let reasons: BTreeMap<_, _> = reasons
-        .filter_map(|(name, why)| Some((name, why?)))
-        .collect();
+    let mut unwanted: BTreeMap<_, _> = options.helpers.unwanted().into_iter().collect();
+    match options.sources {
+        Sources::Auto => None,
+        Sources::Bpf => unwanted.insert("kmsg", "--source bpf"),
+        Sources::Kmsg => unwanted.insert("bpf", "--source kmsg"),
+    };
+    let chosen = unwanted.iter();
+    let chosen = chosen.map(|(name, option)| (*name, format!("not asked for ({option})")));
+    let audit = opened.audit.refused.as_ref();
+    let refused = [
+        ("bpf", opened.bpf.as_ref().err().cloned()),
+        ("kmsg", opened.kmsg.as_ref().err().cloned()),
+        ("audit", audit.map(ToString::to_string)),
+    ];
+    let refused = refused
+        .into_iter()
+        .filter_map(|(name, why)| Some((name, why?)));
+    let has_no_counter = audit.is_some_and(|error| error.kind() == ErrorKind::Unsupported);
     Facts {
         node: host.node.clone(),
         boot_id: host.boot_id.clone(),
         started: Some(now.wall(now.monotonic_ns)),
-        tier: tier.to_owned(),
-        not_better,
-        reasons,
+        reasons: refused.chain(chosen).collect(),
+        unwanted: unwanted
+            .keys()
+            .copied()
+            .chain(has_no_counter.then_some("audit"))
+            .collect(),
         store: (options.store.path.as_ref()).map(|path| path.display().to_string()),
+        ..Facts::default()
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
+    correlate::Host,
     event::{Event, Kind, OomInstance},
     store::{self, Entry, Offer, Reader, Retention, Run, Store, Storing},
     timestamp::Timestamp,
@@ -132,10 +133,11 @@ impl Agent {
             started: Timestamp::from_unix_ns(1),
             version: "1".into(),
             ring_generation: None,
+            first_log: None,
         };
         let options = store::Options {
             path: path.clone(),
-            boot_id: "boot".into(),
+            host: Host::new("boot", "node"),
             keep_ns: 1,
             retention: Retention::default(),
             run,

@@ -6,15 +6,15 @@ use super::journal::Journal;
 use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
-    correlate::{Correlator, Counts, Up, Watch, Wish},
+    correlate::{Correlator, Counts, Up},
     event::Event,
-    evidence::Evidence,
+    evidence::{Evidence, RingPlace, Watch, Wish},
     hub::{Hub, Output},
     source::{
         audit::OomKillCounter,
         bpf::ring::{BpfSource, KernelStats},
     },
-    store::{Entry, RingPlace},
+    store::Entry,
 };
 
 /// Without evidence or deadlines the ring is looked at, and the counter compared, this often.
@@ -206,7 +206,7 @@ impl Core {
 
     fn observe(&mut self, evidence: Evidence, ring: Option<RingPlace>) {
         let now = Now::read();
-        if self.journal.is_known(&evidence) {
+        if self.journal.is_known(&evidence, ring) {
             // Its record is done with all the same.
             let place = ring.map(|_| Box::new(Evidence::RingGap { lost: 0 }));
             self.journal.evidence(place, now, ring);

@@ -13,8 +13,8 @@ use crate::{
     clock::Now,
     correlate::{Correlator, log_record},
     event::{Event, Kind},
-    evidence::Evidence,
-    store::{Entry, Offer, RingPlace, Snapshot, journal::encode_snapshot},
+    evidence::{Evidence, RingPlace},
+    store::{Entry, Offer, Snapshot, journal::encode_snapshot},
 };
 
 /// Between two snapshots.
@@ -45,6 +45,8 @@ pub struct Told {
 /// One run of a program: what it was attached to, on whom, by whom, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
+    /// Whose ring it was in ([`RingPlace::ring`]); `None` of one that a predecessor has read.
+    ring: Option<u64>,
     decision: bool,
     tid: u32,
     asker: u32,
@@ -57,12 +59,14 @@ impl Hook {
     pub fn of(evidence: &Evidence) -> Option<Self> {
         match evidence {
             Evidence::Mark(mark) => Some(Self {
+                ring: None,
                 decision: false,
                 tid: mark.victim.tid,
                 asker: mark.asker.tid,
                 monotonic_ns: mark.monotonic_ns,
             }),
             Evidence::Decision(decision) => Some(Self {
+                ring: None,
                 decision: true,
                 tid: decision.chosen.0,
                 asker: decision.asker.tid,
@@ -72,8 +76,11 @@ impl Hook {
         }
     }
 
+    /// Whether both are one run of the hook. What one ring has twice happened twice: a group's first victim is
+    /// marked again.
     fn doubles(&self, other: &Self) -> bool {
         (self.decision, self.tid, self.asker) == (other.decision, other.tid, other.asker)
+            && (self.ring.is_none() || self.ring != other.ring)
             && self.monotonic_ns.abs_diff(other.monotonic_ns) < DOUBLE_NS
     }
 }
@@ -131,17 +138,18 @@ impl Journal {
         self.store.is_some()
     }
 
-    /// Whether a predecessor was told the same.
-    pub fn is_known(&mut self, evidence: &Evidence) -> bool {
+    /// Whether a predecessor was told the same, or another ring than this has told it.
+    pub fn is_known(&mut self, evidence: &Evidence, ring: Option<RingPlace>) -> bool {
         if self.told_until_ns.is_none() && !self.overlap {
             return false;
         }
         if log_record(evidence).is_some_and(|seq| self.told.log_records.contains(&seq)) {
             return true;
         }
-        let Some(hook) = Hook::of(evidence) else {
+        let Some(mut hook) = Hook::of(evidence) else {
             return false;
         };
+        hook.ring = ring.map(|place| place.ring());
         let same = |at: &u64| at.abs_diff(hook.monotonic_ns) < SAME_DEATH_NS;
         let died = self.told.deaths.get(&hook.tid);
         if died.is_some_and(|times| times.iter().any(same)) {

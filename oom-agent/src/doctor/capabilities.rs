@@ -8,7 +8,7 @@ use rustix::{
 };
 
 use super::{Check, State};
-use crate::{confine::capabilities::NEEDS, sink::units::bytes};
+use crate::{confine::capabilities::NEEDS, render::units::bytes};
 
 /// What this process may do.
 pub(super) struct Held {

@@ -9,9 +9,10 @@ use rustix::fs::inotify::{self, CreateFlags};
 
 use super::{Check, State, setting};
 use crate::{
+    bpf::cgroups::CgroupPrograms,
     hierarchy::Hierarchy,
-    sink::units::{count, grouped},
-    source::{bpf::cgroups::CgroupPrograms, cgroup},
+    render::units::{count, grouped},
+    source::cgroup,
 };
 
 const RING_BYTES: u32 = 4096;

@@ -61,7 +61,7 @@ fn counter() -> Check {
     let name = "oom_kill counter";
     match OomKillCounter::open(Path::new(VMSTAT)).and_then(|mut counter| counter.value()) {
         Ok(kills) => {
-            let kills = crate::sink::units::count(kills, "kill", "kills");
+            let kills = crate::render::units::count(kills, "kill", "kills");
             Check::ok(name, format!("{VMSTAT}: {kills} since boot"))
         }
         Err(error) => Check::new(name, State::Missing, format!("{VMSTAT}: {error}"))

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::{hierarchy::Hierarchy, source::bpf::load};
+use crate::{bpf::load, hierarchy::Hierarchy};
 
 /// Everything that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

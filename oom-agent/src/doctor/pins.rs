@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::{Check, State};
 use crate::{
+    bpf::pins::{PIN_PATH, Pins, PinsError},
     error::chain,
-    source::bpf::pins::{PIN_PATH, Pins, PinsError},
 };
 
 const NAME: &str = "BPF pins";

@@ -9,16 +9,16 @@ use oom_common::Layout;
 
 use super::{Check, State, setting};
 use crate::{
-    sink::units::{bytes, grouped},
-    source::bpf::{
+    bpf::{
         btf::Btf,
         cgroups::CgroupPrograms,
         decision::{Hook, WantedHook},
         format,
         layout::{self, DECISION_FUNC, MarkPrototype},
         load::{self, KERNEL_BTF, LoadError, Options, Tier},
-        stack::Symbols,
     },
+    render::units::{bytes, grouped},
+    source::bpf::stack::Symbols,
 };
 
 /// Enough for the self-check.

@@ -2,7 +2,7 @@
 //! lost and how to get it.
 
 use super::{Check, Report, State};
-use crate::sink::{
+use crate::render::{
     flow::{Lines, Tone},
     text::TextStyle,
 };

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{Check, State};
 use crate::{
-    sink::units::count,
+    render::units::count,
     source::cgroup::names::{
         Finder,
         survey::{Family, Place},

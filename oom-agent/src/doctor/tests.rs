@@ -1,7 +1,7 @@
 //! What the findings add up to, and how they are written.
 
 use super::*;
-use crate::{sink::text::TextStyle, source::bpf::decision::Hook};
+use crate::{bpf::decision::Hook, render::text::TextStyle};
 
 fn report(usable: bool) -> Report {
     let tier = if usable { Tier::BpfStack } else { Tier::None };

@@ -60,6 +60,13 @@ pub struct OomKill {
 }
 
 impl OomKill {
+    /// When the victim was started, `CLOCK_BOOTTIME`, as [`Self::id`] tells it: unlike `start_time`, no clock that
+    /// is set meanwhile changes it. `None` where the kernel did not say it with the kill.
+    #[must_use]
+    pub fn start_boottime_ns(&self) -> Option<u64> {
+        self.id.rsplit_once('-')?.1.parse().ok()
+    }
+
     pub(super) fn mark_backfill(&mut self) {
         self.backfill = true;
         // The time until somebody read the log says nothing of detection.

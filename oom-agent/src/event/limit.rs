@@ -50,4 +50,8 @@ pub struct CgroupLevel {
     pub limit_bytes: Option<u64>,
     /// How often the limit had been hit.
     pub failcnt: Option<u64>,
+    /// `memory.oom.group`; absent where it is not known, and in a hierarchy of version 1, which has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub oom_group: Option<bool>,
 }

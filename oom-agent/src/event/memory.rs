@@ -230,6 +230,10 @@ pub struct MemorySample {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub file_bytes: Option<u64>,
+    /// Of the page cache tmpfs and shared memory, which no file backs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub shmem_bytes: Option<u64>,
     /// Kernel memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
@@ -258,6 +262,7 @@ impl MemorySample {
             limit_bytes: None,
             anon_bytes: None,
             file_bytes: None,
+            shmem_bytes: None,
             kernel_bytes: None,
             swap_bytes: None,
             pressure_some_percent: None,
@@ -273,15 +278,32 @@ pub struct MemoryTrend {
     pub cgroup: Cgroup,
     /// The most that was charged within the history.
     pub peak_bytes: u64,
-    /// How fast the usage grew on its last way up; negative if it fell. Null with fewer than three
-    /// readings.
+    /// How fast it grew on its last way up; negative if it fell. Null with fewer than three readings.
     pub growth_bytes_per_s: Option<i64>,
+    /// What grew; absent where no growth is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub growth_of: Option<GrowthOf>,
     /// The time over which that was measured.
     pub growth_over_ns: Option<u64>,
     /// How long the usage had been above 80 % of the limit when the kernel killed: of the limit that
     /// was hit, as it was then, even if it had been another before; of any other cgroup's, as it was read
-    /// last. Null without a limit, or if it was above since before the history began.
+    /// last. 0 if it was below when it was read last. Null without a limit.
     pub since_80_percent_ns: Option<u64>,
+    /// It had been above since before the history began: for that long at least. Absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub since_80_percent_at_least: bool,
+}
+
+/// What the growth of a cgroup's memory was measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GrowthOf {
+    /// All that was charged.
+    Usage,
+    /// What no file backs: anonymous and shared memory, and what of it was swapped out. Told where the usage
+    /// stood still because page cache, or swap, made room for it.
+    Anon,
 }
 
 /// What the cgroup of the limit (of the victim, if the machine ran out) said of itself, read right

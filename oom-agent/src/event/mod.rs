@@ -32,8 +32,9 @@ pub use self::{
     kind::Kind,
     limit::{CgroupLevel, Limit, LimitSource},
     memory::{
-        CgroupMemory, CgroupState, Counter, FiguresSource, Memory, MemoryEvents, MemorySample,
-        MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup, Zone,
+        CgroupMemory, CgroupState, Counter, FiguresSource, GrowthOf, Memory, MemoryEvents,
+        MemorySample, MemoryStat, MemoryTrend, Pressure, Stall, SystemMemory, TaskRow, TopCgroup,
+        Zone,
     },
     owner::{LimitLevel, Owner, OwnerKind, Pod, Qos, Runtime},
     trigger::{Allocation, Trigger},

@@ -48,6 +48,12 @@ impl Owner {
             job: None,
         }
     }
+
+    /// The pod, if it is one of Kubernetes.
+    #[must_use]
+    pub fn kubernetes_pod(&self) -> Option<&Pod> {
+        self.pod.as_ref().filter(|pod| !pod.is_of_podman())
+    }
 }
 
 /// Kinds of owner.
@@ -96,17 +102,25 @@ pub enum Runtime {
     Slurm,
 }
 
-/// A pod of Kubernetes.
+/// A pod: of Kubernetes, or of podman.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Option<String>,
     /// Its name.
     pub name: Option<String>,
-    /// Its uid; a static pod has the hash of its configuration.
+    /// Its uid; a static pod has the hash of its configuration, a pod of podman its id: 64 hexadecimal digits.
     pub uid: String,
     /// Its class of service.
     pub qos: Option<Qos>,
+}
+
+impl Pod {
+    /// Whether it is podman's, which knows neither namespaces nor classes: no uid of Kubernetes is 64 digits long.
+    #[must_use]
+    pub fn is_of_podman(&self) -> bool {
+        self.uid.len() == 64
+    }
 }
 
 /// Classes of service of pods.

@@ -2,7 +2,7 @@
 //!
 //! Emitted by `source::cgroup`; read by `attribute`, and by the flight recorder.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,18 @@ pub enum Unreadable {
     Malformed,
     /// It speaks of another container or cgroup.
     Mismatch,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "it cannot be opened",
+            Self::NotAFile => "it is no plain file",
+            Self::TooLarge => "it is too large",
+            Self::Malformed => "it cannot be parsed",
+            Self::Mismatch => "it speaks of something else",
+        })
+    }
 }
 
 /// What a runtime calls a container. What it does not say is `None`.

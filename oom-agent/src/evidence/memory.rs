@@ -10,7 +10,7 @@ use crate::event::{
     CgroupMemory, CgroupState, MemorySample, MemoryTrend, SystemMemory, TaskRow, TopCgroup,
 };
 
-/// The answer to a wish ([`crate::correlate::Wish`]).
+/// The answer to a wish ([`super::Wish`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryEvidence {
     /// Id of the instance that it was asked for.

@@ -2,22 +2,29 @@
 //!
 //! Emitted by `source::{bpf,kmsg,audit,memory,victim}` and read by `correlate`; by `source::cgroup` and read by
 //! `attribute`. A source turns bytes into these values and knows nothing of other sources; what it
-//! could not read is `None`.
+//! could not read is `None`. Here too is what a source is asked for ([`Wish`], [`Watch`], [`Lookup`]), for it must not
+//! know who asks.
 
 mod bpf;
 mod cgroup;
+mod change;
 mod kmsg;
 mod memory;
+mod place;
 mod victim;
+mod wish;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     bpf::{Asker, Charge, Decision, Level, Mark, Verdict},
     cgroup::{CgroupEvidence, Found, KnownCgroup, Lookup, Names, PodNames, Unreadable},
+    change::Change,
     kmsg::{KmsgEnd, KmsgEvidence, KmsgKill, KmsgReport},
     memory::MemoryEvidence,
+    place::RingPlace,
     victim::VictimEvidence,
+    wish::{Watch, Wish},
 };
 
 /// One observation of one source.

@@ -5,9 +5,9 @@
 
 use super::{bullet, heading, level_of, share::percent, with_article};
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     event::{LimitLevel, OomInstance, Outcome, Scope},
-    sink::{escape::name, flow::Lines, report::chosen, words::Level},
+    render::{escape::name, flow::Lines, report::chosen, words::Level},
 };
 
 pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {

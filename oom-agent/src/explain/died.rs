@@ -2,9 +2,9 @@
 
 use super::{heading, level_of, share::of_whole, whole_and_name, with_article};
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     event::{OomInstance, OomKill, Outcome, Reaper, Role},
-    sink::{
+    render::{
         escape::name,
         flow::{Line, Lines, Tone},
         owner,

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::{bullet, heading, share::of_whole, whole};
 use crate::{
     event::{OomInstance, TaskRow},
-    sink::{
+    render::{
         escape::name,
         flow::{Lines, Tone},
         report::is_row,

@@ -11,9 +11,9 @@ mod share;
 mod unusual;
 
 use crate::{
-    attribute::Place,
+    cgroup_path::Place,
     event::{KmsgReportState, Limit, LimitLevel, OomInstance, OwnerKind, Scope, TimeSource},
-    sink::{
+    render::{
         before::told,
         escape::name,
         flow::{Lines, Tone},
@@ -214,7 +214,7 @@ fn with_article(level: Option<LimitLevel>) -> &'static str {
     level.and_then(owner::level).unwrap_or("the cgroup")
 }
 
-fn bullet(lines: &mut Lines) -> &mut crate::sink::flow::Line {
+fn bullet(lines: &mut Lines) -> &mut crate::render::flow::Line {
     let line = lines.at(4, 6);
     line.say("-")
 }
@@ -231,7 +231,7 @@ fn sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Cgroup, MemorySample, MemoryTrend};
+    use crate::event::{Cgroup, GrowthOf, MemorySample, MemoryTrend};
 
     #[test]
     fn what_was_recorded_before_is_told_if_it_was() {
@@ -253,8 +253,10 @@ mod tests {
             },
             peak_bytes: 800 << 20,
             growth_bytes_per_s: Some(175 << 20),
+            growth_of: Some(GrowthOf::Usage),
             growth_over_ns: Some(4_000_000_000),
             since_80_percent_ns: None,
+            since_80_percent_at_least: false,
         });
         let expected = "
 What its memory did before

@@ -7,7 +7,7 @@ use crate::{
     event::{
         Allocation, CgroupMemory, Counter, KmsgReportState, OomInstance, Reaper, Scope, TaskRow,
     },
-    sink::{
+    render::{
         escape::name,
         flow::Lines,
         report::{chosen, is_row},

@@ -3,7 +3,7 @@
 //! ```text
 //!  stream OOM ────────▶ mirror ─▶ a store ─┬▶ client::File ─▶ fleet events, top, show
 //!                         │                └▶ api::Records ─┐
-//!                         └▶ watch (live) ─────────────────▶├▶ fleet serve
+//!                         └▶ watch (live) ─────────────────▶├▶ fleet serve (daemon::fleet)
 //!  stream OOM_NODES ──▶ nodes ─────────────────────────────▶┘
 //! ```
 //! Reads messages in the order of the stream; emits events into a store, once each, in the words of the agent that
@@ -12,7 +12,6 @@
 
 mod mirror;
 mod nodes;
-pub mod serve;
 
 pub use self::{
     mirror::{Counts, From, Heard, Mirror},

@@ -19,6 +19,7 @@ use super::FleetError;
 use crate::{
     event::Timestamp,
     nats::{HEARTBEATS, Heartbeat, nodes_of, streams},
+    status::{Severity, Trouble},
 };
 
 /// A node that has missed so many heartbeats is silent.
@@ -39,15 +40,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum State {
     /// It has not been heard of for three of its periods, and has not said that it ends.
     Silent,
+    /// It sees no kill now: detection does not answer, or no source that can see one is up.
+    Blind,
     /// The kernel has counted kills that nobody has told.
     Unexplained,
-    /// Something has been lost, or detection does not answer.
+    /// Events, or evidence of kills, are gone for good.
     Lossy,
-    /// A source does not deliver, or the kernel's own count is not known: nobody can tell.
-    Unknown,
+    /// Something that it wants does not work now: a source, its disk, a sink.
+    Failing,
     /// Its agent was told to end more than an hour ago, and nothing has been heard of it since: if the machine runs,
     /// nobody looks after it.
     Gone,
+    /// All is well as far as can be told, but the kernel has no counter that would prove it.
+    Unproven,
     /// Every kill is told.
     Well,
     /// Its agent was told to end, less than an hour ago, and owed nothing.
@@ -59,6 +64,8 @@ pub enum State {
 pub struct Node {
     /// How it is.
     pub state: State,
+    /// What is wrong with it by its own words, the worst first.
+    pub troubles: Vec<Trouble>,
     /// When it was heard of last, by the servers' clock.
     pub heard: Timestamp,
     /// How long ago that is, in milliseconds.
@@ -71,34 +78,25 @@ impl State {
     /// Whether somebody must look.
     #[must_use]
     pub const fn is_bad(self) -> bool {
-        !matches!(self, Self::Well | Self::Stopped)
+        !matches!(self, Self::Unproven | Self::Well | Self::Stopped)
     }
 
-    fn of(heartbeat: &Heartbeat, silent: Duration) -> Self {
+    fn of(heartbeat: &Heartbeat, troubles: &[Trouble], silent: Duration) -> Self {
         let period = Duration::from_millis(heartbeat.period_ms);
         let stopping = heartbeat.stopping;
         if !stopping && silent > period.saturating_mul(MISSED) {
             return Self::Silent;
         }
-        // What is told before it is counted makes it negative for a moment.
-        if heartbeat.unexplained.is_some_and(|it| it > 0) {
-            return Self::Unexplained;
+        match troubles.first().map(|worst| worst.severity) {
+            Some(Severity::Blind) => Self::Blind,
+            Some(Severity::Missed) => Self::Unexplained,
+            Some(Severity::Lost) => Self::Lossy,
+            Some(Severity::Failing) => Self::Failing,
+            Some(Severity::Unproven) => Self::Unproven,
+            Some(Severity::Limited) | None if stopping && silent > BACK => Self::Gone,
+            Some(Severity::Limited) | None if stopping => Self::Stopped,
+            Some(Severity::Limited) | None => Self::Well,
         }
-        let lost = heartbeat.behind.values().any(|sink| sink.lost > 0);
-        if (!heartbeat.detecting && !stopping) || !heartbeat.losses.is_empty() || lost {
-            return Self::Lossy;
-        }
-        if stopping {
-            return if silent > BACK {
-                Self::Gone
-            } else {
-                Self::Stopped
-            };
-        }
-        if heartbeat.unexplained.is_none() || heartbeat.sources.iter().any(|it| !it.up) {
-            return Self::Unknown;
-        }
-        Self::Well
     }
 }
 
@@ -108,8 +106,10 @@ impl Node {
     pub fn new(heartbeat: Heartbeat, heard_ns: i128, now_ns: i128) -> Self {
         let silent_ns = u64::try_from((now_ns - heard_ns).max(0)).unwrap_or(u64::MAX);
         let silent = Duration::from_nanos(silent_ns);
+        let troubles = heartbeat.judge();
         Self {
-            state: State::of(&heartbeat, silent),
+            state: State::of(&heartbeat, &troubles, silent),
+            troubles,
             heard: Timestamp::from_unix_ns(heard_ns),
             silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
             heartbeat,
@@ -184,7 +184,7 @@ pub async fn nodes(context: &Context, stream: &str) -> Result<Roll, FleetError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nats::{SinkLag, SourceState};
+    use crate::{nats::SinkLag, status::Source};
 
     fn heartbeat() -> Heartbeat {
         Heartbeat {
@@ -210,6 +210,15 @@ mod tests {
         Node::new(heartbeat, 0, silent_ms * 1_000_000).state
     }
 
+    fn source(name: &str, up: bool, wanted: bool) -> Source {
+        Source {
+            name: name.into(),
+            up,
+            wanted,
+            reason: None,
+        }
+    }
+
     #[test]
     fn how_a_node_is() {
         let well = heartbeat();
@@ -218,36 +227,106 @@ mod tests {
         assert_eq!(state(well.clone(), 3001), State::Silent);
         // A server's clock that goes after ours.
         assert_eq!(state(well.clone(), -50), State::Well);
-        let unknown = Heartbeat {
+        let silent = Heartbeat {
+            detecting: false,
             unexplained: None,
             ..well.clone()
         };
-        assert_eq!(state(unknown, 0), State::Unknown);
-        let mut down = well.clone();
-        down.sources.push(SourceState {
-            name: "kmsg".into(),
-            up: false,
-        });
-        assert_eq!(state(down, 0), State::Unknown);
-        // It is kept, and can be told again.
-        let mut refused = well.clone();
-        let lag = SinkLag {
-            behind: 0,
-            lost: 0,
-            refused: 1,
-        };
-        refused.behind.insert("nats".into(), lag);
-        assert_eq!(state(refused, 0), State::Well);
-        for (unexplained, expected) in [(1, State::Unexplained), (-1, State::Well)] {
+        assert_eq!(state(silent, 0), State::Blind);
+        for (unexplained, expected) in [
+            (Some(1), State::Unexplained),
+            (Some(-1), State::Well),
+            (None, State::Unproven),
+        ] {
             let owes = Heartbeat {
-                unexplained: Some(unexplained),
+                unexplained,
                 ..well.clone()
             };
-            assert_eq!(state(owes, 0), expected, "{unexplained}");
+            assert_eq!(state(owes, 0), expected, "{unexplained:?}");
         }
-        let mut lossy = well;
-        lossy.losses.insert("ring_dropped".into(), 1);
-        assert_eq!(state(lossy, 0), State::Lossy);
+        for (losses, expected) in [
+            (
+                vec!["bare_marks", "suppressed_reports", "late_lines"],
+                State::Well,
+            ),
+            (vec!["bare_marks", "ring_dropped"], State::Well),
+            (vec!["unstored"], State::Lossy),
+            (vec!["what only a later version knows"], State::Lossy),
+        ] {
+            let losses = losses.into_iter().map(|it| (it.to_owned(), 1)).collect();
+            let lossy = Heartbeat {
+                losses,
+                ..well.clone()
+            };
+            assert_eq!(state(lossy.clone(), 0), expected, "{lossy:?}");
+        }
+    }
+
+    #[test]
+    fn sources_count_that_are_wanted() {
+        for (sources, expected) in [
+            (
+                vec![source("bpf", true, true), source("kmsg", false, true)],
+                State::Failing,
+            ),
+            (
+                vec![source("bpf", false, false), source("kmsg", true, true)],
+                State::Well,
+            ),
+            (
+                vec![source("bpf", false, false), source("kmsg", false, true)],
+                State::Blind,
+            ),
+            (
+                vec![source("bpf", true, true), source("memory", false, false)],
+                State::Well,
+            ),
+        ] {
+            let node = Heartbeat {
+                sources,
+                ..heartbeat()
+            };
+            assert_eq!(state(node.clone(), 0), expected, "{node:?}");
+        }
+    }
+
+    #[test]
+    fn sinks_count_that_lose_or_are_away() {
+        let kept = SinkLag {
+            behind: 9,
+            lost: 0,
+            // It is kept, and can be told again.
+            refused: 1,
+            up: Some(true),
+        };
+        for (lag, expected) in [
+            (kept, State::Well),
+            (SinkLag { up: None, ..kept }, State::Well),
+            (
+                SinkLag {
+                    up: Some(false),
+                    ..kept
+                },
+                State::Failing,
+            ),
+            (SinkLag { lost: 1, ..kept }, State::Lossy),
+        ] {
+            let node = Heartbeat {
+                behind: [("nats".to_owned(), lag)].into(),
+                ..heartbeat()
+            };
+            assert_eq!(state(node, 0), expected, "{lag:?}");
+        }
+    }
+
+    #[test]
+    fn heartbeats_of_older_agents_are_understood() {
+        let old = r#"{"cluster":"eu","node":"n","time":"2026-11-20T22:01:03Z","period_ms":1000,"stopping":false,
+            "version":"0","started":"2026-11-20T22:01:03Z","boot_id":null,"tier":"bpf","detecting":true,
+            "sources":[{"name":"bpf","up":true},{"name":"kmsg","up":false}],"unexplained":0,"losses":{},
+            "waiting":0,"behind":{"nats":{"behind":0,"lost":0}}}"#;
+        let old: Heartbeat = serde_json::from_str(old).unwrap();
+        assert_eq!(state(old, 0), State::Failing);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::{
     event::{Limit, LimitLevel, LimitSource, OomInstance, OomKill, OomStuck, Role, Scope},
-    sink::{
+    render::{
         escape::{escape, name},
         units::{bytes, duration},
         words,

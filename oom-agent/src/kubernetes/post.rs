@@ -15,7 +15,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize};
 
 use super::{name, note};
-use crate::event::{OomInstance, OomKill, OomStuck, Outcome, Pod, Scope};
+use crate::event::{OomInstance, OomKill, OomStuck, Outcome, Owner, Pod, Scope};
 
 /// `reportingController` of all events.
 const CONTROLLER: &str = "oom-agent";
@@ -81,7 +81,7 @@ pub(super) fn of(report: &OomInstance, node: &str) -> (Vec<Post>, Vec<Unfit>) {
         }),
     };
     for kill in &report.kills {
-        let pod = kill.owner.as_ref().and_then(|owner| owner.pod.as_ref());
+        let pod = kill.owner.as_ref().and_then(Owner::kubernetes_pod);
         if let Some(pod) = pod {
             put(&kill.id, on_pod(report, kill, pod));
         }
@@ -99,7 +99,7 @@ pub(super) fn of(report: &OomInstance, node: &str) -> (Vec<Post>, Vec<Unfit>) {
 /// What is to be told of a victim on this node that has not ended; or why it cannot be.
 pub(super) fn of_stuck(stuck: &OomStuck, node: &str) -> Result<Post, String> {
     let kill = &stuck.kill;
-    let pod = kill.owner.as_ref().and_then(|owner| owner.pod.as_ref());
+    let pod = kill.owner.as_ref().and_then(Owner::kubernetes_pod);
     let (object, about) = match pod {
         Some(pod) => pod_of(kill, pod)?,
         None => node_of(node)?,
@@ -270,7 +270,7 @@ mod tests {
     use serde_json::{json, to_value};
 
     use super::*;
-    use crate::event::{Owner, OwnerKind, Timestamp};
+    use crate::event::{OwnerKind, Timestamp};
 
     fn kill(id: &str, namespace: Option<&str>, pod: Option<&str>) -> OomKill {
         let mut kill = OomKill::for_tests();
@@ -323,6 +323,15 @@ mod tests {
             "reportingInstance": "node-1",
         });
         assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn a_pod_of_podmans_is_none_of_kubernetes() {
+        let mut podmans = kill("b-1", None, None);
+        let pod = podmans.owner.as_mut().and_then(|owner| owner.pod.as_mut());
+        pod.unwrap().uid = "5f".repeat(32);
+        let (posts, refused) = of(&report(Scope::Memcg, vec![podmans]), "node-1");
+        assert_eq!((posts.len(), refused.len()), (0, 0));
     }
 
     #[test]

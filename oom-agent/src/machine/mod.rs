@@ -16,7 +16,7 @@ use rustix::{param::page_size, system::uname};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{correlate::Host, hierarchy::Hierarchy};
+use crate::{hierarchy::Hierarchy, host::Host};
 
 /// The machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -46,8 +46,10 @@ impl Figures {
         } = &self.status;
         let up = sources
             .iter()
+            .filter(|source| source.wanted)
             .map(|source| ([("source", source.name.as_str())], i64::from(source.up)));
-        page.gauges("oom_source_up", "Whether a source delivers.", up)?;
+        let help = "Whether a source delivers; absent where it was not asked for, or the kernel does not have it.";
+        page.gauges("oom_source_up", help, up)?;
         // Neither a counter nor what Prometheus calls a gauge's name.
         if let Some(unexplained) = audit.unexplained {
             let help = "Kills that the kernel has counted since the agent's first start of this boot, less \

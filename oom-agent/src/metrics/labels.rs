@@ -7,7 +7,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     event::{Cgroup, Owner, OwnerKind, Runtime},
 };
 
@@ -45,7 +45,7 @@ impl Labels {
             return Self::alone(path);
         };
         let word = |word: &Option<String>| word.clone().unwrap_or_default();
-        let pod = owner.pod.as_ref();
+        let pod = owner.kubernetes_pod();
         let in_pod = pod.is_some();
         let by_id = in_pod || owner.runtime == Some(Runtime::Containerd);
         let name = match &owner.container_name {
@@ -120,7 +120,7 @@ fn is_told(owner: &Owner, by_path: &Owner) -> bool {
     let uid = |owner: &Owner| owner.pod.as_ref().map(|pod| pod.uid.clone());
     owner.kind == by_path.kind
         && owner.container_id == by_path.container_id
-        && uid(owner) == uid(by_path)
+        && (by_path.pod.is_none() || uid(owner) == uid(by_path))
         && owner.unit == by_path.unit
         && owner.machine == by_path.machine
         && owner.uid == by_path.uid
@@ -253,6 +253,21 @@ mod tests {
             let labels = Labels::of(Some(&cgroup(path)), Some(&owner));
             assert_eq!((labels.id.as_str(), labels.name.as_str()), (id, "demo"));
         }
+    }
+
+    #[test]
+    fn a_pod_that_a_file_alone_names_does_not_hide_the_container() {
+        let path = filled("/kata_overhead/{id}/inner");
+        let mut owner = attribute(&path).owner;
+        owner.pod = Some(Pod {
+            namespace: Some("shop".into()),
+            name: Some("cart-0".into()),
+            uid: UID.into(),
+            qos: None,
+        });
+        let labels = Labels::of(Some(&cgroup(&path)), Some(&owner));
+        assert_eq!(labels.id, filled("/kata_overhead/{id}"));
+        assert_eq!((&*labels.namespace, &*labels.pod), ("shop", "cart-0"));
     }
 
     #[test]

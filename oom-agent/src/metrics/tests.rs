@@ -23,6 +23,7 @@ fn board(detecting: bool) -> Board {
     let facts = Facts {
         tier: "bpf, full".into(),
         store: Some("/somewhere".into()),
+        unwanted: ["kmsg"].into(),
         ..Facts::default()
     };
     Board::new(
@@ -153,6 +154,7 @@ fn a_scrape_shows_kills_and_how_the_agent_is() {
         "oom_agent_detecting 1",
         "oom_source_up{source=\"audit\"} 1",
         "oom_source_up{source=\"bpf\"} 0",
+        "oom_source_up{source=\"victims\"} 0",
         "# TYPE oom_unexplained_kills_total unknown",
         "oom_unexplained_kills_total -1",
         "oom_kernel_kills_total 9",
@@ -171,6 +173,8 @@ fn a_scrape_shows_kills_and_how_the_agent_is() {
         assert!(text.lines().any(|it| it == line), "no {line} in\n{text}");
     }
     assert!(text.contains("\noom_agent_start_time_seconds "), "{text}");
+    // Nobody has asked for it.
+    assert!(!text.contains("source=\"kmsg\""), "{text}");
     assert!(text.ends_with("\n# EOF\n"));
     let comments = |line: &&str| line.starts_with("# ");
     for line in text.lines().filter(comments) {

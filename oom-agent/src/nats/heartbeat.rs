@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Timestamp, status::Status};
+use crate::{
+    event::Timestamp,
+    status::{Seen, SeenSink, Severity, Source, Status, Trouble, judge},
+};
 
 /// A sign of life. The last one of each node is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,7 +37,7 @@ pub struct Heartbeat {
     /// Detection answered; if not, there are no counts.
     pub detecting: bool,
     /// Where evidence comes from.
-    pub sources: Vec<SourceState>,
+    pub sources: Vec<Source>,
     /// Kills that the kernel has counted and nobody has told; null where that is not known.
     pub unexplained: Option<i64>,
     /// What has been lost, by its name; only what is not 0.
@@ -55,22 +58,15 @@ pub struct SinkLag {
     /// Events that the other end did not take; they are kept on the node (`oom-agent dead-letters`).
     #[serde(default)]
     pub refused: u64,
-}
-
-/// One source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SourceState {
-    /// `bpf`, `kmsg`, `audit`, `cgroups`, `memory`.
-    pub name: String,
-    /// It delivers.
-    pub up: bool,
+    /// Whether it took what it was told last; null as long as there was nothing to tell, or where that is not said.
+    #[serde(default)]
+    pub up: Option<bool>,
 }
 
 impl Heartbeat {
     /// Of what an agent says of itself.
     #[must_use]
     pub fn of(status: Status, cluster: &str, time: Timestamp, period: Duration) -> Self {
-        let sources = status.sources.into_iter();
         let sinks = status.sinks.into_iter();
         Self {
             cluster: Some(cluster.to_owned()),
@@ -83,12 +79,7 @@ impl Heartbeat {
             boot_id: status.boot_id,
             tier: status.tier,
             detecting: status.detecting,
-            sources: sources
-                .map(|it| SourceState {
-                    name: it.name,
-                    up: it.up,
-                })
-                .collect(),
+            sources: status.sources,
             unexplained: status.audit.unexplained,
             losses: (status.losses.into_iter())
                 .filter(|(_, count)| *count > 0)
@@ -100,10 +91,35 @@ impl Heartbeat {
                         behind: sink.behind,
                         lost: sink.lost,
                         refused: sink.refused,
+                        up: sink.up,
                     };
                     (sink.sink, lag)
                 })
                 .collect(),
         }
+    }
+    /// What is wrong, the worst first: as the node's own status judges it, as far as this says. Of who stops, only
+    /// what it leaves behind.
+    #[must_use]
+    pub fn judge(&self) -> Vec<Trouble> {
+        let sinks = self.behind.iter();
+        let mut troubles = judge(&Seen {
+            not_ready: (!self.detecting).then_some("detection does not answer"),
+            detecting: self.detecting,
+            sources: &self.sources,
+            unexplained: self.unexplained,
+            losses: &self.losses,
+            waiting: self.waiting.unwrap_or(0),
+            sinks: sinks
+                .map(|(name, sink)| SeenSink {
+                    name,
+                    up: sink.up,
+                    lost: sink.lost,
+                })
+                .collect(),
+        });
+        let stays = |it: &Trouble| matches!(it.severity, Severity::Missed | Severity::Lost);
+        troubles.retain(|it| !self.stopping || stays(it));
+        troubles
     }
 }

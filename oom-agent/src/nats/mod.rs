@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use self::{
     access::{Access, AccessError, Options},
-    heartbeat::{Heartbeat, SinkLag, SourceState},
+    heartbeat::{Heartbeat, SinkLag},
     link::{Link, LinkError, Placed, Publication},
     place::{NoPlace, Place},
     sink::{Events, How},

@@ -8,12 +8,13 @@ use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, any_value},
     logs::v1::{LogRecord, SeverityNumber},
 };
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{attributes::Attributes, image::Image};
 use crate::{
-    event::{Event, Kind, Timestamp},
-    sink::stdout::Renderer,
+    event::{Event, Kind, Pod, Timestamp},
+    stdout::Renderer,
     store::Stored,
 };
 
@@ -39,17 +40,21 @@ const OF_PROCESS: [(&str, &str); 9] = [
 ];
 
 /// Whose it was.
-const OF_OWNER: [(&str, &str); 10] = [
+const OF_OWNER: [(&str, &str); 7] = [
     ("oom.owner.kind", "/owner/kind"),
     ("oom.owner.unit", "/owner/unit"),
     ("oom.owner.machine", "/owner/machine"),
     ("container.id", "/owner/container_id"),
     ("container.name", "/owner/container_name"),
     ("container.runtime.name", "/owner/runtime"),
+    ("oom.cgroup.path", "/cgroup/path"),
+];
+
+/// In which pod of Kubernetes.
+const OF_POD: [(&str, &str); 3] = [
     ("k8s.namespace.name", "/owner/pod/namespace"),
     ("k8s.pod.name", "/owner/pod/name"),
     ("k8s.pod.uid", "/owner/pod/uid"),
-    ("oom.cgroup.path", "/cgroup/path"),
 ];
 
 /// What was hit, and who asked.
@@ -97,8 +102,18 @@ fn attributes(
     // A report is of whom its first kill is.
     let kill = value.get("kill").or(value.pointer("/kills/0"));
     let of = kill.unwrap_or(value);
+    let pod = of.pointer("/owner/pod");
+    let pod = pod.and_then(|pod| Pod::deserialize(pod).ok());
+    let in_kubernetes = pod.as_ref().is_some_and(|pod| !pod.is_of_podman());
     for (key, pointer) in OF_PROCESS.into_iter().chain(OF_OWNER) {
         attributes.json(key, of.pointer(pointer));
+    }
+    if let Some(pod) = pod.filter(Pod::is_of_podman) {
+        attributes.text("oom.owner.pod.id", &pod.uid);
+    } else {
+        for (key, pointer) in OF_POD {
+            attributes.json(key, of.pointer(pointer));
+        }
     }
     for (key, pointer) in OF_REPORT {
         attributes.json(key, value.pointer(pointer));
@@ -115,7 +130,7 @@ fn attributes(
         attributes.list("container.image.repo_digests", &image.repo_digest);
         attributes.text("container.image.id", image.id);
     }
-    if of.pointer("/owner/pod").is_some_and(Value::is_object) {
+    if in_kubernetes {
         attributes.text(
             "k8s.container.name",
             text("/owner/container_name").unwrap_or_default(),
@@ -298,6 +313,18 @@ mod tests {
             "{body}"
         );
         assert!(!body.contains('\x1b') && !body.ends_with('\n'));
+    }
+
+    #[test]
+    fn a_pod_of_podmans_is_none_of_kubernetes() {
+        let mut kill = kill();
+        let pod = kill.owner.as_mut().and_then(|owner| owner.pod.as_mut());
+        let id = "5f".repeat(32);
+        pod.unwrap().uid.clone_from(&id);
+        let shown = shown(&of(&stored(&Event::OomKill(Box::new(kill)))).unwrap());
+        assert!(shown.contains(&("oom.owner.pod.id".to_owned(), id)));
+        let of_kubernetes = shown.iter().any(|(key, _)| key.starts_with("k8s."));
+        assert!(!of_kubernetes, "{shown:#?}");
     }
 
     #[test]

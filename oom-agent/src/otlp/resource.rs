@@ -8,7 +8,7 @@ use std::path::Path;
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
 
 use super::attributes::Attributes;
-use crate::{correlate::Host, machine::machine_id};
+use crate::{host::Host, machine::machine_id};
 
 /// The agent.
 const NAME: &str = "oom-agent";

@@ -19,9 +19,9 @@ use super::{
     Counted, Options, OtlpError, convert, openmetrics, record, resource, transport::Transport,
 };
 use crate::{
-    correlate::Host,
     deliver::{Answer, Beside, Most, Post},
     event::Kind,
+    host::Host,
     metrics::Format,
     store::{Filter, Stored},
 };

@@ -14,7 +14,7 @@ use std::{
 use crate::realtime;
 
 /// How long its end is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The running thread.
 #[derive(Debug)]

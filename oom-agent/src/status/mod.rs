@@ -6,9 +6,10 @@
 
 mod losses;
 mod summary;
+mod verdict;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,11 +20,16 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::{losses::Loss, summary::Summary};
+pub use self::{
+    losses::{Kind, Loss},
+    summary::{HelperCounts, Summary},
+    verdict::{Seen, SeenSink, Severity, Trouble, judge},
+};
 use crate::{
     confine::Protection,
     deliver::{Health, SinkStatus},
     event::Timestamp,
+    source::cgroup::Watched,
 };
 
 /// How the agent is.
@@ -64,17 +70,30 @@ pub struct Status {
     pub subscribers: u64,
     /// What the agent has given up for safety.
     pub protections: Vec<Protection>,
+    /// What is wrong, the worst first: made of all the above.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
 }
 
 /// One source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// `bpf`, `kmsg`, `audit`, `cgroups`, `memory`.
+    /// `bpf`, `kmsg`, `audit`, `cgroups`, `memory`, `victims`.
     pub name: String,
     /// It delivers.
     pub up: bool,
+    /// It was asked for, the kernel has it as far as can be told, and it is not just being attached: if it is down,
+    /// something is wrong.
+    #[serde(default = "wanted")]
+    pub wanted: bool,
     /// Why not, as far as is known; or how.
+    #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// What agents wanted that did not say so.
+const fn wanted() -> bool {
+    true
 }
 
 /// The law: kills + repeats = growth of the kernel's counter.
@@ -120,6 +139,8 @@ pub struct Facts {
     pub not_better: Vec<String>,
     /// Why a source is not used, by its name.
     pub reasons: BTreeMap<&'static str, String>,
+    /// Sources that nobody asked for, or that the kernel does not have.
+    pub unwanted: BTreeSet<&'static str>,
     /// Where the store is.
     pub store: Option<String>,
 }
@@ -209,7 +230,7 @@ impl Board {
         let losses = counted.losses().into_iter();
         let sinks = self.0.sinks.lock().unwrap_or_else(PoisonError::into_inner);
         let sinks = sinks.iter().map(Health::status).collect();
-        Status {
+        let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             wire_version: oom_common::WIRE_VERSION,
             pid: std::process::id(),
@@ -235,22 +256,34 @@ impl Board {
             sinks,
             subscribers: (self.0.subscribers)(),
             protections: (self.0.protections)(),
-        }
+            troubles: Vec::new(),
+        };
+        status.troubles = status.judge();
+        status
     }
 
     fn sources(&self, counted: &Summary) -> Vec<Source> {
         let up = counted.tally.up;
+        let watched = counted.helpers.cgroups.watched;
         let sources = [
-            ("bpf", up.bpf),
-            ("kmsg", up.kmsg),
-            ("audit", counted.tally.unexplained.is_some()),
-            ("cgroups", counted.helpers.watching),
-            ("memory", up.memory),
+            ("bpf", up.bpf, None),
+            ("kmsg", up.kmsg, None),
+            ("audit", counted.tally.unexplained.is_some(), None),
+            ("cgroups", watched.is_up(), watched.how()),
+            ("memory", up.memory, None),
+            ("victims", up.victims, None),
         ];
-        let source = |(name, up): (&'static str, bool)| Source {
+        let Facts {
+            reasons, unwanted, ..
+        } = &self.0.facts;
+        let is_coming = |name| name == "cgroups" && watched == Watched::Soon;
+        let source = |(name, up, how): (&'static str, bool, Option<&str>)| Source {
             name: name.to_owned(),
             up,
-            reason: self.0.facts.reasons.get(name).cloned(),
+            wanted: !unwanted.contains(name) && !is_coming(name),
+            reason: how
+                .map(str::to_owned)
+                .or_else(|| reasons.get(name).cloned()),
         };
         sources.map(source).into()
     }

@@ -2,10 +2,25 @@
 
 use std::fmt;
 
-use crate::{daemon::HelperCounts, detect::Tally, store};
+use crate::{
+    detect::Tally,
+    source::{cgroup, memory, victim},
+    store,
+};
 
 /// These losses are told also where there were none.
 const ALWAYS: [&str; 4] = ["ring_dropped", "kmsg_lost", "forged", "malformed"];
+
+/// What the threads that help detection have counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HelperCounts {
+    /// By the watch.
+    pub cgroups: cgroup::Counts,
+    /// By the recorder.
+    pub memory: memory::Counters,
+    /// By the watch of victims.
+    pub victims: victim::Counters,
+}
 
 /// What was counted by whom.
 #[derive(Clone, Copy, Debug, Default)]

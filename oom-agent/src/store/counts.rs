@@ -24,6 +24,9 @@ pub struct Counts {
     pub unstored_kills: u64,
     /// News of containers likewise.
     pub unstored_news: u64,
+    /// Of boots that ended while something was open: observations in the journal that cannot be read, and victims
+    /// whose end nobody saw.
+    pub lost_with_boot: u64,
     /// Events that retention has removed.
     pub removed: u64,
     /// Databases that were damaged and have been moved aside.

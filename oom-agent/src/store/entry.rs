@@ -7,7 +7,11 @@
 use std::sync::Arc;
 
 use super::DeadLetter;
-use crate::{clock::Now, event::Event, evidence::Evidence};
+use crate::{
+    clock::Now,
+    event::Event,
+    evidence::{Evidence, RingPlace},
+};
 
 /// One step of detection.
 #[derive(Debug)]
@@ -61,20 +65,6 @@ impl Delivered {
             self.dead.drain(..over);
         }
     }
-}
-
-/// Where a record of the ring was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingPlace {
-    /// Bytes that have gone through the ring up to its end: what may be released once this is durable.
-    pub end: u64,
-    /// Its number among all records of this generation of programs.
-    pub seq: u64,
-}
-
-impl RingPlace {
-    /// Places of one ring are below this, those of the next above: no ring passes so many bytes.
-    pub const SPAN: u64 = 1 << 48;
 }
 
 /// What a correlator needs to go on from a quiet moment.

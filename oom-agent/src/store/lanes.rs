@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    RingPlace,
     batch::{Batch, Step},
-    entry::{Delivered, RingPlace, Snapshot},
+    entry::{Delivered, Snapshot},
     lane::{Lane, Most, of_event, of_evidence, of_snapshot},
 };
 use crate::{clock::Now, event::Event, evidence::Evidence};

@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -188,6 +188,40 @@ pub(super) fn set_aside(path: &Path, why: &StoreError) -> Result<PathBuf, StoreE
         aside.display()
     );
     Ok(aside)
+}
+
+/// Writes the write-ahead log once more as it is, and waits for the disk. Of what a sync failed on, the kernel may show
+/// what it was given and never write it, and the next sync succeeds all the same (fsync(2)): a transaction that is found
+/// there is on the disk only if it is written anew. Whoever calls it must be the only one who may write.
+pub(super) fn write_log_again(path: &Path) -> Result<(), StoreError> {
+    let log = beside(path, "-wal");
+    rewrite(&log).map_err(|source| StoreError::Io { path: log, source })
+}
+
+fn rewrite(log: &Path) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(NO_LINK)
+        .open(log);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let (mut at, mut part) = (0, [0; 4096]);
+    loop {
+        let read = file.read_at(&mut part, at)?;
+        if read == 0 {
+            break;
+        }
+        file.write_all_at(&part[..read], at)?;
+        at += read as u64;
+    }
+    if at > 0 {
+        file.sync_data()?;
+    }
+    Ok(())
 }
 
 /// A path with more at its end.

@@ -14,7 +14,8 @@ use std::{
 };
 
 use super::{
-    entry::{Entry, RingPlace},
+    RingPlace,
+    entry::Entry,
     lane::weight,
     lanes::{Lanes, Lost, Observed},
 };

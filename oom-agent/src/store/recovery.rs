@@ -29,6 +29,8 @@ pub struct Run {
     pub version: String,
     /// Which pinned programs it reads; `None` without pins.
     pub ring_generation: Option<String>,
+    /// The last record of the log of before the first start in its boot, as far as it knows.
+    pub first_log: Option<u64>,
 }
 
 /// Where to go on.
@@ -58,6 +60,8 @@ pub struct Recovery {
     pub last_run_is_of_this_boot: bool,
     /// Whether it ended by itself; false also where there was none.
     pub had_clean_end: bool,
+    /// The starts of this boot that did not end by themselves, the newest first.
+    pub cut_off: Vec<Run>,
 }
 
 /// All that the last agent of this boot has left.
@@ -72,7 +76,7 @@ pub struct Left {
 impl Store {
     /// What there is to go on from.
     pub fn recovery(&self) -> Result<Recovery, StoreError> {
-        Ok(recovery(&self.db, &self.boot_id)?)
+        Ok(of(&self.db, &self.boot_id)?)
     }
 
     /// The same, and what has been told.
@@ -87,15 +91,16 @@ impl Store {
 }
 
 fn left(db: &Connection, boot_id: &str) -> rusqlite::Result<Left> {
-    let recovery = recovery(db, boot_id)?;
+    let recovery = of(db, boot_id)?;
     let told = told_since(db, boot_id, recovery.event_seq)?;
     Ok(Left { recovery, told })
 }
 
-fn recovery(db: &Connection, boot_id: &str) -> rusqlite::Result<Recovery> {
+/// What there is to go on from in this boot.
+pub(super) fn of(db: &Connection, boot_id: &str) -> rusqlite::Result<Recovery> {
     let mut recovery = Recovery::default();
     positions(db, boot_id, &mut recovery)?;
-    last_run(db, boot_id, &mut recovery)?;
+    runs(db, boot_id, &mut recovery)?;
     let oldest = "SELECT monotonic_ns, state, journal_n, event_seq FROM snapshot WHERE boot_id = ? \
                   ORDER BY n LIMIT 1";
     let oldest = db.query_row(oldest, [boot_id], |row| {
@@ -139,23 +144,36 @@ fn positions(db: &Connection, boot_id: &str, recovery: &mut Recovery) -> rusqlit
     Ok(())
 }
 
-fn last_run(db: &Connection, boot_id: &str, recovery: &mut Recovery) -> rusqlite::Result<()> {
-    let sql = "SELECT run.pid, run.pid_start_ns, run.started_ns, run.version, run.ended_ns, \
-               run.boot_id, boot.ring_generation \
-               FROM run LEFT JOIN boot USING (boot_id) ORDER BY run.n DESC LIMIT 1";
-    db.query_row(sql, [], |row| {
+const RUN: &str = "SELECT run.pid, run.pid_start_ns, run.started_ns, run.version, run.ended_ns, \
+                   run.boot_id, boot.ring_generation, boot.first_log \
+                   FROM run LEFT JOIN boot USING (boot_id)";
+
+fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
+    Ok(Run {
+        pid: row.get(0)?,
+        pid_start_ns: maybe_unsigned(row, 1)?,
+        started: Timestamp::from_unix_ns(row.get::<_, i64>(2)?.into()),
+        version: row.get(3)?,
+        ring_generation: row.get(6)?,
+        first_log: maybe_unsigned(row, 7)?,
+    })
+}
+
+fn runs(db: &Connection, boot_id: &str, recovery: &mut Recovery) -> rusqlite::Result<()> {
+    let last = format!("{RUN} ORDER BY run.n DESC LIMIT 1");
+    db.query_row(&last, [], |row| {
         recovery.had_clean_end = row.get::<_, Option<i64>>(4)?.is_some();
         recovery.last_run_is_of_this_boot = row.get::<_, String>(5)? == boot_id;
-        recovery.last_run = Some(Run {
-            pid: row.get(0)?,
-            pid_start_ns: maybe_unsigned(row, 1)?,
-            started: Timestamp::from_unix_ns(row.get::<_, i64>(2)?.into()),
-            version: row.get(3)?,
-            ring_generation: row.get(6)?,
-        });
+        recovery.last_run = Some(run(row)?);
         Ok(())
     })
     .optional()?;
+    let cut_off =
+        format!("{RUN} WHERE run.boot_id = ? AND run.ended_ns IS NULL ORDER BY run.n DESC");
+    recovery.cut_off = db
+        .prepare(&cut_off)?
+        .query_map([boot_id], run)?
+        .collect::<Result<_, _>>()?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{Batch, Entry, RingPlace, Run, Snapshot, Store, journal::Decoder};
 use crate::{
     clock::Now,
+    correlate::Host,
     event::{ContainerDeletion, Event, OomInstance, OomKill, Timestamp},
     evidence::Evidence,
 };
@@ -18,10 +19,15 @@ pub(super) const KEEP: u64 = 60 * S;
 /// The boot of tests.
 pub(super) const BOOT: &str = "b-o-o-t";
 
+/// A node in that boot.
+pub(super) fn host() -> Host {
+    Host::new(BOOT, "node")
+}
+
 /// Opens a store.
 pub(super) fn store(path: &Path) -> Store {
     let mut store = Store::open(path, BOOT, KEEP).unwrap();
-    store.begin_run(&run(1), &Now::default()).unwrap();
+    store.begin_run(&run(1), &host(), &Now::default()).unwrap();
     store
 }
 
@@ -33,6 +39,7 @@ pub(super) fn run(pid: u32) -> Run {
         started: Timestamp::from_unix_ns(5),
         version: "1".into(),
         ring_generation: Some("g".into()),
+        first_log: None,
     }
 }
 

@@ -30,9 +30,9 @@ use super::{
     queue::{Offer, Release, Shared},
     recovery::Run,
     retain::{self, Retained, Retention},
-    write::Store,
+    write::{Begun, Store},
 };
-use crate::{clock::Now, error::chain, realtime};
+use crate::{clock::Now, correlate::Host, error::chain, realtime};
 
 /// Between two tries on a disk that refuses: first, and at most.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -49,8 +49,8 @@ const BUSY: Duration = Duration::from_millis(100);
 pub struct Options {
     /// Where the store is.
     pub path: PathBuf,
-    /// This boot.
-    pub boot_id: String,
+    /// This boot, of this node.
+    pub host: Host,
     /// As for [`Store::open`].
     pub keep_ns: u64,
     /// What is kept.
@@ -256,7 +256,6 @@ impl Keeper {
             self.put_back(batch);
             return;
         };
-        self.counts.events += done.events;
         self.counts.duplicates += done.duplicates;
         self.counts.journaled += done.journaled;
         self.counts.undurable += done.unjournaled;
@@ -265,9 +264,7 @@ impl Keeper {
         }
         self.ask_for_snapshot();
         if done.events > 0 {
-            self.unlooked += done.events;
-            self.look_at = self.look_at.min(Instant::now() + BUSY);
-            self.committed.send_replace(self.databases);
+            self.stored(done.events);
         }
         self.publish();
     }
@@ -276,32 +273,61 @@ impl Keeper {
     fn begin(&mut self) -> Result<(), StoreError> {
         if self.store.is_none() {
             let options = &self.options;
-            let mut store = Store::open_under(
+            let store = Store::open_under(
                 &mut self.lock,
                 &options.path,
-                &options.boot_id,
+                options.host.boot_id.as_deref().unwrap_or_default(),
                 options.keep_ns,
             )?;
             let moved_aside = u64::from(store.set_aside().is_some());
             self.counts.moved_aside += moved_aside;
             self.databases += moved_aside;
-            self.go_on(&mut store);
             self.store = Some(store);
             self.begun = false;
         }
         if let Some(store) = &mut self.store
             && !self.begun
         {
-            store.begin_run(&self.options.run, &self.started)?;
+            let options = &self.options;
+            let of_before = store.begin_run(&options.run, &options.host, &self.started)?;
             self.begun = true;
+            // Only now is what was found in it on the disk.
+            self.go_on();
+            self.ended(of_before);
             self.ask_for_snapshot();
         }
         Ok(())
     }
 
+    /// What came of boots that are over.
+    fn ended(&mut self, of_before: Begun) {
+        let Begun { owed, unknown } = of_before;
+        self.counts.lost_with_boot += unknown;
+        if owed > 0 {
+            tracing::info!(
+                "the agent of another boot was cut off: {owed} events that it owed are stored now"
+            );
+            self.stored(owed);
+        }
+        if unknown > 0 {
+            tracing::warn!(
+                "the agent of another boot was cut off: {unknown} ends of victims, or observations that cannot \
+                 be read, stay unknown"
+            );
+        }
+    }
+
+    /// So many events are new.
+    fn stored(&mut self, events: u64) {
+        self.counts.events += events;
+        self.unlooked += events;
+        self.look_at = self.look_at.min(Instant::now() + BUSY);
+        self.committed.send_replace(self.databases);
+    }
+
     /// Brings a store that was opened again to where the one that was closed for an error would be.
-    fn go_on(&mut self, store: &mut Store) {
-        if let Some((last, was_broken)) = self.left.take() {
+    fn go_on(&mut self) {
+        if let (Some(store), Some((last, was_broken))) = (&mut self.store, self.left.take()) {
             // A transaction whose end failed may be found whole by the next who opens.
             let (found, _) = store.journal_end();
             self.held.forget(found - last);
@@ -331,7 +357,7 @@ impl Keeper {
     fn fail(&mut self, error: &StoreError) {
         self.counts.failed_commits += 1;
         if let Some(store) = self.store.take() {
-            self.left = Some(store.journal_end());
+            self.left.get_or_insert_with(|| store.journal_end());
             self.lock = store.into_lock();
         }
         if error.is_damage()

@@ -22,7 +22,7 @@ fn running(path: &Path) -> Running {
     let to = released.clone();
     let options = Options {
         path: path.to_owned(),
-        boot_id: BOOT.into(),
+        host: host(),
         keep_ns: KEEP,
         retention: Retention::default(),
         run: run(1),
@@ -214,7 +214,7 @@ fn retention_keeps_up_with_a_storm() {
     let _ = running.storing.finish(DEADLINE);
     let options = Options {
         path: path.clone(),
-        boot_id: BOOT.into(),
+        host: host(),
         keep_ns: KEEP,
         retention: Retention {
             events: 100,

@@ -27,7 +27,7 @@ pub enum By {
     Namespace,
     /// The pod, with its namespace and its cluster.
     Pod,
-    /// The container's name, whichever pod it is in.
+    /// The container by its name, else its id, with its pod; in none it is another one on each node.
     Container,
     /// The systemd unit, on whichever nodes.
     Unit,
@@ -113,7 +113,7 @@ impl By {
     /// the later ones ([`chosen`]).
     const fn fields(self) -> &'static [(Field, &'static str)] {
         match self {
-            Self::Owner => &[
+            Self::Owner | Self::Container => &[
                 (Field::Namespace, "namespace"),
                 (Field::PodName, "pod"),
                 (Field::PodUid, "pod"),
@@ -131,7 +131,6 @@ impl By {
                 (Field::Cluster, "cluster"),
             ],
             Self::Namespace => &[(Field::Namespace, "namespace"), (Field::Cluster, "cluster")],
-            Self::Container => &[(Field::ContainerName, "container")],
             Self::Unit => &[(Field::Unit, "unit")],
             Self::Cgroup => &[(Field::Cgroup, "cgroup")],
             Self::Comm => &[(Field::Comm, "comm")],
@@ -255,12 +254,26 @@ fn places(
 /// The names that count: a name goes before an id, and what a cgroup belongs to before its path.
 const fn chosen(by: By, names: Owner) -> Owner {
     let mut names = names;
-    if matches!(by, By::Owner | By::Pod) && names[1] != 0 {
+    if matches!(by, By::Owner | By::Container | By::Pod) && names[1] != 0 {
         names[2] = 0;
     }
     // A cluster is no owner by itself.
     match by {
         By::Owner => {}
+        By::Container => {
+            if names[3] == 0 && names[4] == 0 {
+                return [0; NAMES];
+            }
+            if names[3] != 0 {
+                names[4] = 0;
+            }
+            names[5] = 0;
+            names[6] = 0;
+            if names[1] != 0 || names[2] != 0 {
+                names[8] = 0;
+            }
+            return names;
+        }
         By::Namespace => {
             if names[0] == 0 {
                 names[1] = 0;
@@ -279,7 +292,7 @@ const fn chosen(by: By, names: Owner) -> Owner {
             }
             return names;
         }
-        By::Container | By::Unit | By::Cgroup | By::Comm | By::Node | By::Cluster => return names,
+        By::Unit | By::Cgroup | By::Comm | By::Node | By::Cluster => return names,
     }
     let in_pod = names[1] != 0 || names[2] != 0;
     // That of a container of a pod is another one after each restart.

@@ -63,7 +63,13 @@ fn names(kill: &OomKill, by: By) -> BTreeMap<&'static str, String> {
         },
         By::Pod => in_cluster(vec![namespace, of_pod]),
         By::Namespace => in_cluster(vec![namespace]),
-        By::Container => vec![name],
+        By::Container => match name.or(id) {
+            Some(container) if of_pod.is_some() => {
+                vec![namespace, of_pod, Some(container), cluster]
+            }
+            Some(container) => vec![Some(container), cluster.clone(), node],
+            None => vec![],
+        },
         By::Unit => vec![unit],
         By::Cgroup => vec![cgroup],
         By::Comm => vec![word("comm", Some(&comm))],
@@ -77,14 +83,19 @@ fn names(kill: &OomKill, by: By) -> BTreeMap<&'static str, String> {
     found.into_iter().flatten().collect()
 }
 
-/// Whether it is named by the uid of its pod, or by the id of its container: who is called like that is another one.
-fn is_by_id(kill: &OomKill, by: By) -> bool {
+/// Whether it is named by the uid of its pod, and by the id of its container: who is called like that is another one.
+fn by_ids(kill: &OomKill, by: By) -> (bool, bool) {
     let Some(owner) = &kill.owner else {
-        return false;
+        return (false, false);
     };
-    match &owner.pod {
-        Some(pod) => matches!(by, By::Owner | By::Pod) && pod.name.is_none(),
-        None => by == By::Owner && owner.container_name.is_none() && owner.container_id.is_some(),
+    let pod = owner.pod.as_ref();
+    let of_uid = pod.is_some_and(|pod| pod.name.is_none());
+    let by_id = owner.container_name.is_none() && owner.container_id.is_some();
+    match by {
+        By::Owner => (of_uid, by_id && pod.is_none()),
+        By::Container => (of_uid && (by_id || owner.container_name.is_some()), by_id),
+        By::Pod => (of_uid, false),
+        _ => (false, false),
     }
 }
 
@@ -129,16 +140,17 @@ proptest! {
             let Event::OomKill(kill) = &*both.model[&seq] else {
                 panic!("not a kill");
             };
-            let counts = expected.entry((names(kill, by), is_by_id(kill, by))).or_insert_with(|| vec![0; buckets.into()]);
+            let counts = expected.entry((names(kill, by), by_ids(kill, by))).or_insert_with(|| vec![0; buckets.into()]);
             counts[usize::try_from((time - found.from) / found.bucket_ns).unwrap()] += 1;
         }
         prop_assert_eq!(found.owners, expected.len() as u64);
         prop_assert_eq!(found.rows.len(), top.min(expected.len()));
         prop_assert!(found.rows.is_sorted_by(|one, next| one.total >= next.total));
         for row in &found.rows {
-            let is_row = |is_by_id: &bool| expected.get(&(row.of.clone(), *is_by_id)) == Some(&row.counts);
-            let is_by_id = [false, true].into_iter().find(is_row).unwrap();
-            let counts = expected.remove(&(row.of.clone(), is_by_id)).unwrap();
+            let is_row = |by_ids: &(bool, bool)| expected.get(&(row.of.clone(), *by_ids)) == Some(&row.counts);
+            let all = [(false, false), (false, true), (true, false), (true, true)];
+            let by_ids = all.into_iter().find(is_row).unwrap();
+            let counts = expected.remove(&(row.of.clone(), by_ids)).unwrap();
             prop_assert_eq!(row.total, counts.iter().sum::<u64>());
             let others = expected.values().map(|counts| counts.iter().sum::<u64>());
             prop_assert!(found.rows.len() < top || others.max() <= found.rows.iter().map(|row| row.total).max());

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::{
     age::{self, Mark},
     batch::{Batch, Step},
+    ended::ended,
     error::StoreError,
     journal::Encoder,
     lock::Lock,
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     clock::Now,
+    correlate::Host,
     event::{Event, Kind},
     store::{Delivered, Snapshot},
 };
@@ -52,6 +54,15 @@ pub struct Committed {
     pub journaled: u64,
     /// Evidence that is not: the journal is broken off until the next quiet moment.
     pub unjournaled: u64,
+}
+
+/// What other boots had left open when a run began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Events that their agents owed, and that are stored now.
+    pub owed: u64,
+    /// Observations of theirs that cannot be read, and victims whose end nobody saw.
+    pub unknown: u64,
 }
 
 impl Store {
@@ -167,11 +178,32 @@ impl Store {
         Ok(first > 0)
     }
 
-    /// Notes a start down, once; a ring of another generation of programs begins anew. The journal of other
-    /// boots goes: nothing is left of what it was told for.
-    pub fn begin_run(&mut self, run: &Run, now: &Now) -> Result<(), StoreError> {
+    /// Notes a start down, once, and where history ends if the first start of this boot could not be
+    /// ([`Self::first_start`]); a ring of another generation of programs begins anew. The journal of other boots goes: what
+    /// their agents still owed is stored first, of the node that `host` says. What the last writer left in the log is on the
+    /// disk then, whatever that writer was told.
+    pub fn begin_run(&mut self, run: &Run, host: &Host, now: &Now) -> Result<Begun, StoreError> {
         self.clock = self.clock.moved(&self.boot_id, now);
+        let stored_ns = self.clock.at(&self.boot_id, now);
         let transaction = begin(&mut self.db)?;
+        open::write_log_again(&self.path)?;
+        let ended = ended(&transaction, &self.boot_id, host)?;
+        let mut writing = Writing {
+            transaction: &transaction,
+            boot_id: &self.boot_id,
+            encoder: &mut self.encoder,
+            journal: &mut self.journal,
+            usage: BTreeMap::new(),
+            committed: Committed::default(),
+        };
+        for event in &ended.events {
+            writing.event(event, age::wall_ns(now), stored_ns)?;
+        }
+        writing.positions(&Batch::default(), (age::wall_ns(now), stored_ns))?;
+        let begun = Begun {
+            owed: writing.committed.events,
+            unknown: ended.unknown,
+        };
         for table in ["journal", "snapshot", "boot"] {
             transaction.execute(
                 &format!("DELETE FROM {table} WHERE boot_id <> ?"),
@@ -179,13 +211,14 @@ impl Store {
             )?;
         }
         transaction.execute(
-            "INSERT INTO boot (boot_id, first_start_ns, ring_generation) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (boot_id) DO UPDATE SET ring_generation = ?3, \
+            "INSERT INTO boot (boot_id, first_start_ns, ring_generation, first_log) \
+             VALUES (?1, ?2, ?3, ?4) ON CONFLICT (boot_id) DO UPDATE SET ring_generation = ?3, \
              ring_seq = CASE WHEN ring_generation IS ?3 THEN ring_seq END",
             params![
                 self.boot_id,
                 now.monotonic_ns.cast_signed(),
-                run.ring_generation
+                run.ring_generation,
+                run.first_log.map(u64::cast_signed)
             ],
         )?;
         let started_ns = age::clamp(run.started.as_unix_ns());
@@ -215,7 +248,7 @@ impl Store {
         write_clock(&transaction, &self.clock)?;
         transaction.commit()?;
         self.run = Some(n);
-        Ok(())
+        Ok(begun)
     }
 
     /// Notes the end of the run down, and leaves one file without a write-ahead log.

@@ -78,7 +78,7 @@ fn a_start_goes_on_from_where_the_last_one_was() {
     let path = directory.path().join("events.db");
     let mut first = Store::open(&path, BOOT, KEEP).unwrap();
     assert!(first.recovery().unwrap().last_run.is_none());
-    first.begin_run(&run(41), &at(9)).unwrap();
+    first.begin_run(&run(41), &host(), &at(9)).unwrap();
     let mut told = batch([seen(1), seen(2), Entry::LogRead { through: 77 }]);
     told.backfilled = true;
     first.commit(&told, &at(10)).unwrap();
@@ -95,7 +95,7 @@ fn a_start_goes_on_from_where_the_last_one_was() {
         (Some(run(41)), false)
     );
     assert_eq!(replayed(&killed), [1, 2]);
-    killed.begin_run(&run(42), &at(50)).unwrap();
+    killed.begin_run(&run(42), &host(), &at(50)).unwrap();
     killed.end_run(&at(60)).unwrap();
     drop(killed);
 
@@ -110,7 +110,7 @@ fn a_start_goes_on_from_where_the_last_one_was() {
         ring_generation: Some("h".into()),
         ..run(43)
     };
-    ended.begin_run(&other_programs, &at(70)).unwrap();
+    ended.begin_run(&other_programs, &host(), &at(70)).unwrap();
     let recovery = ended.recovery().unwrap();
     assert_eq!((recovery.ring_seq, recovery.log_read), (None, Some(77)));
     drop(ended);
@@ -288,4 +288,49 @@ fn a_boot_begins_once() {
     assert!(!store.first_start(&snapshot, Some(9), &at(2)).unwrap());
     assert!(!store.wants_snapshot());
     assert_eq!(store.recovery().unwrap().first_log, Some(4));
+}
+
+/// The first start of a boot could not be noted down before it began.
+#[test]
+fn a_boot_that_is_noted_down_late_knows_where_history_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    let mut store = Store::open(&path, BOOT, KEEP).unwrap();
+    let start = |pid, first_log| Run {
+        first_log,
+        ..run(pid)
+    };
+    store
+        .begin_run(&start(41, Some(4)), &host(), &at(1))
+        .unwrap();
+    store
+        .begin_run(&start(42, Some(9)), &host(), &at(2))
+        .unwrap();
+    let recovery = store.recovery().unwrap();
+    assert_eq!((recovery.first_log, recovery.log_read), (Some(4), None));
+    assert!(!recovery.backfilled);
+}
+
+#[test]
+fn starts_that_did_not_end_by_themselves_are_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    let mut store = Store::open(&path, BOOT, KEEP).unwrap();
+    for (pid, ends) in [(41, false), (42, true), (43, false)] {
+        let started = crate::event::Timestamp::from_unix_ns(pid.into());
+        let run = Run {
+            started,
+            ..run(pid)
+        };
+        store.begin_run(&run, &host(), &at(1)).unwrap();
+        if ends {
+            store.end_run(&at(2)).unwrap();
+        }
+    }
+    let cut_off = store.recovery().unwrap().cut_off;
+    let pids: Vec<u32> = cut_off.iter().map(|run| run.pid).collect();
+    assert_eq!(pids, [43, 41]);
+    drop(store);
+    let rebooted = Store::open(&path, "another", KEEP).unwrap();
+    assert!(rebooted.recovery().unwrap().cut_off.is_empty());
 }

@@ -12,14 +12,13 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
-use super::{Item, Live, Polled, Subscription, Watchers};
+use super::{Item, Live, Polled, Subscription};
 use crate::{
     event::Event,
-    store::{Filter, Gap, QueryError, Reader, Stored},
+    store::{Gap, QueryError, Reader, Stored},
 };
 
 /// How long newer events are held back for older ones that are not stored yet.
@@ -38,15 +37,6 @@ const AT_A_TIME: usize = 256;
 
 /// Events told that the store has not: with more, it is waited for.
 const AHEAD: usize = 4096;
-
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With what happens from now on.
-    Now,
-    /// Behind this number in the order of storing; 0: with all that there is.
-    After(i64),
-}
 
 /// What a follower is told.
 #[derive(Clone, Debug)]
@@ -99,31 +89,7 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Begins to follow.
-    pub fn new(
-        watchers: &Watchers,
-        reader: &Reader,
-        filter: Filter,
-        start: Start,
-        now: Instant,
-    ) -> Result<Self, QueryError> {
-        Self::with(watchers.subscribe(filter), reader, start, now)
-    }
-
-    pub(super) fn with(
-        subscription: Subscription,
-        reader: &Reader,
-        start: Start,
-        now: Instant,
-    ) -> Result<Self, QueryError> {
-        let place = match start {
-            Start::Now => reader.last_seq()?,
-            Start::After(place) => place,
-        };
-        Ok(Self::from_place(subscription, place, now))
-    }
-
-    /// Behind a place that the store has.
+    /// Begins behind a place that the store has.
     pub(super) fn from_place(subscription: Subscription, place: i64, now: Instant) -> Self {
         // It may be on its way to the store and was offered before the subscription.
         let owed = subscription.watchers().last();
@@ -205,22 +171,6 @@ impl Follow {
                 }
                 Polled::Nothing => return Ok(Next::Wait(self.read_at)),
                 Polled::Closed => return Ok(Next::Closed),
-            }
-        }
-    }
-
-    /// What comes next; waits for it. `None` at the deadline, or if nothing will come any more.
-    pub fn next(&mut self, reader: &Reader, deadline: Instant) -> Result<Option<Told>, QueryError> {
-        loop {
-            let now = Instant::now();
-            match self.poll(reader, now)? {
-                Next::Told(told) => return Ok(Some(told)),
-                Next::Closed => return Ok(None),
-                Next::Wait(_) | Next::Hold(_) if now >= deadline => return Ok(None),
-                Next::Wait(until) => self.subscription.wait(Some(until.min(deadline))),
-                Next::Hold(until) => {
-                    thread::sleep(until.min(deadline).saturating_duration_since(now));
-                }
             }
         }
     }

@@ -29,7 +29,7 @@ use std::{
 pub(crate) use self::relay::identity;
 use self::subscription::Slot;
 pub use self::{
-    follow::{Follow, Next, Start, Told},
+    follow::{Follow, Next, Told},
     line::Line,
     relay::{Joined, Message, Relay},
     subscription::{Item, Live, Missed, Polled, Subscription},

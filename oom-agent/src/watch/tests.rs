@@ -198,9 +198,9 @@ impl Scene {
         Reader::open(&self.dir.path().join("s")).unwrap()
     }
 
-    fn follow(&self, reader: &Reader) -> Follow {
+    fn follow(&self) -> Follow {
         let subscription = self.watchers.subscribe_with(of("a"), 3);
-        Follow::with(subscription, reader, Start::After(self.place), self.now).unwrap()
+        Follow::from_place(subscription, self.place, self.now)
     }
 
     fn act(&mut self, act: &Act, follow: &mut Follow, reader: &Reader) {
@@ -218,7 +218,7 @@ impl Scene {
                     self.ask(follow, reader);
                 }
             }
-            Act::Restart => *follow = self.follow(reader),
+            Act::Restart => *follow = self.follow(),
         }
     }
 
@@ -284,13 +284,13 @@ proptest! {
         let mut scene = Scene::new();
         let reader = scene.reader();
         // What is stored, and what is on its way, when it comes.
-        let mut nobody = scene.follow(&reader);
+        let mut nobody = scene.follow();
         let not_asked = |act: &&Act| !matches!(act, Act::Ask(..));
         for act in before.iter().filter(not_asked) {
             scene.act(act, &mut nobody, &reader);
         }
         drop(nobody);
-        let mut follow = scene.follow(&reader);
+        let mut follow = scene.follow();
         let mut asked = 0;
         for act in &acts {
             if let Act::Ask(_, ms) = act {
@@ -313,7 +313,7 @@ proptest! {
     fn after_a_break_nothing_is_missing(acts in acts(), restarts in prop::collection::vec(0_usize..80, 1..6)) {
         let mut scene = Scene::new();
         let reader = scene.reader();
-        let mut follow = scene.follow(&reader);
+        let mut follow = scene.follow();
         for (at, act) in acts.iter().enumerate() {
             scene.act(act, &mut follow, &reader);
             if restarts.contains(&at) {
@@ -338,11 +338,11 @@ fn one_who_begins_now_is_told_nothing_old() {
     let mut scene = Scene::new();
     let reader = scene.reader();
     let offer = Act::Offer { wanted: true };
-    let mut follow = scene.follow(&reader);
+    let mut follow = scene.follow();
     scene.act(&offer, &mut follow, &reader);
     scene.commit(1);
     let subscription = scene.watchers.subscribe(of("a"));
-    let mut follow = Follow::with(subscription, &reader, Start::Now, scene.now).unwrap();
+    let mut follow = Follow::from_place(subscription, reader.last_seq().unwrap(), scene.now);
     assert!(!scene.ask(&mut follow, &reader));
     scene.act(&offer, &mut follow, &reader);
     // As if it had been, for the scene's own check.
@@ -356,7 +356,7 @@ fn one_who_begins_now_is_told_nothing_old() {
 fn a_store_that_gets_nothing_holds_up_nobody_for_long() {
     let mut scene = Scene::new();
     let reader = scene.reader();
-    let mut follow = scene.follow(&reader);
+    let mut follow = scene.follow();
     for _ in 0..5 {
         scene.act(&Act::Offer { wanted: true }, &mut follow, &reader);
     }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    correlate::Host,
     event::{Cgroup, Owner},
+    host::Host,
     store::Stored,
 };
 

@@ -13,9 +13,9 @@ use jiff::Timestamp;
 
 use super::{Options, Secret, WebhookError, cloud_event};
 use crate::{
-    correlate::Host,
     deliver::{Answer, Most, Post},
     event::Kind,
+    host::Host,
     outbound::{Client, Endpoint, Roots, answer, read_headers},
     store::{Filter, Stored},
 };

@@ -289,22 +289,48 @@ fn what_sinks_gave_up_is_listed() {
 
 #[test]
 fn an_agent_is_asked_how_it_is() {
-    let status = |unexplained: i64, ready: bool| {
-        format!(
+    let status = |unexplained: &str, ready: bool, sources: &str| {
+        let status = format!(
             r#"{{"version":"0.1.0","wire_version":1,"pid":7,"started":"2026-11-20T22:01:03Z","node":"n","boot_id":null,
-            "tier":"bpf, full","not_better":[],"ready":{ready},"detecting":true,"sources":[],
+            "tier":"bpf, full","not_better":[],"ready":{ready},"detecting":true,"sources":[{sources}],
             "audit":{{"kernel":9,"kills":9,"instances":9,"repeats":0,"unexplained":{unexplained}}},
-            "losses":{{}},"store":null,"sinks":[],"subscribers":0,"protections":[]}}"#
-        )
+            "losses":{{"bare_marks":3}},"store":null,"sinks":[],"subscribers":0,"protections":[]}}"#
+        );
+        answer("200 OK", &status)
     };
+    let chosen =
+        r#"{"name":"bpf","up":false,"wanted":false,"reason":"not asked for (--source kmsg)"}"#;
+    let log =
+        |up: bool| format!(r#"{chosen},{{"name":"kmsg","up":{up},"wanted":true,"reason":null}}"#);
     for (status, code, words) in [
-        (answer("200 OK", &status(0, true)), 0, "every kill is told"),
+        (status("0", true, ""), 0, "every kill is told"),
+        (status("0", true, &log(true)), 0, "every kill is told"),
+        // Of an agent that does not say what it wants.
         (
-            answer("200 OK", &status(2, true)),
+            status(
+                "0",
+                true,
+                r#"{"name":"bpf","up":true},{"name":"kmsg","up":false}"#,
+            ),
+            0,
+            "every kill is told; kmsg is down",
+        ),
+        (
+            status("0", true, &log(false)),
+            7,
+            "no source that can see a kill is up; kmsg is down",
+        ),
+        (
+            status("null", true, ""),
+            0,
+            "nothing can prove that every kill is told",
+        ),
+        (
+            status("2", true, ""),
             7,
             "2 kills that the kernel has counted",
         ),
-        (answer("200 OK", &status(0, false)), 7, "starting or ending"),
+        (status("0", false, ""), 7, "starting or ending"),
         (answer("200 OK", "{}"), 1, "does not understand"),
         (
             answer(
@@ -318,7 +344,9 @@ fn an_agent_is_asked_how_it_is() {
         let server = Server::start(vec![status]);
         let told = ask(&["status", "--socket", server.socket().to_str().unwrap()]);
         assert_eq!(told.code, Some(code), "{}{}", told.out, told.err);
-        assert!((told.out + &told.err).contains(words), "{words}");
+        let said = told.out + &told.err;
+        let said: Vec<_> = said.split_whitespace().collect();
+        assert!(said.join(" ").contains(words), "{words}: {said:?}");
     }
 }
 

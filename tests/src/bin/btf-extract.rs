@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
-use oom_agent::source::bpf::{
+use oom_agent::bpf::{
     btf::{Btf, Kind, RawMember, Type},
     layout::{self, Found},
 };

@@ -211,9 +211,10 @@ fn is_at_work() -> Result<AtWork> {
         &["show", "--value", "--property=MainPID", "oom-agent"],
     )?;
     run("systemctl", &["is-enabled", "oom-agent"])?;
-    Ok(AtWork {
-        pid: pid.trim().parse()?,
-    })
+    let pid = pid.trim().parse()?;
+    let adj = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
+    ensure!(adj.trim() == "-900", "the agent's oom_score_adj is {adj}");
+    Ok(AtWork { pid })
 }
 
 fn active() -> Result<bool> {

@@ -9,15 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use oom_agent::{
     clock::Now,
-    store::{Batch, Options, Retention, Store, start},
+    event::Kind,
+    store::{Batch, Options, Retention, Store, StoreError, start},
 };
 use oom_tests::{
     power::Chance,
-    told::{BOOT, Kills, quiet, run},
+    told::{BOOT, Kills, host, quiet, run},
 };
 
 /// Nothing here takes longer.
@@ -57,11 +58,9 @@ fn main() -> Result<()> {
 
 fn commits(path: &Path) -> Result<()> {
     const COMMITS: u64 = 150;
-    const KEEP: u64 = 200;
     let kills = Kills::new()?;
     let mut chance = Chance(1);
-    let mut store = Store::open(path, BOOT, KEEP)?;
-    store.begin_run(&run(), &Now::read())?;
+    let mut store = begun(path)?;
     let mut n = 0;
     for _ in 0..COMMITS {
         let mut batch = Batch::default();
@@ -72,12 +71,39 @@ fn commits(path: &Path) -> Result<()> {
         if chance.below(4) == 0 {
             batch.push(quiet(n));
         }
-        store.commit(&batch, &Now::read())?;
+        if let Err(error) = store.commit(&batch, &Now::read()) {
+            println!("failed {error:?}");
+            drop(store);
+            store = again(path)?;
+            // It may be there whole, although its end failed.
+            if !store.has_event(Kind::OomKill, &format!("kill-{n}"))? {
+                store.commit(&batch, &Now::read())?;
+            }
+        }
         println!("stored {n}");
     }
     store.end_run(&Now::read())?;
     println!("stored {n}");
     Ok(())
+}
+
+fn begun(path: &Path) -> Result<Store, StoreError> {
+    const KEEP: u64 = 200;
+    let mut store = Store::open(path, BOOT, KEEP)?;
+    store.begin_run(&run(), &host(), &Now::read())?;
+    Ok(store)
+}
+
+/// The store once the disk takes it again.
+fn again(path: &Path) -> Result<Store> {
+    const TRIES: usize = 10;
+    for _ in 0..TRIES {
+        match begun(path) {
+            Ok(store) => return Ok(store),
+            Err(error) => println!("failed {error:?}"),
+        }
+    }
+    bail!("it never does")
 }
 
 fn soak(path: PathBuf, count: u64) -> Result<()> {
@@ -86,7 +112,7 @@ fn soak(path: PathBuf, count: u64) -> Result<()> {
     let kills = Kills::new()?;
     let options = Options {
         path,
-        boot_id: BOOT.into(),
+        host: host(),
         keep_ns: 1000,
         retention: Retention {
             events: 2000,
@@ -137,7 +163,7 @@ fn resident_peak() -> Result<u64> {
 fn measure(path: &Path) -> Result<()> {
     let kills = Kills::new()?;
     let mut store = Store::open(path, BOOT, 1000)?;
-    store.begin_run(&run(), &Now::read())?;
+    store.begin_run(&run(), &host(), &Now::read())?;
     let mut n = 0;
     for (size, rounds) in [(1, 500), (10, 100), (1000, 10)] {
         let mut times = Vec::new();

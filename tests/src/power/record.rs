@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
+    ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -34,8 +35,14 @@ struct Call {
 }
 
 /// Runs a program that waits for a line on its stdin before it does anything, and records what it does
-/// to the files in a directory, and what it says. `None` where it may not be traced.
-pub fn record(program: &Path, arguments: &[&Path], directory: &Path) -> Result<Option<Vec<Act>>> {
+/// to the files in a directory, and what it says. It is told that the syncs with these numbers failed. `None` where it
+/// may not be traced.
+pub fn record(
+    program: &Path,
+    arguments: &[&Path],
+    directory: &Path,
+    failing: &Range<usize>,
+) -> Result<Option<Vec<Act>>> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -59,7 +66,7 @@ pub fn record(program: &Path, arguments: &[&Path], directory: &Path) -> Result<O
     }
     ptrace::interrupt(pid)?;
     stdin.write_all(b"go\n")?;
-    let acts = follow(pid, directory);
+    let acts = follow(pid, directory, failing);
     if acts.is_err() {
         child.kill()?;
     }
@@ -68,8 +75,8 @@ pub fn record(program: &Path, arguments: &[&Path], directory: &Path) -> Result<O
     acts.map(Some)
 }
 
-fn follow(pid: Pid, directory: &Path) -> Result<Vec<Act>> {
-    let mut acts = Vec::new();
+fn follow(pid: Pid, directory: &Path, failing: &Range<usize>) -> Result<Vec<Act>> {
+    let (mut acts, mut syncs) = (Vec::new(), 0);
     let mut entered: Option<Option<Act>> = None;
     loop {
         let signal = match waitpid(pid, None)? {
@@ -80,7 +87,17 @@ fn follow(pid: Pid, directory: &Path) -> Result<Vec<Act>> {
                     None => entered = Some(call.removal(pid, directory)?),
                     Some(Some(act)) if call.result == 0 => acts.push(act),
                     Some(Some(_)) => {}
-                    Some(None) => acts.extend(call.act(pid, directory)?),
+                    Some(None) => {
+                        let mut act = call.act(pid, directory)?;
+                        if let Some(Act::Sync(path)) = &act {
+                            if failing.contains(&syncs) {
+                                fail(pid)?;
+                                act = Some(Act::Failed(path.clone()));
+                            }
+                            syncs += 1;
+                        }
+                        acts.extend(act);
+                    }
                 }
                 None
             }
@@ -178,6 +195,21 @@ fn fourth(pid: Pid) -> Result<u64> {
 #[cfg(target_arch = "aarch64")]
 fn fourth(pid: Pid) -> Result<u64> {
     Ok(ptrace::getregs(pid)?.regs[3])
+}
+
+/// What the call returns to the process: `EIO`.
+#[cfg(target_arch = "x86_64")]
+fn fail(pid: Pid) -> Result<()> {
+    let mut registers = ptrace::getregs(pid)?;
+    registers.rax = (-i64::from(libc::EIO)).cast_unsigned();
+    Ok(ptrace::setregs(pid, registers)?)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn fail(pid: Pid) -> Result<()> {
+    let mut registers = ptrace::getregs(pid)?;
+    registers.regs[0] = (-i64::from(libc::EIO)).cast_unsigned();
+    Ok(ptrace::setregs(pid, registers)?)
 }
 
 /// A file of the directory that survives a reboot.

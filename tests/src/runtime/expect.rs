@@ -178,7 +178,8 @@ impl Differences {
         let Some(went) = find(events, "ContainerDeletion", place) else {
             return;
         };
-        // -1 where its runtime does not leave it on disk.
+        // -1 where its runtime does not leave it on disk. Podman 4 takes away what conmon wrote, some 100 ms after
+        // the end, with the cgroup or before it.
         let code = &went["exit_code"];
         if *code != -1 && *code != life.exit_code {
             let truth = life.exit_code;

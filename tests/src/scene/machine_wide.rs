@@ -5,7 +5,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use oom_agent::hierarchy::Hierarchy;
+use oom_agent::{hierarchy::Hierarchy, trigger::scratch::Settings};
 
 use super::{
     Actor, Birth, MIB, NoVictim, Truth,
@@ -121,7 +121,9 @@ fn hog(
     oom_score_adj: i16,
     scope: &'static str,
 ) -> Result<Truth> {
-    let cgroup = scratch(hierarchy, "", Some(NO_LIMIT))?;
+    let above = scratch(hierarchy, "", Some(NO_LIMIT))?;
+    // Without a limit of its own it is not recorded: it must be found all the same.
+    let cgroup = above.child("service", Settings::default())?;
     let born = Birth::now();
     let mut hog = Actor::start("hog", comm, oom_score_adj, &cgroup, &[])?;
     hog.killed()?;

@@ -20,13 +20,14 @@ fn the_page_is_that_of_the_fleet() -> Result<()> {
     fleet.cluster.wait_for(6)?;
     // The node's own clock is not asked.
     let now = "2026-11-21T00:00:00Z";
-    let sign = serde_json::json!({
+    let mut sign = serde_json::json!({
         "cluster": "eu", "node": "node-1", "time": now, "started": now, "period_ms": 60_000, "stopping": false,
         "version": "0", "boot_id": null, "tier": "bpf", "detecting": true, "sources": [], "unexplained": 0,
-        "losses": {}, "waiting": 0, "behind": {},
+        "losses": {"bare_marks": 3}, "waiting": 0, "behind": {},
     });
-    let sign = sign.to_string();
-    fleet.cluster.publish("oom-nodes.node-1", &sign)?;
+    let says =
+        |sign: &serde_json::Value| fleet.cluster.publish("oom-nodes.node-1", &sign.to_string());
+    says(&sign)?;
     let dir = tempfile::tempdir()?;
     let serving = Serving::start(&fleet.cluster, dir.path())?;
     browser.open(&format!("http://127.0.0.1:{}/", serving.port()?))?;
@@ -49,6 +50,13 @@ fn the_page_is_that_of_the_fleet() -> Result<()> {
     browser.wait(
         "trouble",
         &format!("{state} === '1 message not understood'"),
+    )?;
+    // So is what a node has lost.
+    sign["losses"] = serde_json::json!({"unstored": 2});
+    says(&sign)?;
+    browser.wait(
+        "a node in trouble",
+        "return document.getElementById('status').textContent.includes('unstored: 2')",
     )?;
     drop(serving);
     fleet.agent.end()?;

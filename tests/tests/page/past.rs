@@ -12,7 +12,7 @@ use oom_tests::{
     browser::Browser,
     loopback::Loopback,
     served,
-    told::{BOOT, Kills, kill_in_pod, run},
+    told::{BOOT, Kills, host, kill_in_pod, run},
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ fn now() -> Result<u64> {
 pub(crate) fn many(path: &Path) -> Result<()> {
     let kills = Kills::new()?;
     let mut store = Store::open(path, BOOT, 0)?;
-    store.begin_run(&run(), &Now::read())?;
+    store.begin_run(&run(), &host(), &Now::read())?;
     let mut batch = Batch::default();
     let end = now()? - 60;
     batch.extend(
@@ -80,7 +80,7 @@ pub(crate) fn busy_day(path: &Path) -> Result<()> {
     ];
     let kills = Kills::new()?;
     let mut store = Store::open(path, BOOT, 0)?;
-    store.begin_run(&run(), &Now::read())?;
+    store.begin_run(&run(), &host(), &Now::read())?;
     let now = now()?;
     let mut batch = Batch::default();
     let minutes = (0..1430_u64)

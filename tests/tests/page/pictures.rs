@@ -1,4 +1,4 @@
-//! The pictures of the README.
+//! The pictures of the documents.
 
 use std::{fs, path::PathBuf};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{past::busy_day, scene::Scene, scripts::IDS};
 
-/// Those of the README: the page of a busy node, light and dark, and the story of a real kill.
+/// Those of the README and `docs/api.md`: the page of a busy node, light and dark, and the story of a real kill.
 #[test]
 #[ignore = "writes docs/images"]
 fn pictures() -> Result<()> {

@@ -91,6 +91,7 @@ impl Deb<'_> {
         for name in [
             "prometheus/rules.yml",
             "prometheus/scrape.yml",
+            "prometheus/scrape-kubernetes.yml",
             "grafana/oom-agent.json",
         ] {
             let path = doc(&format!("examples/{name}"));

@@ -59,8 +59,8 @@ pub(crate) struct Args {
     /// How many guests at a time; each takes one CPU.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Put the result of the last whole matrix into the repository: the file, and the table in the
-    /// README.
+    /// Put the result of the last whole matrix into the repository: `tests/kernels.json`, and the
+    /// table in `docs/kernels.md`.
     #[arg(long)]
     publish: bool,
     /// A directory for the console (`KERNEL.console`) and for what the guest's programs send out

@@ -1,7 +1,7 @@
 //! What became of the matrix: all of it in `target/vm-matrix.json`, and what users ask for, made of a whole
 //! one, in the repository.
 //!
-//! Reads the lines of guests; emits the report, `tests/kernels.json` and the README's table. Refuses to
+//! Reads the lines of guests; emits the report, `tests/kernels.json` and the table of `docs/kernels.md`. Refuses to
 //! publish a matrix that was narrowed down or that failed.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -166,8 +166,8 @@ fn kept() -> PathBuf {
     project::root().join("tests/kernels.json")
 }
 
-fn readme() -> PathBuf {
-    project::root().join("README.md")
+fn page() -> PathBuf {
+    project::root().join("docs/kernels.md")
 }
 
 /// Puts the last whole matrix into the repository.
@@ -176,9 +176,9 @@ pub(super) fn publish() -> Result<()> {
     let report: Report = serde_json::from_slice(&json)?;
     let rows: Vec<Row> = report.boots.iter().map(Row::from).collect();
     fs::write(kept(), serde_json::to_string_pretty(&rows)? + "\n")?;
-    let text = fs::read_to_string(readme())?;
-    fs::write(readme(), table::replaced(&text, &table::readme(&rows))?)?;
-    println!("vm: {} and {}", kept().display(), readme().display());
+    let text = fs::read_to_string(page())?;
+    fs::write(page(), table::replaced(&text, &table::kernels(&rows))?)?;
+    println!("vm: {} and {}", kept().display(), page().display());
     Ok(())
 }
 
@@ -187,10 +187,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_shows_the_matrix_that_is_kept() {
+    fn the_page_shows_the_matrix_that_is_kept() {
         let rows: Vec<Row> = serde_json::from_str(&fs::read_to_string(kept()).unwrap()).unwrap();
-        let text = fs::read_to_string(readme()).unwrap();
-        let current = table::replaced(&text, &table::readme(&rows)).unwrap();
+        let text = fs::read_to_string(page()).unwrap();
+        let current = table::replaced(&text, &table::kernels(&rows)).unwrap();
         assert!(text == current, "run `cargo xtask vm --publish`");
     }
 

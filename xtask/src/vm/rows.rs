@@ -32,7 +32,7 @@ const KPROBED: &str = "bpf, full, kprobe";
 const BY_PID: &str = "bpf by pid";
 
 pub(super) const EVERYTHING: &[&str] = &[];
-/// What looks at each tier's way into the kernel, and at sizes.
+/// What looks at each tier's way into the kernel, at sizes, and at whose a cgroup is.
 const SOME: &[&str] = &[
     "single",
     "victim-is-not-trigger",
@@ -40,6 +40,7 @@ const SOME: &[&str] = &[
     "tmpfs",
     "page-cache",
     "system",
+    "owners",
 ];
 
 pub(super) const BOOTS: &[(&str, Setting, &str, &[&str])] = &[

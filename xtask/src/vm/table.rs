@@ -1,6 +1,6 @@
-//! Tables of the matrix: for the terminal, and for the README.
+//! Tables of the matrix: for the terminal, and for `docs/kernels.md`.
 //!
-//! Reads reports; emits text. Refuses a README without the two markers.
+//! Reads reports; emits text. Refuses a page without the two markers.
 
 use std::fmt::Write as _;
 
@@ -70,8 +70,8 @@ fn duration(ns: u64) -> String {
     }
 }
 
-/// The README's table.
-pub(super) fn readme(rows: &[Row]) -> String {
+/// The table of `docs/kernels.md`.
+pub(super) fn kernels(rows: &[Row]) -> String {
     let mut text =
         "| Kernel | Machine | Memory controller | Tiers | Scenarios |\n|---|---|---|---|---|\n"
             .to_owned();
@@ -93,14 +93,14 @@ pub(super) fn readme(rows: &[Row]) -> String {
     text
 }
 
-/// The README with this table between the markers.
-pub(super) fn replaced(readme: &str, table: &str) -> Result<String> {
-    let (before, rest) = readme
+/// The page with this table between the markers.
+pub(super) fn replaced(page: &str, table: &str) -> Result<String> {
+    let (before, rest) = page
         .split_once(BEGIN)
-        .context("README: no table of kernels")?;
+        .context("docs/kernels.md: no table of kernels")?;
     let (_, after) = rest
         .split_once(END)
-        .context("README: no end of the table of kernels")?;
+        .context("docs/kernels.md: no end of the table of kernels")?;
     Ok(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn the_table_stands_between_the_markers() {
-        let readme = format!("a\n{BEGIN}old\n{END}b\n");
-        let new = replaced(&readme, "new\n").unwrap();
+        let page = format!("a\n{BEGIN}old\n{END}b\n");
+        let new = replaced(&page, "new\n").unwrap();
         assert_eq!(new, format!("a\n{BEGIN}new\n{END}b\n"));
         assert!(replaced("a\n", "new\n").is_err());
     }
@@ -157,9 +157,9 @@ mod tests {
         assert_eq!(rows[5], ["law", "ok", "3", "kills"]);
         assert!(text.contains("not played: cpuset: this kernel\n"), "{text}");
         assert!(text.ends_with("FAILED: single (kmsg): why"), "{text}");
-        let readme = readme(&[Row::from(&boot)]);
+        let table = kernels(&[Row::from(&boot)]);
         assert!(
-            readme.ends_with("| 6.12.9 | x86_64 | cgroup v2 | best · kmsg | 1, without cpuset |\n")
+            table.ends_with("| 6.12.9 | x86_64 | cgroup v2 | best · kmsg | 1, without cpuset |\n")
         );
     }
 

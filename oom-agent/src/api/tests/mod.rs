@@ -5,7 +5,7 @@ mod fuzz;
 mod listen;
 mod scrape;
 
-use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle};
+use std::{sync::Arc, thread::JoinHandle};
 
 use axum::{
     Router,
@@ -20,8 +20,8 @@ use tower::ServiceExt as _;
 use super::{Parts, Shared, router};
 use crate::{
     clock::Now,
-    correlate::Host,
     event::{Cgroup, ContainerDeletion, Event, OomInstance, OomKill, Scope},
+    host::Host,
     hub::Output as _,
     metrics,
     status::{Board, Facts},
@@ -56,13 +56,8 @@ impl Node {
         let store = is_stored.then(|| Store::open(&path, "boot", 0).unwrap());
         let (watchers, intake, watch) = Watchers::start().unwrap();
         let facts = Facts {
-            node: None,
-            boot_id: None,
-            started: None,
             tier: "none".into(),
-            not_better: Vec::new(),
-            reasons: BTreeMap::new(),
-            store: None,
+            ..Facts::default()
         };
         let board = Board::new(facts, Box::new(|| None), Box::new(|| 0), Box::new(Vec::new));
         let shared = Shared::new(Parts {

@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     clock::Now,
-    correlate::Host,
     event::{Cgroup, Event},
     evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Unreadable},
+    host::Host,
 };
 
 /// An alert waits this long at most for the names of a container that nobody has seen before.

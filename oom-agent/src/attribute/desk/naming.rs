@@ -108,7 +108,9 @@ impl Desk {
         // The sandbox of a pod has no name of its own.
         let sandbox = names.is_some_and(|names| names.sandbox);
         let has_name = owner.container_name.is_some() || sandbox;
-        let pod = owner.pod.as_ref().is_none_or(|pod| pod.name.is_some());
+        // Nor has a pod of podman one that could be read.
+        let pod = owner.kubernetes_pod();
+        let pod = pod.is_none_or(|pod| pod.name.is_some());
         let whole = pod && (has_name || owner.container_id.is_none());
         Some(Named { owner, whole })
     }

@@ -9,7 +9,7 @@ use crate::{
         table::{Cell, Column},
     },
     event::{Event, Limit, Memory, OomInstance, OomKill, Outcome, Role, Scope, Timestamp, Victim},
-    sink::{escape::name, flow::Tone, units},
+    render::{escape::name, flow::Tone, units},
 };
 
 /// The columns.

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     cli::table::Table,
     event::{Cgroup, ContainerDeletion, LimitLevel, LimitSource},
-    sink::text::TextStyle,
+    render::text::TextStyle,
     text::Comm,
 };
 

@@ -14,10 +14,11 @@ use crate::{
     },
     fleet::{self, FleetError, Node, Roll, State},
     nats::Access,
-    sink::{
+    render::{
         flow::Tone,
         units::{count, duration},
     },
+    status::Severity,
 };
 
 #[derive(Debug, Args)]
@@ -97,10 +98,12 @@ fn cells(node: &Node) -> Vec<Cell> {
     let said = &node.heartbeat;
     let (tone, word) = match node.state {
         State::Silent => (Tone::Alarm, "silent"),
+        State::Blind => (Tone::Alarm, "blind"),
         State::Unexplained => (Tone::Alarm, "unexplained"),
         State::Lossy => (Tone::Alarm, "lossy"),
-        State::Unknown => (Tone::Alarm, "unknown"),
+        State::Failing => (Tone::Alarm, "failing"),
         State::Gone => (Tone::Alarm, "gone"),
+        State::Unproven => (Tone::Plain, "unproven"),
         State::Well => (Tone::Plain, "well"),
         State::Stopped => (Tone::Faint, "stopped"),
     };
@@ -131,22 +134,11 @@ fn cells(node: &Node) -> Vec<Cell> {
 /// What is not as it should be, in a few words.
 fn notes(node: &Node) -> String {
     let said = &node.heartbeat;
-    let mut notes = Vec::new();
-    if !said.detecting && !said.stopping {
-        notes.push("detection does not answer".to_owned());
-    }
-    let down = said.sources.iter().filter(|source| !source.up);
-    notes.extend(down.map(|source| format!("{} down", source.name)));
-    notes.extend(said.losses.iter().map(|(name, n)| format!("{name}={n}")));
-    let lost = said.behind.iter().filter(|(_, sink)| sink.lost > 0);
-    notes.extend(lost.map(|(name, sink)| format!("{name} lost {}", sink.lost)));
+    // What is unexplained has a column.
+    let troubles = node.troubles.iter();
+    let told = troubles.filter(|it| it.severity != Severity::Missed);
+    let mut notes: Vec<_> = told.map(|it| it.what.clone()).collect();
     let refused = said.behind.iter().filter(|(_, sink)| sink.refused > 0);
     notes.extend(refused.map(|(name, sink)| format!("{name} refused {}", sink.refused)));
-    if said.unexplained.is_none() && said.detecting {
-        notes.push("no count of the kernel".to_owned());
-    }
-    if said.waiting.is_some_and(|waiting| waiting > 0) {
-        notes.push("the disk refuses".to_owned());
-    }
     notes.join(", ")
 }

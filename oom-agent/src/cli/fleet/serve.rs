@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{
     api,
     cli::{fail, nats::ServersArgs, serve::ServeArgs},
-    fleet::serve::{Options, serve},
+    daemon::fleet::{Options, serve},
     store::Retention,
 };
 

@@ -13,7 +13,7 @@ use crate::{
     client::Client,
     event::{Kind, OomKill, Timestamp},
     question::{Kinds, Question, When},
-    sink::{
+    render::{
         escape,
         flow::{Lines, Tone},
         text::TextStyle,

@@ -19,7 +19,7 @@ use crate::{
     client::Client,
     event::{Event, Kind, OomKill},
     explain::explain,
-    sink::{flow::Lines, report::chosen, text},
+    render::{flow::Lines, report::chosen, text},
 };
 
 const EXAMPLES: &str = "\
@@ -130,19 +130,19 @@ fn story(
             Some(&**kill)
         }
         Event::ContainerCreation(created) => {
-            crate::sink::container::created(created, style, &mut out);
+            crate::render::container::created(created, style, &mut out);
             None
         }
         Event::ContainerDeletion(deleted) => {
-            crate::sink::container::deleted(deleted, style, &mut out);
+            crate::render::container::deleted(deleted, style, &mut out);
             None
         }
         Event::VictimEnd(ended) => {
-            crate::sink::end::ended(ended, style, &mut out);
+            crate::render::end::ended(ended, style, &mut out);
             Some(&ended.kill)
         }
         Event::OomStuck(stuck) => {
-            crate::sink::end::stuck(stuck, style, &mut out);
+            crate::render::end::stuck(stuck, style, &mut out);
             Some(&stuck.kill)
         }
     };

@@ -21,7 +21,7 @@ use crate::{
     client::Client,
     event::{Kind, Timestamp},
     question::{Kinds, Question},
-    sink::{
+    render::{
         escape::name,
         flow::Tone,
         units::{bytes, count, grouped},

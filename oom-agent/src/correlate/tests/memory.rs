@@ -58,8 +58,10 @@ fn trend(recorded: &str) -> MemoryTrend {
         },
         peak_bytes: 3 << 20,
         growth_bytes_per_s: None,
+        growth_of: None,
         growth_over_ns: None,
         since_80_percent_ns: None,
+        since_80_percent_at_least: false,
     }
 }
 
@@ -150,7 +152,7 @@ fn what_counts_is_the_limit_as_it_was_at_the_kill() {
     // Raised from 100 MiB: it passed 120 MiB half way from 90 to 150.
     assert_eq!(since(150, wrong), Some(500_000_000));
     // Lowered so far that it had been above for as long as is known.
-    assert_eq!(since(60, wrong), None);
+    assert_eq!(since(60, wrong), Some(20_000_000_000));
 }
 
 #[test]
@@ -173,6 +175,29 @@ fn a_rise_after_the_last_sample_is_growth() {
     let trend = at_this_limit(&samples, trend("/a"), Some(100 << 20));
     assert_eq!(trend.peak_bytes, 100 << 20);
     assert!(trend.growth_bytes_per_s.unwrap() > 40 << 20, "{trend:?}");
+}
+
+#[test]
+fn of_what_only_the_log_told_the_moment_is_when_its_line_was_read() {
+    let moment = |bpf: bool, read_ms: u64, by_mark: bool| {
+        let mut bench = Bench::new(bpf, true);
+        let up = Evidence::SourceState {
+            source: Feed::Memory,
+            up: true,
+        };
+        bench.at(0, up);
+        if by_mark {
+            bench.at(read_ms, super::bench::bpf(mark(1, 50)));
+        }
+        bench.at(read_ms, log(1, 50)).pass(read_ms + 300);
+        wishes(&mut bench).remove(0).monotonic_ns / MS
+    };
+    // The log's clock lags by a second; with BPF there the line has waited for its mark.
+    assert_eq!(moment(false, 1001, false), 1001);
+    assert_eq!(moment(true, 1001, false), 1001);
+    assert_eq!(moment(true, 1001, true), 1);
+    // Nobody read the log for long.
+    assert_eq!(moment(false, 9000, false), 1);
 }
 
 #[test]

@@ -15,19 +15,21 @@ use std::{
 
 use aya::{Ebpf, programs::links::FdLink};
 
-pub use super::generation::KernelStats;
-use super::{
-    complete::Completer,
-    decode::Decoded,
-    generation::{Generation, Next},
-    load::Tier,
-    open::{Loaded, Retired},
-    pinned,
-    pins::Pins,
-    ring_map,
-    stack::Symbols,
+use super::{complete::Completer, stack::Symbols};
+pub use crate::bpf::generation::KernelStats;
+use crate::{
+    bpf::{
+        decode::Decoded,
+        generation::{Generation, Next},
+        load::Tier,
+        open::{Loaded, Retired},
+        pinned,
+        pins::Pins,
+        ring_map,
+    },
+    error::chain,
+    evidence::{Evidence, RingPlace},
 };
-use crate::{error::chain, evidence::Evidence, store::RingPlace};
 
 const SPAN: u64 = RingPlace::SPAN;
 

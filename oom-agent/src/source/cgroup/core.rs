@@ -2,11 +2,18 @@
 //!
 //! Remembers only what no event says again: a cgroup's last name (version 1, where it can be renamed
 //! and the kernel tells but the new name) and the names of containers, for when they are removed. Both
-//! are bounded, and what found no room is counted.
+//! are bounded, and what found no room is counted. The removal of a container whose runtime is about to
+//! write down how it ended waits for that (`endings`), but never behind what follows at the same path.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use super::{Change, asks::Ask, pending::Pending};
+use super::{
+    Change,
+    asks::Ask,
+    endings::{Ending, Endings},
+    pending::Pending,
+    watch::Watched,
+};
 use crate::evidence::{CgroupEvidence, Evidence, Found, KnownCgroup, Lookup, Names};
 
 /// Cgroups whose last name is kept. The kernel allows 65,535 memory cgroups (`MEM_CGROUP_ID_MAX`).
@@ -23,8 +30,35 @@ pub trait Lookups: Send {
     /// The names of a cgroup's owner. Quick where the path says all.
     fn lookup(&mut self, path: &str) -> Lookup;
 
-    /// The exit code of the container that the removed cgroup was; `names` if they were found.
-    fn exit_code(&mut self, path: &str, names: Option<&Names>) -> Option<i32>;
+    /// How the container ended that the removed cgroup was; `names` if they were found.
+    fn ended(&mut self, path: &str, names: Option<&Names>) -> Ended;
+
+    /// What it did not find, since the start.
+    fn misses(&self) -> Misses {
+        Misses::default()
+    }
+}
+
+/// What lookups did not find; what they found and could not use is said with the cgroup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Misses {
+    /// Looks for names that found nothing.
+    pub absent: u64,
+    /// Directories with more entries than were looked at.
+    pub cut_listings: u64,
+    /// Settings of runtimes that could not be used: their defaults were taken.
+    pub settings: u64,
+}
+
+/// How a container ended, as far as its runtime has written it down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit code.
+    With(i32),
+    /// It will be written down in a moment.
+    NotYet,
+    /// Nobody writes it down.
+    Untold,
 }
 
 /// What the watch has seen, from its start to its end.
@@ -52,14 +86,20 @@ pub struct Counts {
     pub asked: u64,
     /// Questions for which there was no room.
     pub asks_refused: u64,
-    /// Cgroups that were not looked up again, or whose names were not kept, for want of room.
+    /// Cgroups that were not looked up again, whose names were not kept, or whose exit code was not waited
+    /// for, for want of room.
     pub no_room: u64,
+    /// How they are watched now.
+    pub watched: Watched,
+    /// What was not found on disk.
+    pub misses: Misses,
 }
 
 pub(super) struct Core {
     lookups: Box<dyn Lookups>,
     version: u8,
     pending: Pending,
+    endings: Endings,
     /// Last name by id, with the scan that saw it.
     last_names: HashMap<u64, (u64, Box<str>)>,
     containers: HashMap<u64, (u64, Arc<Names>)>,
@@ -91,6 +131,7 @@ impl Core {
             lookups,
             version,
             pending: Pending::default(),
+            endings: Endings::default(),
             last_names: HashMap::new(),
             containers: HashMap::new(),
             scan: 0,
@@ -143,17 +184,17 @@ impl Core {
                 self.pending.cancel(&path, Some(id));
                 self.last_names.remove(&id);
                 let names = self.containers.remove(&id).map(|(_, names)| names);
-                let exit_code = if gone.was(id) {
-                    None
-                } else {
-                    self.lookups.exit_code(&path, names.as_deref())
-                };
-                out.push(evidence(CgroupEvidence::Removed {
+                let ending = Ending {
                     path,
-                    id: Some(id),
+                    id,
                     monotonic_ns,
-                    exit_code,
-                }));
+                    names,
+                };
+                if gone.was(id) {
+                    out.push(removed(ending, None));
+                } else {
+                    self.ended(ending, now_ns, out);
+                }
             }
             Change::Renamed {
                 from,
@@ -162,6 +203,7 @@ impl Core {
                 monotonic_ns,
             } => {
                 self.counts.renamed += 1;
+                self.end_now(|_| true, out);
                 let Some(from) = from.or_else(|| self.before(id, &path)) else {
                     // Its making was lost: a scan tells what is there.
                     let found = Found::Late;
@@ -209,14 +251,16 @@ impl Core {
     pub(super) fn scanned(&mut self, began_ns: u64, out: &mut Vec<Evidence>) {
         let scan = self.scan;
         self.counts.scans += 1;
+        self.end_now(|_| true, out);
         self.last_names.retain(|_, (seen, _)| *seen >= scan);
         self.containers.retain(|_, (seen, _)| *seen >= scan);
         out.push(evidence(CgroupEvidence::Scanned { began_ns }));
     }
 
     /// Answers a question.
-    pub(super) fn answer(&mut self, ask: Ask, now_ns: u64) -> Evidence {
+    pub(super) fn answer(&mut self, ask: Ask, now_ns: u64, out: &mut Vec<Evidence>) {
         self.counts.asked += 1;
+        self.end_before(&ask.path, ask.id, out);
         let lookup = self.look(&ask.path);
         match &lookup {
             Lookup::Found(names) => self.found(&ask.path, ask.id, names),
@@ -225,18 +269,28 @@ impl Core {
             }
             Lookup::NotNeeded => {}
         }
-        evidence(CgroupEvidence::Known(KnownCgroup {
+        out.push(evidence(CgroupEvidence::Known(KnownCgroup {
             path: ask.path,
             id: ask.id,
             version: self.version,
             monotonic_ns: now_ns,
             found: Found::LookedUp,
             lookup,
-        }))
+        })));
     }
 
-    /// Looks again for one that is due; false if none is.
+    /// Looks again for one that is due, gone or there; false if none is.
     pub(super) fn look_at_one_due(&mut self, now_ns: u64, out: &mut Vec<Evidence>) -> bool {
+        if let Some((ending, last)) = self.endings.due(now_ns) {
+            match self.how_ended(&ending) {
+                Ended::NotYet if !last => {}
+                ended => {
+                    self.endings.told(&ending);
+                    out.push(removed(ending, ended.code()));
+                }
+            }
+            return true;
+        }
         let Some((again, last)) = self.pending.due(now_ns) else {
             return false;
         };
@@ -258,9 +312,50 @@ impl Core {
         true
     }
 
+    /// What has been seen so far.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            misses: self.lookups.misses(),
+            ..self.counts
+        }
+    }
+
     /// When one is due.
     pub(super) fn next_ns(&self) -> Option<u64> {
-        self.pending.next_ns()
+        let next = [self.pending.next_ns(), self.endings.next_ns()];
+        next.into_iter().flatten().min()
+    }
+
+    /// Tells what still waits, with a last look.
+    pub(super) fn finish(&mut self, out: &mut Vec<Evidence>) {
+        self.end_now(|_| true, out);
+    }
+
+    /// A container is gone: tells it, or lets it wait for its exit code.
+    fn ended(&mut self, ending: Ending, now_ns: u64, out: &mut Vec<Evidence>) {
+        let ended = self.how_ended(&ending);
+        if ended != Ended::NotYet {
+            out.push(removed(ending, ended.code()));
+        } else if let Err(ending) = self.endings.add(ending, now_ns) {
+            self.counts.no_room += 1;
+            out.push(removed(ending, None));
+        }
+    }
+
+    fn how_ended(&mut self, ending: &Ending) -> Ended {
+        self.lookups.ended(&ending.path, ending.names.as_deref())
+    }
+
+    /// Another cgroup has this path: the end of the one before it comes first.
+    fn end_before(&mut self, path: &str, id: Option<u64>, out: &mut Vec<Evidence>) {
+        self.end_now(|it| *it.path == *path && Some(it.id) != id, out);
+    }
+
+    fn end_now(&mut self, must: impl Fn(&Ending) -> bool, out: &mut Vec<Evidence>) {
+        for ending in self.endings.take(must) {
+            let ended = self.how_ended(&ending);
+            out.push(removed(ending, ended.code()));
+        }
     }
 
     fn known(&mut self, seen: Seen, lookup: Lookup, out: &mut Vec<Evidence>) {
@@ -273,6 +368,7 @@ impl Core {
         if found == Found::Created {
             self.counts.made += 1;
         }
+        self.end_before(&path, Some(id), out);
         self.remember(id, &path);
         if let Some((seen, _)) = self.containers.get_mut(&id) {
             *seen = self.scan;
@@ -364,6 +460,24 @@ impl ShortLived {
     fn was(&self, id: u64) -> bool {
         self.made.get(&id).is_some_and(|&made| self.has(id, made))
     }
+}
+
+impl Ended {
+    fn code(self) -> Option<i32> {
+        match self {
+            Self::With(code) => Some(code),
+            Self::NotYet | Self::Untold => None,
+        }
+    }
+}
+
+fn removed(ending: Ending, exit_code: Option<i32>) -> Evidence {
+    evidence(CgroupEvidence::Removed {
+        path: ending.path,
+        id: Some(ending.id),
+        monotonic_ns: ending.monotonic_ns,
+        exit_code,
+    })
 }
 
 fn last(path: &str) -> &str {

@@ -7,20 +7,27 @@ use crate::evidence::Unreadable;
 
 const MS: u64 = 1_000_000;
 
-/// What is on disk for every path.
+/// What is on disk for every path; how a container ended that has names.
 #[derive(Clone)]
-struct Disk(Arc<Mutex<Lookup>>);
+struct Disk(Arc<Mutex<(Lookup, Ended)>>);
 
 impl Lookups for Disk {
     fn lookup(&mut self, _: &str) -> Lookup {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let disk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        disk.0.clone()
     }
 
-    fn exit_code(&mut self, _: &str, names: Option<&Names>) -> Option<i32> {
-        Some(if names.is_some() { 137 } else { 1 })
+    fn ended(&mut self, _: &str, names: Option<&Names>) -> Ended {
+        let disk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.map_or(Ended::Untold, |_| disk.1)
+    }
+
+    fn misses(&self) -> Misses {
+        Misses {
+            absent: 1,
+            cut_listings: 2,
+            settings: 3,
+        }
     }
 }
 
@@ -32,7 +39,7 @@ struct Rig {
 
 impl Rig {
     fn new(lookup: Lookup) -> Self {
-        let disk = Disk(Arc::new(Mutex::new(lookup)));
+        let disk = Disk(Arc::new(Mutex::new((lookup, Ended::With(137)))));
         Self {
             core: Core::new(Box::new(disk.clone()), 1),
             disk,
@@ -41,7 +48,11 @@ impl Rig {
     }
 
     fn set(&self, lookup: Lookup) {
-        *self.disk.0.lock().unwrap() = lookup;
+        self.disk.0.lock().unwrap().0 = lookup;
+    }
+
+    fn ends(&self, ended: Ended) {
+        self.disk.0.lock().unwrap().1 = ended;
     }
 
     fn change(&mut self, change: Change) -> bool {
@@ -120,9 +131,19 @@ fn what_is_made_is_looked_up_and_what_is_removed_asked_for_its_exit_code() {
     let wanted = [
         known("/a", 1, 5, Found::Created, web()),
         gone("/a", 1, Some(137)),
-        gone("/never-seen", 2, Some(1)),
+        gone("/never-seen", 2, None),
     ];
     assert_eq!(rig.take(), wanted);
+}
+
+#[test]
+fn what_lookups_did_not_find_is_counted_with_all_else() {
+    let rig = Rig::new(web());
+    let misses = rig.core.counts().misses;
+    assert_eq!(
+        (misses.absent, misses.cut_listings, misses.settings),
+        (1, 2, 3)
+    );
 }
 
 #[test]
@@ -212,8 +233,7 @@ fn a_question_is_answered_also_with_nothing() {
         path: "/a".into(),
         id,
     };
-    let answer = rig.core.answer(ask(Some(1)), 3);
-    rig.out.push(answer);
+    rig.core.answer(ask(Some(1)), 3, &mut rig.out);
     let wanted = [known("/a", 1, 3, Found::LookedUp, Lookup::Absent)];
     assert_eq!(rig.take(), wanted);
     // It may come, and then is told.
@@ -247,4 +267,80 @@ fn a_loss_asks_for_a_scan_and_a_scan_forgets_what_it_does_not_see() {
     assert_eq!(rig.core.containers.len(), 1);
     assert_eq!(rig.core.last_names.len(), 1);
     assert_eq!(rig.core.counts.lost, 3);
+}
+
+#[test]
+fn what_its_runtime_writes_down_after_the_removal_is_waited_for() {
+    let mut rig = Rig::new(web());
+    rig.change(made("/a", 1));
+    rig.take();
+    rig.ends(Ended::NotYet);
+    rig.change(removed("/a", 1));
+    assert_eq!(rig.take(), []);
+    let due = rig.core.next_ns().unwrap();
+    assert!(rig.core.look_at_one_due(due, &mut rig.out));
+    assert_eq!(rig.take(), []);
+    rig.ends(Ended::With(137));
+    let due = rig.core.next_ns().unwrap();
+    assert!(rig.core.look_at_one_due(due, &mut rig.out));
+    assert_eq!(rig.take(), [gone("/a", 1, Some(137))]);
+    assert_eq!(rig.core.next_ns(), None);
+    // Never written: told all the same, after 300 ms.
+    rig.change(made("/a", 2));
+    rig.ends(Ended::NotYet);
+    rig.take();
+    rig.change(removed("/a", 2));
+    let mut last = 0;
+    while let Some(due) = rig.core.next_ns() {
+        assert_eq!(rig.take(), []);
+        assert!(rig.core.look_at_one_due(due, &mut rig.out));
+        last = due;
+    }
+    assert_eq!(rig.take(), [gone("/a", 2, None)]);
+    assert_eq!(last, 300 * MS);
+}
+
+#[test]
+fn a_removal_that_waits_is_told_before_what_follows_it() {
+    let rig = || {
+        let mut rig = Rig::new(web());
+        rig.change(made("/a", 1));
+        rig.ends(Ended::NotYet);
+        rig.change(removed("/a", 1));
+        rig.take();
+        rig
+    };
+    // Another life of the path, and what is asked of it.
+    let mut again = rig();
+    again.change(made("/b", 3));
+    again.change(made("/a", 2));
+    let wanted = [
+        known("/b", 3, 5, Found::Created, web()),
+        gone("/a", 1, None),
+        known("/a", 2, 5, Found::Created, web()),
+    ];
+    assert_eq!(again.take(), wanted);
+    let mut asked = rig();
+    for id in [1, 2] {
+        let (path, id) = ("/a".into(), Some(id));
+        asked.core.answer(Ask { path, id }, 3, &mut asked.out);
+    }
+    let wanted = [
+        known("/a", 1, 3, Found::LookedUp, web()),
+        gone("/a", 1, None),
+        known("/a", 2, 3, Found::LookedUp, web()),
+    ];
+    assert_eq!(asked.take(), wanted);
+    // A complete scan would say that it was missed.
+    let mut scanned = rig();
+    scanned.core.scan_begins();
+    scanned.core.scanned(7, &mut scanned.out);
+    let wanted = [gone("/a", 1, None), CgroupEvidence::Scanned { began_ns: 7 }];
+    assert_eq!(scanned.take(), wanted);
+    // The end of the watch; by then it may be there.
+    let mut stopped = rig();
+    stopped.ends(Ended::With(9));
+    stopped.core.finish(&mut stopped.out);
+    assert_eq!(stopped.take(), [gone("/a", 1, Some(9))]);
+    assert_eq!(stopped.core.next_ns(), None);
 }

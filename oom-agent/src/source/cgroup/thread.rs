@@ -34,14 +34,15 @@ use super::{
     schedule::Schedule,
     tree::Tree,
     walk::{Step, Walk},
-    watch::Watch,
+    watch::{Watch, Watched},
 };
 use crate::{
+    bpf::cgroups::CgroupPrograms,
     clock::Now,
     error::chain,
     evidence::{Evidence, Found},
     hierarchy::Hierarchy,
-    source::{bell::timespec, bpf::cgroups::CgroupPrograms, worker::Worker},
+    source::{bell::timespec, worker::Worker},
 };
 
 /// After a turn that had changes.
@@ -101,11 +102,15 @@ impl CgroupThread {
         let (asks, asked) = asks::channel()?;
         let waker = asked.waker();
         let (hand_over, attaching) = channel();
-        let counts = Arc::new(Mutex::new(Counts::default()));
-        let told = counts.clone();
+        let counts = Arc::new(Mutex::new(Counts {
+            watched: Watched::Soon,
+            ..Counts::default()
+        }));
+        let (told, obituary) = (counts.clone(), Obituary(counts.clone()));
         // Before anything is seen: the first scan takes nothing back.
         let began_ns = now();
         let worker = Worker::start("cgroups", move || {
+            let _obituary = obituary;
             let attaching = Attaching {
                 began_ns,
                 watch: attaching,
@@ -149,6 +154,16 @@ impl CgroupThread {
         }
         self.worker.end("the watch of cgroups");
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that nobody watches any more, also if the thread panics.
+struct Obituary(Arc<Mutex<Counts>>);
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.watched = Watched::Ended;
     }
 }
 
@@ -222,18 +237,24 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
         self.answer();
         self.attach();
         self.changes();
+        self.core.finish(&mut self.batch);
         self.deliver();
         self.count();
     }
 
-    /// Tells what has been counted so far.
+    /// Tells what has been counted so far, and how it is done.
     fn count(&self) {
-        let mut counts = self.core.counts;
+        let mut counts = self.core.counts();
         counts.unread = self.walk.unread;
         counts.asks_refused = self.asked.refused();
         if let Watch::Ring(ring) = &self.watch {
             counts.refused = ring.refused();
         }
+        counts.watched = match (&self.attaching, &self.tree, self.watch.told()) {
+            (Some(_), ..) => Watched::Soon,
+            (None, None, Watched::ByInotify | Watched::ByScans) => Watched::Unread,
+            (None, _, watched) => watched,
+        };
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
@@ -322,8 +343,7 @@ impl<F: Fn(Vec<Evidence>)> Watcher<F> {
     fn answer(&mut self) {
         let mut answered = false;
         while let Some(ask) = self.asked.next() {
-            let answer = self.core.answer(ask, now());
-            self.batch.push(answer);
+            self.core.answer(ask, now(), &mut self.batch);
             answered = true;
         }
         if answered {

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     evidence::{CgroupEvidence, Lookup, Names},
     hierarchy::CgroupVersion,
+    source::cgroup::Ended,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -28,8 +29,8 @@ impl Lookups for Disk {
         Lookup::NotNeeded
     }
 
-    fn exit_code(&mut self, _: &str, _: Option<&Names>) -> Option<i32> {
-        None
+    fn ended(&mut self, _: &str, _: Option<&Names>) -> Ended {
+        Ended::Untold
     }
 }
 
@@ -48,6 +49,10 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
+        Self::watched_by(Watch::by_inotify)
+    }
+
+    fn watched_by(watch: fn() -> Watch) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("old")).unwrap();
         let (disk, answers) = channel();
@@ -63,10 +68,10 @@ impl Bench {
             options,
             move || {
                 go.recv().unwrap();
-                Watch::by_inotify()
+                watch()
             },
             move || tell.send(()).unwrap(),
-            move |batch| batch.into_iter().for_each(|it| drop(say.send(it))),
+            move |batch| batch.into_iter().for_each(|it| say.send(it).unwrap()),
         )
         .unwrap();
         Self {
@@ -77,6 +82,15 @@ impl Bench {
             said,
             thread,
             asks,
+        }
+    }
+
+    /// Waits until it says that it watches so.
+    fn until_watched(&self, wanted: Watched) {
+        let (counts, deadline) = (self.thread.counts(), Instant::now() + SOON);
+        while counts().watched != wanted {
+            assert!(Instant::now() < deadline, "{:?}", counts());
+            thread::yield_now();
         }
     }
 
@@ -168,4 +182,65 @@ fn a_disk_that_does_not_answer_does_not_hold_up_the_end() {
     let mut said = bench.said.iter();
     assert!(said.any(|evidence| matches!(evidence, Evidence::Cgroup(it)
         if matches!(&*it, CgroupEvidence::Known(known) if &*known.path == "/stuck"))));
+}
+
+#[test]
+fn it_says_how_it_watches() {
+    for (watch, expected) in [
+        (Watch::by_inotify as fn() -> Watch, Watched::ByInotify),
+        (|| Watch::None, Watched::ByScans),
+    ] {
+        let bench = Bench::watched_by(watch);
+        assert_eq!(bench.thread.counts()().watched, Watched::Soon);
+        bench.ask("/a");
+        bench.until_known("/a", Found::LookedUp);
+        assert_eq!(bench.thread.counts()().watched, Watched::Soon);
+        bench.attach.as_ref().unwrap().send(()).unwrap();
+        bench.until_watched(expected);
+        assert_eq!(bench.thread.stop().watched, Watched::Ended);
+    }
+    let up = [Watched::ByBpf, Watched::ByInotify];
+    let down = [
+        Watched::Off,
+        Watched::Soon,
+        Watched::ByScans,
+        Watched::Unread,
+        Watched::Ended,
+    ];
+    assert!(up.into_iter().all(Watched::is_up) && !down.into_iter().any(Watched::is_up));
+}
+
+#[test]
+fn a_thread_that_panics_watches_no_longer() {
+    let bench = Bench::start();
+    bench.attach.as_ref().unwrap().send(()).unwrap();
+    bench.until_watched(Watched::ByInotify);
+    // Whom it tells has gone: so it panics here.
+    let counts = bench.thread.counts();
+    drop(bench.said);
+    let deadline = Instant::now() + SOON;
+    while counts().watched != Watched::Ended {
+        fs::create_dir(bench.dir.path().join(format!("{:?}", Instant::now()))).unwrap();
+        assert!(Instant::now() < deadline);
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn where_nothing_can_be_read_nothing_is_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_disk, answers) = channel();
+    let options = Options {
+        hierarchy: hierarchy(&dir.path().join("none")),
+        lookups: Box::new(Disk(answers)),
+        ring_bytes: 4096,
+    };
+    let (thread, _asks) =
+        CgroupThread::start_by(options, Watch::by_inotify, || (), |_| ()).unwrap();
+    let (counts, deadline) = (thread.counts(), Instant::now() + SOON);
+    while counts().watched != Watched::Unread {
+        assert!(Instant::now() < deadline, "{:?}", counts());
+        thread::yield_now();
+    }
+    let _ = thread.stop();
 }

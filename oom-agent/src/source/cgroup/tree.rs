@@ -65,7 +65,7 @@ impl Tree {
         self.mount.join(below)
     }
 
-    /// What the kernel calls it, as in [`crate::source::bpf::decode`].
+    /// What the kernel calls it, as in [`crate::bpf::decode`].
     pub(super) fn path(&self, below: &Path) -> Arc<str> {
         let below = printable(below.as_os_str().as_bytes());
         match (self.root.as_str(), &*below) {

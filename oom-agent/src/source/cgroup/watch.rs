@@ -4,12 +4,12 @@ use std::{fs, os::fd::BorrowedFd};
 
 use super::inotify::Watches;
 use crate::{
-    error::chain,
-    hierarchy::CgroupVersion,
-    source::bpf::{
+    bpf::{
         cgroups::{CgroupPrograms, CgroupRing, memory_hierarchy},
         load,
     },
+    error::chain,
+    hierarchy::CgroupVersion,
 };
 
 /// What tells of changes.
@@ -23,7 +23,61 @@ pub(super) enum Watch {
     None,
 }
 
+/// How cgroups are watched now, for those who ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watched {
+    /// Nobody has been asked to.
+    #[default]
+    Off,
+    /// What watches them is being attached.
+    Soon,
+    /// By the kernel's tracepoints.
+    ByBpf,
+    /// By inotify.
+    ByInotify,
+    /// Not: they are found by a scan now and then.
+    ByScans,
+    /// Not, nor found: their directory cannot be read.
+    Unread,
+    /// No longer: the thread has ended.
+    Ended,
+}
+
+impl Watched {
+    /// Whether those that come and go are seen at once.
+    #[must_use]
+    pub const fn is_up(self) -> bool {
+        matches!(self, Self::ByBpf | Self::ByInotify)
+    }
+
+    /// How, or why not.
+    #[must_use]
+    pub const fn how(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Soon => Some("being attached"),
+            Self::ByBpf => Some("by BPF"),
+            Self::ByInotify => Some("by inotify"),
+            Self::ByScans => Some(
+                "scanned every 10 s, for inotify has no more room: raise fs.inotify.max_user_watches or \
+                 fs.inotify.max_user_instances",
+            ),
+            Self::Unread => Some("their directory cannot be read; the log says why"),
+            Self::Ended => Some("its thread has ended; the log says why"),
+        }
+    }
+}
+
 impl Watch {
+    /// What it is to those who ask.
+    pub(super) const fn told(&self) -> Watched {
+        match self {
+            Self::Ring(_) => Watched::ByBpf,
+            Self::Inotify(_) => Watched::ByInotify,
+            Self::None => Watched::ByScans,
+        }
+    }
+
     /// Attaches the programs if there are any and they can be had, else inotify.
     pub(super) fn best(
         programs: Option<CgroupPrograms>,

@@ -21,7 +21,6 @@ mod open;
 pub mod reader;
 pub mod record;
 pub mod report;
-pub(super) mod scan;
 pub mod stats;
 pub mod summary;
 pub mod table;
@@ -31,3 +30,5 @@ pub mod trace;
 pub use decode::Decoder;
 pub use reader::{Batch, KmsgError, KmsgReader, Options, Position, RecordSource};
 pub use thread::{KMSG, KmsgThread};
+
+use super::scan;

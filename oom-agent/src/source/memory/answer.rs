@@ -4,7 +4,7 @@
 //! vanishes first is read first: what the cgroup says of itself, then what it holds, then its processes.
 //! Refuses a cgroup that was made at the same path after the kill. What is gone is `None`.
 
-use std::{cmp::Reverse, path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, open};
 
@@ -13,18 +13,13 @@ use super::{
     meminfo::system_memory,
     processes::{Rows, largest, of_cgroup},
     recording::Recording,
-    roster::{Recorded, ancestors, below},
+    roster::{Recorded, ancestors},
 };
 use crate::{
-    attribute::attribute,
-    correlate::Wish,
-    event::{Cgroup, CgroupState, LimitLevel, MemorySample, MemoryTrend, SystemMemory, TopCgroup},
-    evidence::MemoryEvidence,
+    event::{Cgroup, CgroupState, MemorySample, MemoryTrend, SystemMemory},
+    evidence::{MemoryEvidence, Wish},
     trend::{self, trend},
 };
-
-/// Cgroups that held the most.
-const MAX_TOP: usize = 10;
 
 /// `/proc/meminfo` is shorter.
 const MAX_MEMINFO: usize = 64 << 10;
@@ -70,7 +65,7 @@ impl Recording {
             (answer.tasks, answer.tasks_dropped) = (tasks.rows, tasks.dropped);
         }
         if wish.machine {
-            answer.top = self.top();
+            answer.top = self.top(&wish.levels, extent == Extent::Full);
         }
         answer.history = self.history(wish);
         answer
@@ -118,53 +113,6 @@ impl Recording {
             version: Some(self.hierarchy.version.number()),
         }
     }
-
-    /// The cgroups that held the most when they were read last. Of one within another only one is told:
-    /// the outer, if those within it that could be told hold less than half of it, else these. Nothing
-    /// that an owner made within its own.
-    fn top(&self) -> Vec<TopCgroup> {
-        let usage = |recorded: &Recorded| recorded.newest();
-        let is_owner = |path: &Arc<str>| attribute(path).level != LimitLevel::Nested;
-        let mut largest: Vec<(u64, &Recorded)> = self
-            .roster
-            .live
-            .values()
-            .filter_map(|recorded| Some((usage(recorded)?, recorded)))
-            .collect();
-        largest.sort_by_key(|(usage, _)| Reverse(*usage));
-        let mut top: Vec<TopCgroup> = Vec::new();
-        for (usage_bytes, recorded) in largest {
-            let path = &*recorded.path;
-            let within = |other: &str| {
-                other
-                    .strip_prefix(path)
-                    .is_some_and(|rest| rest.starts_with('/'))
-            };
-            let told = top.iter().filter_map(|top| top.cgroup.path.as_deref());
-            if !is_owner(&recorded.path) || { told }
-                .any(|outer| ancestors(path).any(|above| above == outer))
-            {
-                continue;
-            }
-            let inner = below(&self.roster.live, path)
-                .filter(|(other, _)| within(other) && is_owner(other))
-                .filter_map(|(_, recorded)| usage(recorded));
-            // Those within one that is within are counted twice: that can only favour the inner.
-            if inner.fold(0, u64::saturating_add) >= usage_bytes.div_ceil(2).max(1) {
-                continue;
-            }
-            top.push(TopCgroup {
-                cgroup: self.cgroup(recorded),
-                owner: Some(attribute(path).owner),
-                usage_bytes,
-                limit_bytes: recorded.limit,
-            });
-            if top.len() == MAX_TOP {
-                break;
-            }
-        }
-        top
-    }
 }
 
 impl Recorded {
@@ -182,7 +130,7 @@ impl Recorded {
     }
 
     /// The usage that was read last.
-    fn newest(&self) -> Option<u64> {
+    pub(super) fn newest(&self) -> Option<u64> {
         let unkept = self.unkept.map(|unkept| unkept.usage_bytes);
         unkept.or_else(|| self.history.newest())
     }

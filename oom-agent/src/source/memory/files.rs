@@ -14,7 +14,7 @@ use super::{history::Detail, parse};
 use crate::{
     event::{CgroupMemory, CgroupState, Counter, MemoryEvents},
     hierarchy::{CgroupVersion, Hierarchy},
-    source::kmsg::stats::memory_stat,
+    source::memcg::memory_stat,
 };
 
 /// More than any of these files but `cgroup.procs` holds; the kernel gives each in one piece.
@@ -116,11 +116,16 @@ impl Dir {
     pub(super) fn detail(&self, buffer: &mut Buffer) -> Detail {
         let stat = self.text("memory.stat", buffer).map(memory_stat);
         let stat = stat.unwrap_or_default();
+        let held = CgroupMemory {
+            stat,
+            ..CgroupMemory::default()
+        };
         let detail = Detail {
             limit_bytes: self.limit(buffer).ok().flatten(),
             anon_bytes: stat.anon_bytes,
             file_bytes: stat.file_bytes,
-            kernel_bytes: stat.kernel_bytes,
+            shmem_bytes: stat.shmem_bytes,
+            kernel_bytes: held.kernel_bytes(),
             swap_bytes: stat.swap_bytes,
             pressure_some: None,
             pressure_full: None,

@@ -1,6 +1,6 @@
 //! The last two minutes of one cgroup's memory, packed.
 //!
-//! Takes readings, newest last; emits [`MemorySample`]s relative to a kill. Pure. A sample takes 32
+//! Takes readings, newest last; emits [`MemorySample`]s relative to a kill. Pure. A sample takes 36
 //! bytes, a history at most [`MAX_SAMPLES`] of them, and its room grows only as it is used. Refuses a
 //! reading that is no later than the one before, and a usage of 16 TiB or more, which does not fit.
 
@@ -40,6 +40,8 @@ pub struct Detail {
     pub anon_bytes: Option<u64>,
     /// Page cache.
     pub file_bytes: Option<u64>,
+    /// Of it tmpfs and shared memory.
+    pub shmem_bytes: Option<u64>,
     /// Kernel memory.
     pub kernel_bytes: Option<u64>,
     /// Swapped out.
@@ -112,7 +114,7 @@ impl History {
     }
 }
 
-/// A reading in 32 bytes. Sizes are in [`UNIT`]s, [`UNKNOWN`] where not known.
+/// A reading in 36 bytes. Sizes are in [`UNIT`]s, [`UNKNOWN`] where not known.
 #[derive(Clone, Copy, Debug)]
 struct Packed {
     /// Milliseconds; wraps after 49 days, and only differences are taken.
@@ -121,6 +123,7 @@ struct Packed {
     limit: u32,
     anon: u32,
     file: u32,
+    shmem: u32,
     kernel: u32,
     swap: u32,
     /// Hundredths of a percent, as the kernel prints them.
@@ -142,6 +145,7 @@ impl Packed {
             limit: size(detail.limit_bytes),
             anon: size(detail.anon_bytes),
             file: size(detail.file_bytes),
+            shmem: size(detail.shmem_bytes),
             kernel: size(detail.kernel_bytes),
             swap: size(detail.swap_bytes),
             some: share(detail.pressure_some),
@@ -162,6 +166,7 @@ impl Packed {
             limit_bytes: bytes(self.limit),
             anon_bytes: bytes(self.anon),
             file_bytes: bytes(self.file),
+            shmem_bytes: bytes(self.shmem),
             kernel_bytes: bytes(self.kernel),
             swap_bytes: bytes(self.swap),
             pressure_some_percent: percent(self.some),
@@ -219,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_as_small_as_it_says() {
-        assert_eq!(size_of::<Packed>(), 32);
+        assert_eq!(size_of::<Packed>(), 36);
     }
 
     #[test]
@@ -228,6 +233,7 @@ mod tests {
             limit_bytes: Some(8 << 20),
             anon_bytes: Some(4096),
             file_bytes: Some(0),
+            shmem_bytes: Some(8192),
             kernel_bytes: Some(12 << 10),
             swap_bytes: None,
             pressure_some: Some(12.34),
@@ -243,6 +249,7 @@ mod tests {
             limit_bytes: Some(8 << 20),
             anon_bytes: Some(4096),
             file_bytes: Some(0),
+            shmem_bytes: Some(8192),
             kernel_bytes: Some(12 << 10),
             pressure_some_percent: Some(12.34),
             pressure_full_percent: Some(100.0),

@@ -1,14 +1,14 @@
 //! The flight recorder, and readings right after a kill.
 //!
 //! Reads the memory cgroups' files and `/proc`; emits [`MemoryEvidence`](crate::evidence::MemoryEvidence)
-//! when asked ([`Wish`](crate::correlate::Wish)). Refuses more than it has room for, and counts that.
+//! when asked ([`Wish`](crate::evidence::Wish)). Refuses more than it has room for, and counts that.
 //!
 //! ```text
 //!  watch of cgroups ─ news ──▶ thread ─▶ roster     which cgroups are recorded     (pure)
 //!  correlator ─────── wish ──▶ (queues)  recording  reads what is due              (I/O)
 //!                                │         schedule   when, and how much           (pure)
 //!                                │         history    the last two minutes         (pure)
-//!                                ◀─ answer ── crate::trend, files, processes, meminfo
+//!                                ◀─ answer ── crate::trend, files, processes, meminfo, top
 //! ```
 
 mod answer;
@@ -24,5 +24,6 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 pub mod thread;
+mod top;
 
 pub use thread::{Counters, MemoryThread, Recorder};

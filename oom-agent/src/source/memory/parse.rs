@@ -6,7 +6,7 @@
 
 use crate::{
     event::{MemoryEvents, Pressure, Stall},
-    source::kmsg::{scan::number, stats::is_limit},
+    source::{memcg::is_limit, scan::number},
 };
 
 /// A file that holds one number.

@@ -21,7 +21,7 @@ use rustix::{
 use super::files::{Buffer, again_text, whole};
 use crate::{
     event::TaskRow,
-    source::kmsg::scan::{number, signed},
+    source::scan::{number, signed},
     text::{COMM_LEN, Comm},
 };
 
@@ -295,7 +295,9 @@ mod tests {
         let rows = largest(proc.path(), 4096, &mut Buffer::default());
         let told: Vec<u32> = rows.rows.iter().map(|row| row.pid).collect();
         assert!(told.is_sorted_by(|a, b| a > b), "{told:?}");
-        assert_eq!(told.len() + rows.dropped as usize, 60);
+        // Whoever is not looked at for want of time is counted, the empty one too.
+        let all = told.len() + rows.dropped as usize;
+        assert!((60..=61).contains(&all), "{all}");
     }
 
     #[test]

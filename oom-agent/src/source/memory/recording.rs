@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use super::{
     files::{Buffer, Dir, again, is_gone, share_of_files},
     history::{Detail, Reading},
-    roster::{Class, KEEP_NS, Recorded, Roster},
-    schedule::{self, Want, heat, hottest},
+    roster::{KEEP_NS, Recorded, Roster},
+    schedule::{self, Urgency, Want, most_urgent},
 };
 use crate::{clock::Now, hierarchy::Hierarchy};
 
@@ -39,7 +39,7 @@ pub(super) struct Counts {
 }
 
 /// A usage that was read, and what is to be read beside it.
-type Hot = (u64, (Arc<str>, Reading));
+type Hot = (Urgency, (Arc<str>, Reading));
 
 impl Recording {
     pub(super) fn new(hierarchy: Hierarchy) -> Self {
@@ -96,7 +96,7 @@ impl Recording {
             recorded
                 .pace
                 .looked(now_ns, recorded.made_ns, recorded.stagger);
-            if recorded.limit.is_none() && recorded.class == Class::Other {
+            if recorded.limit.is_none() && recorded.class.needs_limit() {
                 let due_ns = recorded.pace.limit_due_ns;
                 self.roster.unrecord(&path, due_ns, false);
             }
@@ -127,8 +127,8 @@ impl Recording {
                         }
                         Want::Moved => self.counts.samples += keep(recorded, reading),
                         Want::Detail => {
-                            let heat = heat(usage_bytes, recorded.pace.measure);
-                            hot.push((heat, (recorded.path.clone(), reading)));
+                            let urgency = recorded.pace.urgency(reading.monotonic_ns, usage_bytes);
+                            hot.push((urgency, (recorded.path.clone(), reading)));
                         }
                     }
                 }
@@ -156,9 +156,9 @@ impl Recording {
         }
     }
 
-    /// Reads the rest of the hottest; of the others the usage is kept.
+    /// Reads the rest of the most urgent; of the others the usage is kept.
     fn details(&mut self, mut hot: Vec<Hot>) {
-        let colder = hottest(&mut hot);
+        let others = most_urgent(&mut hot);
         for (_, (path, reading)) in hot {
             let Some(recorded) = self.roster.live.get_mut(&path) else {
                 continue;
@@ -171,7 +171,7 @@ impl Recording {
             }
             self.counts.samples += keep(recorded, Reading { detail, ..reading });
         }
-        for (_, (path, reading)) in colder {
+        for (_, (path, reading)) in others {
             if let Some(recorded) = self.roster.live.get_mut(&path) {
                 self.counts.samples += keep(recorded, reading);
             }
@@ -198,7 +198,7 @@ impl Recording {
                 }
             };
             watched.due_ns = schedule::next_look(now_ns, watched.made_ns, watched.stagger);
-            if limit.is_some() || watched.class != Class::Other {
+            if limit.is_some() || !watched.class.needs_limit() {
                 self.roster.record(&path, watched);
             } else {
                 self.roster.watch(&path, watched);

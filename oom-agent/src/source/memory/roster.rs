@@ -2,8 +2,8 @@
 //!
 //! Takes what the watch of cgroups saw; keeps histories. Pure: files are read elsewhere. Containers and
 //! pods are always recorded, any other cgroup only while it has a limit of its own. Refuses more than
-//! [`MAX_RECORDED`] at a time: containers come before pods, and these before others; who finds no room is
-//! counted, and taken when there is some. A cgroup that was removed keeps its history for
+//! [`MAX_RECORDED`] at a time: containers come before pods, and these before others, and what a user may make in a
+//! subtree of their own comes last, whatever it looks like; who finds no room is counted, and taken when there is some. A cgroup that was removed keeps its history for
 //! [`KEEP_NS`], also beside one that is made anew at its path.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc};
@@ -13,12 +13,12 @@ use super::{
     schedule::{Pace, next_look},
 };
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     event::{LimitLevel, OwnerKind},
     evidence::{CgroupEvidence, Found, KnownCgroup, Lookup},
 };
 
-/// Cgroups recorded at a time: with all of them moving at once, 4 MiB of samples.
+/// Cgroups recorded at a time: with all of them moving at once, 4.3 MiB of samples.
 pub const MAX_RECORDED: usize = 1024;
 
 /// Cgroups looked at for a limit, at a time.
@@ -40,12 +40,23 @@ pub enum Class {
     Pod,
     /// Any other cgroup, if it has a limit.
     Other,
+    /// A container, by its looks, in the subtree of a user.
+    UsersContainer,
+    /// Any other cgroup there, if it has a limit.
+    UsersOther,
 }
 
 impl Class {
     fn of(path: &str, lookup: &Lookup) -> Self {
         let place = attribute(path);
         let named = matches!(lookup, Lookup::Found(names) if names.container_id.is_some());
+        if place.owner.uid.is_some() {
+            return if named || place.level == LimitLevel::Container {
+                Self::UsersContainer
+            } else {
+                Self::UsersOther
+            };
+        }
         match (place.owner.kind, place.level) {
             (OwnerKind::Container, LimitLevel::Container) => Self::Container,
             (OwnerKind::Pod, LimitLevel::Pod) => Self::Pod,
@@ -53,6 +64,16 @@ impl Class {
             _ if named => Self::Container,
             _ => Self::Other,
         }
+    }
+
+    /// Whether it is recorded only while it has a limit of its own.
+    pub(super) fn needs_limit(self) -> bool {
+        matches!(self, Self::Other | Self::UsersOther)
+    }
+
+    /// Whether a user may make as many of them as they like.
+    fn is_users(self) -> bool {
+        self >= Self::UsersContainer
     }
 }
 
@@ -153,7 +174,7 @@ impl Roster {
             class: watched.class.min(class),
             ..watched
         };
-        if watched.class == Class::Other {
+        if watched.class.needs_limit() {
             self.watch(&known.path, watched);
         } else {
             self.record(&known.path, watched);
@@ -216,13 +237,26 @@ impl Roster {
 
     /// Looks at a cgroup now and then.
     pub(super) fn watch(&mut self, path: &Arc<str>, watched: Watched) {
-        if self.watched.len() >= MAX_WATCHED && !self.watched.contains_key(path) {
+        let is_full = self.watched.len() >= MAX_WATCHED && !self.watched.contains_key(path);
+        if is_full && (watched.class.is_users() || !self.unwatch_a_users()) {
             self.no_room += u64::from(!watched.refused);
             return;
         }
         let due = watched.due_ns;
         self.watched_due_ns = Some(self.watched_due_ns.map_or(due, |first| first.min(due)));
         self.watched.insert(path.clone(), watched);
+    }
+
+    /// Gives up one that a user made.
+    fn unwatch_a_users(&mut self) -> bool {
+        let mut watched = self.watched.iter();
+        let users = watched.find(|(_, watched)| watched.class.is_users());
+        let Some(path) = users.map(|(path, _)| path.clone()) else {
+            return false;
+        };
+        let given_up = self.watched.remove(&path);
+        self.no_room += u64::from(given_up.is_some_and(|watched| !watched.refused));
+        true
     }
 
     fn removed(&mut self, path: &Arc<str>, id: Option<u64>, at_ns: u64) {

@@ -28,8 +28,7 @@ use rustix::{
 use super::{answer::Extent, recording::Recording};
 use crate::{
     clock::Now,
-    correlate::Wish,
-    evidence::{CgroupEvidence, Evidence, Feed},
+    evidence::{CgroupEvidence, Evidence, Feed, Wish},
     hierarchy::Hierarchy,
     source::{
         bell::{Bell, timespec},
@@ -241,6 +240,22 @@ impl Recorder {
     }
 }
 
+fn state(up: bool) -> Evidence {
+    Evidence::SourceState {
+        source: Feed::Memory,
+        up,
+    }
+}
+
+/// Says that nothing is recorded any more, also if the thread panics.
+struct Obituary<'a, Submit: Fn(Vec<Evidence>)>(&'a Submit);
+
+impl<Submit: Fn(Vec<Evidence>)> Drop for Obituary<'_, Submit> {
+    fn drop(&mut self) {
+        (self.0)(vec![state(false)]);
+    }
+}
+
 /// The thread's end of the queues.
 struct Inbox {
     shared: Arc<Shared>,
@@ -250,11 +265,8 @@ struct Inbox {
 
 impl Inbox {
     fn run(self, mut recording: Recording, submit: impl Fn(Vec<Evidence>)) {
-        let state = |up| Evidence::SourceState {
-            source: Feed::Memory,
-            up,
-        };
         submit(vec![state(true)]);
+        let _obituary = Obituary(&submit);
         loop {
             // Before the queues are emptied: what comes after that wakes us up again.
             let stop = self.shared.stop.load(Relaxed);
@@ -280,7 +292,6 @@ impl Inbox {
             }
         }
         self.count(&recording);
-        submit(vec![state(false)]);
     }
 
     /// Answers the wishes that wait.
@@ -324,5 +335,32 @@ impl Inbox {
         counts
             .cpu_ns
             .store(u64::try_from(ns).unwrap_or_default(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_is_down() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let dies = move || {
+            let submit = |evidence| tell.send(evidence).unwrap();
+            let _obituary = Obituary(&submit);
+            panic!("on purpose");
+        };
+        assert!(thread::spawn(dies).join().is_err());
+        let said: Vec<Evidence> = told.iter().flatten().collect();
+        assert!(
+            matches!(
+                said[..],
+                [Evidence::SourceState {
+                    source: Feed::Memory,
+                    up: false
+                }]
+            ),
+            "{said:?}"
+        );
     }
 }

@@ -13,8 +13,8 @@ use rustix::{
 use crate::{
     call_trace::CallTrace,
     clock::{Now, TICK_NS},
-    correlate::Watch,
     event::StuckThread,
+    evidence::Watch,
 };
 
 /// Threads that are looked at.
@@ -63,6 +63,12 @@ pub(super) fn open(watch: &Watch, now: Now) -> Opened {
     } else {
         Opened::Gone
     }
+}
+
+/// When this process was started, `CLOCK_BOOTTIME` in ticks.
+#[must_use]
+pub fn own_start_ns() -> Option<u64> {
+    Stat::read("/proc/self/stat").map(|stat| stat.start_ns)
 }
 
 /// The process of a thread, with the leader's `stat`.

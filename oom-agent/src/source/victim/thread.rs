@@ -27,13 +27,12 @@ use rustix::{
 
 use super::process::{self, Opened};
 use crate::{
+    bpf::ends::{EndPrograms, EndRing},
     clock::Now,
-    correlate::Watch,
     error::chain,
-    evidence::{Evidence, Feed, VictimEvidence},
+    evidence::{Evidence, Feed, VictimEvidence, Watch},
     source::{
         bell::{Bell, timespec},
-        bpf::ends::{EndPrograms, EndRing},
         worker::Worker,
     },
 };

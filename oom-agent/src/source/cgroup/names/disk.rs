@@ -74,14 +74,17 @@ impl Disk {
         name: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let dir = self.root.dir(dir);
-        let text = dir.and_then(|dir| self.text(&dir, name, MOST_BYTES));
+        let place = self.root.dir(dir);
+        let text = place.and_then(|dir| self.text(&dir, name, MOST_BYTES));
         let parsed = text.and_then(|text| parse(text).ok_or(Unreadable::Malformed.into()));
         match parsed {
             Ok(settings) => Some(settings),
             Err(Miss::Absent) => None,
-            Err(Miss::Unusable(_)) => {
+            Err(Miss::Unusable(why)) => {
                 self.settings += 1;
+                tracing::warn!(
+                    "/{dir}/{name} cannot be used ({why}): what it says is not known, defaults are taken"
+                );
                 None
             }
         }

@@ -1,14 +1,15 @@
 //! Docker: what its daemon keeps of a container.
 //!
 //! Reads `<data root>/containers/<id>/config.v2.json` (moby `container/container.go`), written before
-//! the cgroup is made and again whenever its state changes. Emits names, and the exit code once it has
-//! ended. Refuses one that has another id, and pods where the path has none: anybody can write labels.
+//! the cgroup is made and again whenever its state changes, of its end only once the cgroup is gone
+//! (`daemon/monitor.go`). With `userns-remap` the data root is `<uid>.<gid>` below it
+//! (`daemon/daemon_unix.go`). Emits names, and the exit code once it has ended. Refuses one that has another id, and pods where the path has none: anybody can write labels.
 
 use serde::Deserialize;
 
 use super::{
-    disk::{Disk, MOST_BYTES, first},
-    files::Miss,
+    disk::{Disk, MOST_BYTES, first, or},
+    files::{Dir, Miss},
     spec::Annotations,
     survey::{Family, Shape},
     text::{IMAGE, NAME, kept},
@@ -17,10 +18,14 @@ use super::{
 use crate::{
     event::Runtime,
     evidence::{Names, Unreadable},
+    source::cgroup::Ended,
 };
 
 /// Data roots: docker's own, and that of its snap.
 const ROOTS: [&str; 2] = ["/var/lib/docker", "/var/snap/docker/common/var-lib-docker"];
+
+/// Entries of a data root that are looked at for those of remapped users: docker itself has a dozen.
+const MOST_ENTRIES: usize = 64;
 
 /// Where this machine's docker keeps its containers.
 #[derive(Debug)]
@@ -56,7 +61,10 @@ struct Config {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct State {
+    /// Also while it waits to be started again.
     running: bool,
+    #[serde(default)]
+    restarting: bool,
     exit_code: i32,
     finished_at: String,
 }
@@ -99,25 +107,39 @@ impl Docker {
         Ok(names)
     }
 
-    /// How it ended, if it has.
-    pub(super) fn exit_code(&self, disk: &mut Disk, id: &str, user: Option<u32>) -> Option<i32> {
+    /// How it ended. Nobody says so where it has been removed (`--rm`), and of one that cannot be read.
+    pub(super) fn ended(&self, disk: &mut Disk, id: &str, user: Option<u32>) -> Ended {
         /// Go's time that is none.
         const NEVER: &str = "0001-01-01";
-        let state = self.read(disk, id, user).ok()?.state?;
-        let ended = !state.running && !state.finished_at.starts_with(NEVER);
-        ended.then_some(state.exit_code)
+        let Ok(Some(state)) = self.read(disk, id, user).map(|container| container.state) else {
+            return Ended::Untold;
+        };
+        let over = !state.running || state.restarting;
+        if over && !state.finished_at.starts_with(NEVER) {
+            Ended::With(state.exit_code)
+        } else {
+            Ended::NotYet
+        }
     }
 
     /// Where containers are.
-    pub(super) fn shapes(&self) -> Vec<Shape> {
-        let shape = |root: &str| Shape {
+    pub(super) fn shapes(&self, disk: &mut Disk) -> Vec<Shape> {
+        let mut dirs = Vec::new();
+        for root in self.roots() {
+            dirs.push(root.to_owned());
+            // One that cannot be read is told of by itself.
+            let dir = disk.root.dir(root);
+            let remapped = dir.and_then(|dir| remapped(disk, &dir)).unwrap_or_default();
+            dirs.extend(remapped.iter().map(|user| format!("{root}/{user}")));
+        }
+        let shape = |dir| Shape {
             family: Family::Docker,
-            dir: root.to_owned(),
+            dir,
             below: "containers".to_owned(),
             namespaced: false,
             file: Some("config.v2.json"),
         };
-        self.roots().map(shape).collect()
+        dirs.into_iter().map(shape).collect()
     }
 
     fn roots(&self) -> impl Iterator<Item = &str> {
@@ -133,7 +155,12 @@ impl Docker {
         } else {
             first(self.roots().map(|root| {
                 let dir = disk.root.dir(root)?;
-                disk.json(&dir, &path, MOST_BYTES)
+                let plain = disk.json(&dir, &path, MOST_BYTES);
+                or(plain, || {
+                    let users = remapped(disk, &dir)?;
+                    let of = |user: &String| disk.json(&dir, &format!("{user}/{path}"), MOST_BYTES);
+                    first(users.iter().map(of))
+                })
             }))?
         };
         if container.id == id {
@@ -141,5 +168,22 @@ impl Docker {
         } else {
             Err(Unreadable::Mismatch.into())
         }
+    }
+}
+
+/// Data roots of remapped users in one: `<uid>.<gid>`.
+fn remapped(disk: &mut Disk, root: &Dir) -> Result<Vec<String>, Miss> {
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    let mut users = Vec::new();
+    let all = disk.pick(root, ".", MOST_ENTRIES, |name| {
+        let ids = name.split_once('.');
+        if ids.is_some_and(|(uid, gid)| is_number(uid) && is_number(gid)) {
+            users.push(name.to_owned());
+        }
+        None::<()>
+    });
+    match all {
+        Err(miss @ Miss::Unusable(_)) => Err(miss),
+        _ => Ok(users),
     }
 }

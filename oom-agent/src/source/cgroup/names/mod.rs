@@ -27,6 +27,7 @@ mod wanted;
 
 use std::{path::Path, sync::Arc};
 
+use super::Ended;
 use crate::{
     event::Runtime,
     evidence::{Lookup, Names, Unreadable},
@@ -41,7 +42,7 @@ use wanted::{Wanted, wanted};
 /// How often there were no names, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// [`Lookup::Absent`].
+    /// [`Lookup::Absent`], where the path says that it is a container.
     pub absent: u64,
     /// [`Unreadable::Refused`].
     pub refused: u64,
@@ -93,7 +94,8 @@ impl Finder {
         match self.find(&container) {
             Ok(names) => Lookup::Found(Arc::new(names)),
             Err(Miss::Absent) => {
-                self.counters.absent += 1;
+                // A name that could be anything is none's, as a rule.
+                self.counters.absent += u64::from(container.certain);
                 Lookup::Absent
             }
             Err(Miss::Unusable(why)) => {
@@ -104,21 +106,25 @@ impl Finder {
     }
 
     /// How the container of a cgroup ended; `names` is what [`Self::lookup`] said of it.
-    pub fn exit_code(&mut self, path: &str, names: Option<&Names>) -> Option<i32> {
-        let container = wanted(path)?;
+    pub fn ended(&mut self, path: &str, names: Option<&Names>) -> Ended {
+        let Some(container) = wanted(path) else {
+            return Ended::Untold;
+        };
         let (id, user) = (&container.id, container.user);
         let known = names.is_some_and(|names| names.container_id.as_ref() == Some(id));
         if !container.certain && !known {
-            return None;
+            return Ended::Untold;
         }
         let said = names.and_then(|names| names.runtime);
         let runtime = said.or(container.runtime);
         match runtime {
-            Some(Runtime::Docker) => self.docker.exit_code(&mut self.disk, id, user),
+            Some(Runtime::Docker) => self.docker.ended(&mut self.disk, id, user),
             Some(Runtime::Podman | Runtime::Crio) | None => {
-                exits::of_conmon(&mut self.disk, &self.storage, id, user)
+                // Written as soon as the main process has ended: what is not there never comes, or is gone again.
+                let code = exits::of_conmon(&mut self.disk, &self.storage, id, user);
+                code.map_or(Ended::Untold, Ended::With)
             }
-            _ => None,
+            _ => Ended::Untold,
         }
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Annotations {
     cri_pod_name: Option<String>,
     #[serde(rename = "io.kubernetes.cri.sandbox-uid")]
     cri_pod_uid: Option<String>,
+    #[serde(rename = "io.kubernetes.cri.sandbox-log-directory")]
+    cri_logs: Option<String>,
 
     #[serde(rename = "io.kubernetes.container.name")]
     kube_name: Option<String>,
@@ -92,11 +94,20 @@ impl Annotations {
     /// Of the CRI plugin of containerd; its namespace must be the plugin's.
     pub(super) fn of_cri(self) -> Result<Names, Unreadable> {
         let sandbox = self.cri_type.as_deref() == Some("sandbox");
+        let logs = self.cri_logs.as_deref();
+        let of_logs = logs.and_then(|dir| {
+            uid_of_logs(
+                dir,
+                self.cri_pod_namespace.as_deref()?,
+                self.cri_pod_name.as_deref()?,
+            )
+        });
+        let uid = self.cri_pod_uid.or(of_logs);
         Ok(Names {
             runtime: Some(Runtime::Containerd),
             container_name: kept(self.cri_name, NAME)?.filter(|_| !sandbox),
             image: kept(self.cri_image, IMAGE)?,
-            pod: pod(self.cri_pod_namespace, self.cri_pod_name, self.cri_pod_uid)?,
+            pod: pod(self.cri_pod_namespace, self.cri_pod_name, uid)?,
             sandbox,
             ..Names::default()
         })
@@ -147,6 +158,15 @@ impl Annotations {
             ..Names::default()
         })
     }
+}
+
+/// The uid in the directory of a pod's logs, `<namespace>_<name>_<uid>` (the kubelet's `BuildPodLogsDirectory`): older
+/// containerds tell it nowhere else of a sandbox.
+fn uid_of_logs(dir: &str, namespace: &str, name: &str) -> Option<String> {
+    let last = dir.trim_end_matches('/').rsplit('/').next()?;
+    let rest = last.strip_prefix(namespace)?.strip_prefix('_')?;
+    let uid = rest.strip_prefix(name)?.strip_prefix('_')?;
+    Some(uid.to_owned())
 }
 
 /// An id that somebody chose is a name.

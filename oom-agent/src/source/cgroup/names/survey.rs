@@ -60,7 +60,7 @@ impl Finder {
         let shapes = [
             self.containerd.shapes(),
             self.storage.shapes(),
-            self.docker.shapes(),
+            self.docker.shapes(&mut self.disk),
             super::runc::shapes(),
             super::kubelet::shapes(),
         ];

@@ -7,7 +7,7 @@
 
 use super::text::{is_name, is_random};
 use crate::{
-    attribute::attribute,
+    cgroup_path::attribute,
     event::{LimitLevel, OwnerKind, Runtime},
 };
 
@@ -22,7 +22,7 @@ pub(super) struct Wanted {
     pub(super) certain: bool,
     /// Runtime, as far as the path tells.
     pub(super) runtime: Option<Runtime>,
-    /// Uid of the pod that it is in by its path.
+    /// Uid of the pod of Kubernetes that it is in by its path.
     pub(super) pod_uid: Option<String>,
     /// The user whose own container it is.
     pub(super) user: Option<u32>,
@@ -34,6 +34,7 @@ pub(super) fn wanted(path: &str) -> Option<Wanted> {
     let place = attribute(path);
     let owner = place.owner;
     let last = path.rsplit('/').next()?;
+    let pod_uid = owner.kubernetes_pod().map(|pod| pod.uid.clone());
     let (id, certain) = match (owner.kind, place.level) {
         (OwnerKind::Container, LimitLevel::Container) => (owner.container_id?, true),
         (OwnerKind::System, LimitLevel::Cgroup)
@@ -49,17 +50,17 @@ pub(super) fn wanted(path: &str) -> Option<Wanted> {
     }
     // A cluster in a container: who has that container can make any names in it, and the files of
     // its runtime are not the host's.
-    if owner.pod.is_some() && above.any(|name| is_random(id_in(name))) {
+    if pod_uid.is_some() && above.any(|name| is_random(id_in(name))) {
         return None;
     }
-    let certain = certain && (owner.pod.is_none() || is_of_kubelet(path));
+    let certain = certain && (pod_uid.is_none() || is_of_kubelet(path));
     let of_user = certain || (owner.kind == OwnerKind::Unit && split(last).is_some());
     is_name(&id).then(|| Wanted {
         path: path.to_owned(),
         id,
         certain,
         runtime: owner.runtime.filter(|_| certain),
-        pod_uid: owner.pod.filter(|_| certain).map(|pod| pod.uid),
+        pod_uid: pod_uid.filter(|_| certain),
         user: owner.uid.filter(|_| of_user),
     })
 }

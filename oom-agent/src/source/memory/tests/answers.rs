@@ -9,9 +9,8 @@ use std::{
 use super::{MIB, S, Tree, docker, known, removed, turn};
 use crate::{
     clock::Now,
-    correlate::Wish,
-    event::OwnerKind,
-    evidence::{Evidence, Feed, MemoryEvidence},
+    event::{Cgroup, CgroupLevel, OwnerKind},
+    evidence::{Evidence, Feed, MemoryEvidence, Wish},
     hierarchy::CgroupVersion::{V1, V2},
     source::memory::{
         MemoryThread,
@@ -28,6 +27,7 @@ fn wish(limit: Option<&str>, victim: &str, monotonic_ns: u64) -> Wish {
         limit: limit.map(str::to_owned),
         victim: Some(victim.to_owned()),
         machine: limit.is_none(),
+        levels: Vec::new(),
     }
 }
 
@@ -184,6 +184,102 @@ fn who_held_the_most_when_the_machine_ran_out() {
     assert!(answer.system_memory.is_some() && !answer.tasks.is_empty());
     assert!(answer.tasks.len() <= 50 && answer.limit_memory.is_none());
     assert!(answer.state.is_some());
+}
+
+#[test]
+fn a_service_without_a_limit_is_among_those_that_held_the_most() {
+    for version in [V1, V2] {
+        let tree = Tree::new(version);
+        let mut recording = tree.recording();
+        for (path, usage) in [
+            ("/system.slice", 110),
+            ("/system.slice/mysql.service", 90),
+            ("/system.slice/mysql.service/inner", 90),
+            ("/user.slice", 40),
+            ("/user.slice/user-1000.slice", 40),
+            ("/user.slice/user-1000.slice/session-3.scope", 30),
+        ] {
+            tree.cgroup(path, usage, None);
+        }
+        tree.cgroup(&docker(1), 5, Some(100));
+        recording.roster.take(&known(&docker(1), None, 99 * S));
+        fs::create_dir(tree.path().join("without.the.controller")).unwrap();
+        turn(&mut recording, 100 * S);
+        let machine = wish(None, "/system.slice/mysql.service", 101 * S);
+        let answer = recording.answer(&machine, Extent::Full);
+        let top: Vec<(&str, u64)> = answer
+            .top
+            .iter()
+            .map(|top| (top.cgroup.path.as_deref().unwrap(), top.usage_bytes / MIB))
+            .collect();
+        let expected = [
+            ("/system.slice/mysql.service", 90),
+            ("/user.slice/user-1000.slice/session-3.scope", 30),
+            (&*docker(1), 5),
+        ];
+        assert_eq!(top, expected);
+        let unit = answer.top[0]
+            .owner
+            .as_ref()
+            .and_then(|owner| owner.unit.as_deref());
+        assert_eq!(unit, Some("mysql.service"));
+        assert!(answer.top[0].cgroup.id.is_some());
+        assert_eq!(recording.counts.unread, 0);
+        // In a storm only what is known anyway is told.
+        let brief = recording.answer(&machine, Extent::Brief);
+        assert_eq!(brief.top.len(), 1);
+    }
+}
+
+#[test]
+fn what_the_victim_held_counts_as_it_was_at_the_mark() {
+    let tree = Tree::new(V2);
+    let mut recording = tree.recording();
+    // Its memory is free again when the agent looks.
+    tree.cgroup("/system.slice", 8, None);
+    tree.cgroup("/system.slice/mysql.service", 1, None);
+    tree.cgroup("/user.slice", 5, None);
+    let level = |path: &str, usage_mib: u64| CgroupLevel {
+        cgroup: Cgroup {
+            path: Some(path.to_owned()),
+            id: Some(7),
+            version: Some(2),
+        },
+        level: None,
+        usage_bytes: Some(usage_mib * MIB),
+        limit_bytes: None,
+        failcnt: None,
+        oom_group: None,
+    };
+    let machine = Wish {
+        levels: vec![
+            level("/system.slice/mysql.service", 90),
+            level("/system.slice", 97),
+            level("/", 102),
+        ],
+        ..wish(None, "/system.slice/mysql.service", 101 * S)
+    };
+    for extent in [Extent::Full, Extent::Brief] {
+        let answer = recording.answer(&machine, extent);
+        let first = &answer.top[0];
+        assert_eq!(
+            first.cgroup.path.as_deref(),
+            Some("/system.slice/mysql.service")
+        );
+        assert_eq!(first.usage_bytes, 90 * MIB);
+        assert_eq!(answer.top.len(), if extent == Extent::Full { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn a_look_at_the_hierarchy_that_is_cut_short_is_counted() {
+    let tree = Tree::new(V2);
+    let mut recording = tree.recording();
+    for number in 0..1025 {
+        fs::create_dir(tree.path().join(number.to_string())).unwrap();
+    }
+    let answer = recording.answer(&wish(None, "/a", S), Extent::Full);
+    assert_eq!((answer.top.len(), recording.counts.unread), (0, 1));
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn a_cgroup_of_version_1() {
         limit_bytes: Some(9 * MIB),
         anon_bytes: Some(14_868_480),
         file_bytes: Some(62_205_952),
+        shmem_bytes: Some(9_084_928),
         kernel_bytes: Some(348_160),
         swap_bytes: Some(4096),
         pressure_some: None,
@@ -78,6 +79,7 @@ fn a_cgroup_of_version_2() {
         limit_bytes: Some(9 * MIB),
         anon_bytes: Some(1_171_456),
         file_bytes: Some(2_740_224),
+        shmem_bytes: Some(0),
         kernel_bytes: Some(348_160),
         swap_bytes: Some(4096),
         pressure_some: Some(12.34),
@@ -102,6 +104,43 @@ fn a_cgroup_of_version_2() {
         (Some(9 * MIB), Some(true))
     );
     assert_eq!(state.pressure.unwrap().full.total_ns, 7000);
+}
+
+#[test]
+fn whether_all_of_a_cgroup_are_killed_together() {
+    let tree = Tree::new(V2);
+    tree.cgroup("/a", 8, Some(9));
+    let dir = Dir::open(&tree.hierarchy(), "/a").unwrap();
+    let file = tree.path().join("a/memory.oom.group");
+    for (content, expected) in [
+        ("0\n", Some(false)),
+        ("1\n", Some(true)),
+        ("2\n", None),
+        ("max\n", None),
+        ("", None),
+    ] {
+        fs::write(&file, content).unwrap();
+        assert_eq!(state(&dir).unwrap().oom_group, expected, "{content:?}");
+    }
+    // Before Linux 4.19 there is none.
+    fs::remove_file(&file).unwrap();
+    assert_eq!(state(&dir).unwrap().oom_group, None);
+}
+
+#[test]
+fn kernel_memory_where_the_kernel_gives_no_sum() {
+    let tree = Tree::new(V2);
+    tree.cgroup("/a", 8, Some(9));
+    // `memory.stat` of 5.15.
+    let stat = "anon 1171456\nfile 2740224\nkernel_stack 32768\npagetables 69632\npercpu 1104\n\
+        sock 0\nshmem 0\nfile_mapped 1622016\nfile_dirty 0\nfile_writeback 0\nswapcached 0\n\
+        anon_thp 0\nfile_thp 0\nshmem_thp 0\ninactive_anon 1130496\nactive_anon 8192\n\
+        inactive_file 1449984\nactive_file 1290240\nunevictable 0\nslab_reclaimable 110728\n\
+        slab_unreclaimable 95776\nslab 206504\npgfault 69000\n";
+    fs::write(tree.path().join("a/memory.stat"), stat).unwrap();
+    let dir = Dir::open(&tree.hierarchy(), "/a").unwrap();
+    let detail = dir.detail(&mut Buffer::default());
+    assert_eq!(detail.kernel_bytes, Some(32_768 + 69_632 + 206_504));
 }
 
 #[test]

@@ -112,6 +112,12 @@ impl Tree {
         }
     }
 
+    /// Another usage of a cgroup of version 2.
+    fn usage(&self, path: &str, bytes: u64) {
+        let dir = self.dir.path().join(path.trim_start_matches('/'));
+        fs::write(dir.join("memory.current"), format!("{bytes}\n")).unwrap();
+    }
+
     fn remove(&self, path: &str) {
         fs::remove_dir_all(self.dir.path().join(path.trim_start_matches('/'))).unwrap();
     }

@@ -126,11 +126,11 @@ fn another_cgroup_is_recorded_while_it_has_a_limit() {
 }
 
 #[test]
-fn the_hottest_are_read_in_full_the_others_next() {
+fn of_many_that_move_those_near_the_limit_are_read_in_full_the_others_next() {
     let tree = Tree::new(V2);
     let mut recording = tree.recording();
-    for number in 0..100 {
-        let usage = 51 + u64::try_from(number).unwrap() % 49;
+    for number in 0..200 {
+        let usage = 51 + u64::try_from(number).unwrap() % 29;
         tree.cgroup(&docker(number), usage, Some(100));
         recording
             .roster
@@ -139,15 +139,76 @@ fn the_hottest_are_read_in_full_the_others_next() {
     turn(&mut recording, 900 * S);
     assert_eq!(
         (recording.counts.details, recording.counts.samples),
-        (64, 100)
+        (64, 200)
     );
-    turn(&mut recording, 901 * S);
-    assert_eq!(recording.counts.details, 100);
-    turn(&mut recording, 902 * S);
+    for (second, details) in [(901, 128), (902, 192), (903, 200)] {
+        turn(&mut recording, second * S);
+        assert_eq!(recording.counts.details, details);
+    }
+    turn(&mut recording, 904 * S);
     assert_eq!(
         (recording.counts.details, recording.counts.unread),
-        (100, 0)
+        (200, 0)
     );
+}
+
+#[test]
+fn a_container_full_of_page_cache_is_read_in_full_each_second() {
+    let tree = Tree::new(V2);
+    let path = docker(1);
+    let mut recording = tree.recording();
+    tree.cgroup(&path, 100, Some(100));
+    recording.roster.take(&known(&path, None, 899 * S));
+    for second in 0..20 {
+        // Reclaim and charges move the usage by a few pages.
+        tree.usage(&path, 100 * MIB - 4096 * (second % 2));
+        turn(&mut recording, (900 + second) * S);
+    }
+    assert_eq!(kept(&recording, &path), {
+        let usage = |second: u64| if second.is_multiple_of(2) { 100 } else { 99 };
+        (0..20)
+            .map(|second| (usage(second), true))
+            .collect::<Vec<_>>()
+    });
+    // To the page the same: after 2, 4 and 8 s.
+    recording.counts.details = 0;
+    for second in 920..940 {
+        turn(&mut recording, second * S);
+    }
+    assert_eq!(recording.counts.details, 3);
+}
+
+#[test]
+fn of_many_that_are_full_all_take_turns() {
+    let tree = Tree::new(V2);
+    let mut recording = tree.recording();
+    for number in 0..250 {
+        tree.cgroup(&docker(number), 90 + (number % 10) as u64, Some(100));
+        recording
+            .roster
+            .take(&known(&docker(number), None, 899 * S));
+    }
+    for second in 0..20 {
+        for number in 0..250 {
+            let usage = (90 + (number % 10) as u64) * MIB - 4096 * second;
+            tree.usage(&docker(number), usage);
+        }
+        turn(&mut recording, (900 + second) * S);
+    }
+    // What a turn costs is bounded; nobody waits for longer than 4 s.
+    assert_eq!(recording.counts.details, 20 * 64);
+    for recorded in recording.roster.live.values() {
+        let samples = recorded.history.before(920 * S);
+        let detailed = samples.iter().filter(|sample| sample.anon_bytes.is_some());
+        let times: Vec<i64> = detailed.map(|sample| sample.t_ns).collect();
+        assert!(
+            times
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] <= 4_000_000_000),
+            "{times:?}"
+        );
+        assert!(times.len() >= 4);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::{
     evidence::{CgroupEvidence, Found, KnownCgroup, Lookup, Names},
     source::memory::{
         history::Reading,
-        roster::{KEEP_NS, MAX_GONE, MAX_RECORDED, Roster},
+        roster::{KEEP_NS, MAX_GONE, MAX_RECORDED, MAX_WATCHED, Roster},
     },
 };
 
@@ -77,6 +77,46 @@ fn containers_come_first() {
     }
     assert_eq!((roster.live.len(), roster.no_room), (MAX_RECORDED, 2));
     assert_eq!(roster.watched.len(), 2);
+}
+
+const USERS: &str = "/user.slice/user-1000.slice/user@1000.service";
+
+#[test]
+fn what_a_user_makes_never_takes_the_room_of_the_machines_containers() {
+    let mut roster = Roster::default();
+    for number in 0..MAX_RECORDED + 6 {
+        let path = format!("{USERS}/docker-{number:064x}.scope");
+        roster.take(&known(&path, None, S));
+    }
+    assert_eq!((roster.live.len(), roster.no_room), (MAX_RECORDED, 6));
+    // A container, a pod, and a service with a limit find room all the same.
+    let limited = "/system.slice/a.service";
+    roster.take(&known(limited, None, S));
+    let watched = roster.watched.remove(limited).unwrap();
+    roster.record(&limited.into(), watched);
+    roster.take(&known(&docker(1), None, S));
+    roster.take(&known(POD, None, S));
+    for path in [limited, POD, &docker(1)] {
+        assert!(roster.live.contains_key(path), "{path}");
+    }
+    assert_eq!((roster.live.len(), roster.no_room), (MAX_RECORDED, 9));
+    // Nor do they keep a service from being looked at for a limit.
+    for number in 0..MAX_WATCHED {
+        roster.take(&known(&format!("{USERS}/app.slice/{number}"), None, S));
+    }
+    assert_eq!(roster.watched.len(), MAX_WATCHED);
+    roster.take(&known("/system.slice/b.service", None, S));
+    assert!(roster.watched.contains_key("/system.slice/b.service"));
+    assert_eq!(roster.watched.len(), MAX_WATCHED);
+}
+
+#[test]
+fn a_users_container_is_recorded_while_there_is_room() {
+    let mut roster = Roster::default();
+    let container = format!("{USERS}/user.slice/libpod-{:064x}.scope", 7);
+    roster.take(&known(&container, None, S));
+    roster.take(&known(&format!("{USERS}/app.slice/x.service"), None, S));
+    assert_eq!(paths(&roster), [&container]);
 }
 
 #[test]

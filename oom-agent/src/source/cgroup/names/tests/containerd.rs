@@ -13,6 +13,34 @@ const CRI_SANDBOX: &str = r#"{"io.kubernetes.cri.container-type":"sandbox","io.k
     "io.kubernetes.cri.sandbox-id":"{id}","io.kubernetes.cri.sandbox-log-directory":"/var/log/pods/x",
     "io.kubernetes.cri.sandbox-name":"app-7d9-x2x","io.kubernetes.cri.sandbox-namespace":"shop"}"#;
 
+/// What Kata needs beside a machine is in a cgroup of the sandbox, below no pod.
+#[test]
+fn what_kata_needs_beside_a_machine() {
+    let newer = CRI_SANDBOX.replace(
+        "{\"io.kubernetes.cri.container-type\"",
+        "{\"io.kubernetes.cri.sandbox-uid\":\"{uid}\",\"io.kubernetes.cri.container-type\"",
+    );
+    let logs = |dir: &str| CRI_SANDBOX.replace("/var/log/pods/x", dir);
+    let told_by = |uid: &str| format!("Containerd id={{id}} pod=shop/app-7d9-x2x/{uid} sandbox");
+    for (annotations, namespace, expected) in [
+        (newer.clone(), "k8s.io", told_by("{uid}")),
+        (
+            logs("/var/log/pods/shop_app-7d9-x2x_{uid}"),
+            "k8s.io",
+            told_by("{uid}"),
+        ),
+        (logs("/var/log/pods/shop_app_{uid}"), "k8s.io", told_by("-")),
+        (CRI_SANDBOX.to_owned(), "k8s.io", told_by("-")),
+        // Of nobody who makes pods.
+        (newer, "default", "Containerd id={id}".to_owned()),
+    ] {
+        let file = format!("{TASKS}/{namespace}/{{id}}/config.json");
+        let host = Host::new(&[(&file, &bundle(&annotations, "/kata_overhead/{id}"))]);
+        let found = told(&host.lookup("/kata_overhead/{id}"));
+        assert_eq!(found, fill(&expected), "{annotations}");
+    }
+}
+
 #[test]
 fn containerd_for_kubernetes() {
     let found = "Containerd id={id} name=app image=registry.example/shop/app:1.2 \

@@ -78,6 +78,36 @@ fn docker() {
     fs::create_dir_all(host.root().join("var/lib")).unwrap();
     symlink("/srv/d", host.root().join("var/lib/docker")).unwrap();
     assert_eq!(told(&host.lookup("/docker/{id}")), found);
+    // With userns-remap; among much else, and among what is no such root.
+    for (file, expected) in [
+        (
+            "var/lib/docker/165536.165536/containers/{id}/config.v2.json",
+            &*found,
+        ),
+        (
+            "var/lib/docker/100000.100001/containers/{id}/config.v2.json",
+            &found,
+        ),
+        (
+            "var/lib/docker/x.165536/containers/{id}/config.v2.json",
+            "Absent",
+        ),
+        (
+            "var/lib/docker/165536/containers/{id}/config.v2.json",
+            "Absent",
+        ),
+        (
+            "var/lib/docker/1.2.3/containers/{id}/config.v2.json",
+            "Absent",
+        ),
+    ] {
+        let host = Host::new(&[
+            (file, &config),
+            ("var/lib/docker/7.7/containers/{other}/config.v2.json", "{}"),
+            ("var/lib/docker/containers/{other}/config.v2.json", "{}"),
+        ]);
+        assert_eq!(told(&host.lookup("/docker/{id}")), expected, "{file}");
+    }
     // A cgroup parent of somebody's choice: the bundle knows the cgroup, docker the names.
     host.write(
         &format!("{TASKS}/moby/{{id}}/config.json"),

@@ -4,63 +4,93 @@ use super::{
     docker::{RUNNING, docker_config},
     *,
 };
+use crate::source::cgroup::Ended;
 
 #[test]
 fn how_it_ended() {
     let podman = "/machine.slice/libpod-{id}.scope";
-    let ended = r#""Running":false,"ExitCode":137,"FinishedAt":"2026-11-21T08:05:20Z""#;
     let never = r#""Running":false,"ExitCode":0,"FinishedAt":"0001-01-01T00:00:00Z""#;
+    // With a restart policy.
+    let restarting =
+        r#""Running":true,"Restarting":true,"ExitCode":137,"FinishedAt":"2026-11-21T08:05:20Z""#;
+    let restarted =
+        r#""Running":true,"Restarting":false,"ExitCode":0,"FinishedAt":"2026-11-21T08:05:20Z""#;
     let docker = "var/lib/docker/containers/{id}/config.v2.json";
     let persisted = "var/lib/containers/storage/overlay-containers/{id}/userdata/exit";
+    let exits = "run/libpod/exits/{id}";
+    let crio = "/kubepods.slice/kubepods-pod{u_id}.slice/crio-{id}.scope";
     for (file, content, path, expected) in [
-        ("run/libpod/exits/{id}", "137", podman, Some(137)),
-        ("run/libpod/exits/{id}", "0\n", podman, Some(0)),
-        (
-            "run/crio/exits/{id}",
-            "1",
-            "/kubepods.slice/kubepods-pod{u_id}.slice/crio-{id}.scope",
-            Some(1),
-        ),
+        (exits, "137", podman, Ended::With(137)),
+        (exits, "0\n", podman, Ended::With(0)),
+        ("run/crio/exits/{id}", "1", crio, Ended::With(1)),
         (
             "run/crio/exits/{id}",
             "1",
             "/kubepods/pod{uid}/{id}",
-            Some(1),
+            Ended::With(1),
         ),
-        (persisted, "2", podman, Some(2)),
-        ("run/libpod/exits/{id}", "", podman, None),
-        ("run/libpod/exits/{id}", "x", podman, None),
-        ("run/libpod/exits/{id}", "11111111111111111", podman, None),
-        ("run/libpod/exits/{other}", "1", podman, None),
+        (persisted, "2", podman, Ended::With(2)),
+        (exits, "", podman, Ended::Untold),
+        (exits, "x", podman, Ended::Untold),
+        (exits, "11111111111111111", podman, Ended::Untold),
+        ("run/libpod/exits/{other}", "1", podman, Ended::Untold),
+        ("run/crio/exits/{other}", "1", crio, Ended::Untold),
         (
-            "run/libpod/exits/{id}",
+            exits,
             "1",
             "/machine.slice/libpod-{id}.scope/x",
-            None,
+            Ended::Untold,
         ),
-        ("run/libpod/exits/{id}", "1", "/foo/{id}", None),
+        (exits, "1", "/foo/{id}", Ended::Untold),
         (
             docker,
-            &docker_config("{}", ended),
+            &docker_config("{}", restarting),
             "/docker/{id}",
-            Some(137),
+            Ended::With(137),
         ),
-        (docker, &docker_config("{}", RUNNING), "/docker/{id}", None),
-        (docker, &docker_config("{}", never), "/docker/{id}", None),
+        (
+            docker,
+            &docker_config("{}", restarted),
+            "/docker/{id}",
+            Ended::NotYet,
+        ),
+        (
+            docker,
+            &docker_config("{}", never),
+            "/docker/{id}",
+            Ended::NotYet,
+        ),
+        (docker, "{", "/docker/{id}", Ended::Untold),
+        // With `--rm` it is gone.
+        (exits, "1", "/docker/{id}", Ended::Untold),
     ] {
         let host = Host::new(&[(file, content)]);
-        let found = host.finder().exit_code(&fill(path), None);
+        let found = host.finder().ended(&fill(path), None);
         assert_eq!(found, expected, "{file} {content} {path}");
     }
     // What the path does not tell, the names do.
-    let host = Host::new(&[("run/libpod/exits/{id}", "9")]);
+    let host = Host::new(&[(exits, "9")]);
     let names = Names {
         container_id: Some(ID.to_owned()),
         runtime: Some(Runtime::Podman),
         ..Names::default()
     };
-    let found = host
-        .finder()
-        .exit_code(&fill("/foo/libpod-{id}"), Some(&names));
-    assert_eq!(found, Some(9));
+    let found = host.finder().ended(&fill("/foo/libpod-{id}"), Some(&names));
+    assert_eq!(found, Ended::With(9));
+}
+
+/// As dockerd does it: the cgroup is removed, and only then the end is written down.
+#[test]
+fn docker_writes_it_down_after_the_cgroup_is_gone() {
+    let docker = "var/lib/docker/containers/{id}/config.v2.json";
+    let host = Host::new(&[(docker, &docker_config("{}", RUNNING))]);
+    let mut finder = host.finder();
+    let path = fill("/docker/{id}");
+    let Lookup::Found(names) = finder.lookup(&path) else {
+        panic!("no names");
+    };
+    assert_eq!(finder.ended(&path, Some(&names)), Ended::NotYet);
+    let ended = r#""Running":false,"ExitCode":137,"FinishedAt":"2026-11-21T08:05:20Z""#;
+    host.write(docker, docker_config("{}", ended));
+    assert_eq!(finder.ended(&path, Some(&names)), Ended::With(137));
 }

@@ -139,7 +139,9 @@ fn each_reason_is_counted() {
         settings: 1,
         ..Counters::default()
     };
+    // This may be a container; that one says so.
     finder.lookup(DEMO);
+    finder.lookup(&format!("/docker/{}", "5e".repeat(32)));
     assert_eq!(finder.counters(), expected);
     host.write(BUNDLE, "x");
     finder.lookup(DEMO);
@@ -159,6 +161,26 @@ fn each_reason_is_counted() {
     let refused = Lookup::Unreadable(Unreadable::Refused);
     assert_eq!(finder.lookup(DEMO), refused);
     assert_eq!(finder.counters().refused, 1);
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_named_in_the_log() {
+    let host = Host::new(&[
+        ("etc/docker/daemon.json", r#"{"data-root": "#),
+        ("etc/containerd/config.toml", "state = 7"),
+    ]);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.reopen().unwrap())
+        .finish();
+    let finder = tracing::subscriber::with_default(subscriber, || host.finder());
+    assert_eq!(finder.counters().settings, 2);
+    let said = fs::read_to_string(log.path()).unwrap();
+    for file in ["/etc/docker/daemon.json", "/etc/containerd/config.toml"] {
+        let line = format!("{file} cannot be used (it cannot be parsed)");
+        assert!(said.contains(&line), "{said}");
+    }
+    assert!(!said.contains("storage.conf"), "{said}");
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! What the agent of a boot that is over still owed: told by the first start in another boot.
+//!
+//! Reads the journal of every other boot; emits its events as of the last evidence, those that are stored already among
+//! them. A kill has the names that its alert was told with, for whose its cgroup was nobody can look up any more.
+//! Refuses to tell how late an alert was that nobody told then.
+
+use rusqlite::{Connection, OptionalExtension as _, Result};
+
+use super::{
+    journal::{Decoder, decode_snapshot},
+    recovery,
+};
+use crate::{
+    correlate::{Correlator, Host, Timing},
+    event::{Event, Kind, OomKill},
+};
+
+/// What boots that are over come to.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// What their agents told, and what they owed.
+    pub(super) events: Vec<Event>,
+    /// Observations that cannot be read, and victims whose end nobody saw.
+    pub(super) unknown: u64,
+}
+
+/// Goes through the journals of all boots but that of `host`, which has the name of the node.
+pub(super) fn ended(db: &Connection, boot_id: &str, host: &Host) -> Result<Ended> {
+    let others = "SELECT boot_id FROM journal WHERE boot_id <> ?1 UNION \
+                  SELECT boot_id FROM snapshot WHERE boot_id <> ?1";
+    let others: Vec<String> = db
+        .prepare(others)?
+        .query_map([boot_id], |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    let mut ended = Ended::default();
+    for boot_id in others {
+        ended.close(db, &boot_id, host)?;
+    }
+    Ok(ended)
+}
+
+impl Ended {
+    fn close(&mut self, db: &Connection, boot_id: &str, host: &Host) -> Result<()> {
+        let host = Host {
+            boot_id: Some(boot_id.into()),
+            boot: boot_id.replace('-', "").into(),
+            ..host.clone()
+        };
+        let mut correlator = Correlator::new(host, Timing::default());
+        let recovery = recovery::of(db, boot_id)?;
+        if let Some(snapshot) = recovery.snapshot {
+            match decode_snapshot(&snapshot.state) {
+                Ok(snapshot) => correlator.restore(&snapshot),
+                Err(_) => self.unknown += 1,
+            }
+        }
+        let mut decoder = Decoder::default();
+        let mut evidence = Vec::with_capacity(recovery.evidence.len());
+        for (now, row) in recovery.evidence {
+            match decoder.decode(&row) {
+                Ok(piece) => evidence.push((now, piece)),
+                Err(_) => self.unknown += 1,
+            }
+        }
+        let first = self.events.len();
+        self.unknown += correlator.replay_to_the_end(evidence, &mut self.events);
+        for event in &mut self.events[first..] {
+            for kill in kills(event) {
+                name(kill, alert(db, &kill.id)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kills(event: &mut Event) -> &mut [OomKill] {
+    match event {
+        Event::OomInstance(report) => &mut report.kills,
+        Event::OomKill(kill) => std::slice::from_mut(kill),
+        Event::VictimEnd(end) => std::slice::from_mut(&mut end.kill),
+        Event::OomStuck(stuck) => std::slice::from_mut(&mut stuck.kill),
+        Event::ContainerCreation(_) | Event::ContainerDeletion(_) => &mut [],
+    }
+}
+
+/// The alert of a kill, as it was told.
+fn alert(db: &Connection, id: &str) -> Result<Option<OomKill>> {
+    let sql = "SELECT body FROM event WHERE kind = ? AND id = ?";
+    let mut statement = db.prepare_cached(sql)?;
+    let body: Option<String> = statement
+        .query_row([Kind::OomKill.as_str(), id], |row| row.get(0))
+        .optional()?;
+    let event = body.and_then(|body| serde_json::from_str(&body).ok());
+    Ok(match event {
+        Some(Event::OomKill(kill)) => Some(*kill),
+        _ => None,
+    })
+}
+
+fn name(kill: &mut OomKill, alert: Option<OomKill>) {
+    kill.detection_latency_ns = None;
+    if let Some(told) = alert {
+        kill.detection_latency_ns = told.detection_latency_ns;
+        kill.cgroup = told.cgroup.or(kill.cgroup.take());
+        kill.owner = told.owner.or(kill.owner.take());
+    }
+}
+
+#[cfg(test)]
+#[path = "ended_tests.rs"]
+mod tests;
