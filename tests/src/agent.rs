@@ -91,6 +91,11 @@ impl Agent {
         }
     }
 
+    /// Its log so far.
+    pub fn said(&self) -> String {
+        format!("the agent's log:\n{}", self.log)
+    }
+
     /// Waits until it is armed; for one that was started blind.
     pub fn watches(&self) -> Result<()> {
         let watches = |state: &State| state.lines.iter().any(|line| line.ends_with("watching"));

@@ -66,10 +66,6 @@ pub fn death(kill: &Value, instance: &Value, truth: &Truth, known: Known) -> Res
     bail!("{differences}\nkill: {kill:#}\ninstance: {instance:#}\ntruth: {truth:#?}")
 }
 
-/// So long an alert may wait for names. One that the ring brought later than that met a machine, or its emulation, that
-/// ran nobody in time: it may lack names, the report may not.
-const NAMES_WAIT_NS: u64 = 20_000_000;
-
 /// A report is open for milliseconds, or for its window.
 const SLOW_NS: u64 = 1_000_000_000;
 
@@ -81,13 +77,10 @@ pub fn owner(kill: &Value, instance: &Value, owned: &Owned, known: Known) -> Res
             continue;
         }
         let found = &event["owner"];
-        let by_ring = kill["evidence"][0] == "bpf";
-        let is_late = kill["detection_latency_ns"].as_u64() > Some(NAMES_WAIT_NS);
-        let may_lack = what == "alert" && by_ring && is_late;
         let fields = owned.owner.as_object().context("owner")?;
         for (field, truth) in fields {
             ensure!(
-                agrees(&found[field], truth, may_lack),
+                agrees(&found[field], truth, owned.stalled),
                 "owner.{field} of the {what}: found {}, truth {truth}\n{event:#}",
                 found[field]
             );

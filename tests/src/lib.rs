@@ -19,6 +19,7 @@ pub mod certificate;
 pub mod check;
 #[cfg(not(target_env = "musl"))]
 pub mod collector;
+pub mod cpus;
 #[cfg(not(target_env = "musl"))]
 pub mod delivering;
 pub mod dist;

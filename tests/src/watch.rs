@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::ValueEnum;
 use rustix::process::Signal;
 use serde::Serialize;
@@ -82,6 +82,8 @@ impl Watcher {
         let agent = way.launch(&[])?.start()?;
         let tier = agent.tier()?;
         let counter = [before, vmstat_oom_kill()?];
+        // Names that a runtime leaves for a moment only can be known from then on.
+        agent.watches_cgroups()?;
         Ok(Self {
             agent,
             tier,
@@ -99,6 +101,7 @@ impl Watcher {
     /// kill that it told of, in nanoseconds.
     pub fn tells(&self, expected: &Expected) -> Result<Vec<u64>> {
         let told = self.told(expected);
+        let told = told.map_err(|error| anyhow!("{error:#}\n{}", self.agent.said()));
         // What it told of this scenario is not asked for again, whether right or wrong.
         let events = self.agent.events()?;
         self.agent.forget();

@@ -16,7 +16,10 @@ use oom_agent::hierarchy::{CgroupVersion, Hierarchy};
 use serde_json::{Value, json};
 
 use super::{Birth, Limit, MIB, Place, Truth, actor::Actor};
-use crate::machine;
+use crate::{
+    cpus::{self, Stalls},
+    machine,
+};
 
 const CONTAINERD: &str = "/run/containerd/io.containerd.runtime.v2.task";
 const STORAGE: &str = "/var/lib/containers/storage/overlay-containers";
@@ -31,6 +34,8 @@ pub struct Owned {
     pub owner: Value,
     /// `limit.level`.
     pub level: &'static str,
+    /// A CPU ran nobody for a while when the container was there: its names may be unknown.
+    pub stalled: bool,
 }
 
 /// How one container is laid out.
@@ -44,15 +49,17 @@ struct Layout {
     level: &'static str,
 }
 
-/// One kill in a container of every layout; each container is removed right after its kill, with all
-/// that its runtime has left on disk.
+/// One kill in a container of every layout, which has been there for as long as whoever wanted to look at it
+/// took; each is removed right after its kill, with all that its runtime has left on disk.
 pub fn owners(hierarchy: &Hierarchy) -> Result<Vec<Owned>> {
     machine::only_in_a_guest()?;
     let layouts = layouts(hierarchy);
-    layouts
-        .iter()
-        .map(|layout| play(hierarchy, layout))
-        .collect()
+    let play = |layout| {
+        let standing = Standing::new(hierarchy, layout)?;
+        cpus::settle()?;
+        kill(hierarchy, layout, standing)
+    };
+    layouts.iter().map(play).collect()
 }
 
 /// Kills in containers of one pod while hundreds of others come and go.
@@ -62,7 +69,8 @@ pub fn churn(hierarchy: &Hierarchy) -> Result<Vec<Owned>> {
     machine::only_in_a_guest()?;
     // Both sides make and remove pods: what they share stays.
     let _shared = Standing::tree(hierarchy, "/kubepods/burstable")?;
-    thread::scope(|scope| {
+    let mut stalls = Stalls::watch()?;
+    let mut ours: Vec<(Owned, [u64; 2])> = thread::scope(|scope| {
         let others = scope.spawn(|| {
             for number in 0..OTHERS {
                 let other = in_pod(7, number, "other");
@@ -70,11 +78,21 @@ pub fn churn(hierarchy: &Hierarchy) -> Result<Vec<Owned>> {
             }
             anyhow::Ok(())
         });
-        let ours = (0..KILLS).map(|number| play(hierarchy, &in_pod(8, number, "app")));
-        let ours: Result<Vec<Owned>> = ours.collect();
+        let ours = (0..KILLS).map(|number| {
+            let layout = in_pod(8, number, "app");
+            let made = cpus::now();
+            let owned = kill(hierarchy, &layout, Standing::new(hierarchy, &layout)?)?;
+            Ok((owned, [made, cpus::now()]))
+        });
+        let ours: Result<_> = ours.collect();
         others.join().map_err(|_| anyhow::anyhow!("panicked"))??;
         ours
-    })
+    })?;
+    stalls.end();
+    for (owned, life) in &mut ours {
+        owned.stalled = stalls.within(*life);
+    }
+    Ok(ours.into_iter().map(|(owned, _)| owned).collect())
 }
 
 fn id(number: u32) -> String {
@@ -314,8 +332,7 @@ fn runc(hierarchy: &Hierarchy) -> Layout {
     }
 }
 
-fn play(hierarchy: &Hierarchy, layout: &Layout) -> Result<Owned> {
-    let standing = Standing::new(hierarchy, layout)?;
+fn kill(hierarchy: &Hierarchy, layout: &Layout, standing: Standing) -> Result<Owned> {
     let born = Birth::now();
     let home = place(hierarchy, &standing.home)?;
     let mut actor = Actor::start_at("anywhere", b"app", 1000, &standing.home, home, &[])?;
@@ -334,6 +351,7 @@ fn play(hierarchy: &Hierarchy, layout: &Layout) -> Result<Owned> {
         death,
         owner: layout.owner.clone(),
         level: layout.level,
+        stalled: false,
     })
 }
 
