@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
     fuzz: Option<u64>,
     /// Only these other kernels, as `cargo xtask vm --kernel` takes them: 6.12,5.10.223
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = vm::asked_for)]
     kernels: Vec<String>,
 }
 

@@ -39,14 +39,21 @@ pub(crate) struct Kernel {
     pub(crate) version: String,
 }
 
+/// A kernel on the command line, before anything is built for it.
+pub(crate) fn asked_for(wanted: &str) -> Result<String> {
+    if !Path::new(wanted).is_file() {
+        parsed(wanted)?;
+    }
+    Ok(wanted.to_owned())
+}
+
 /// This kernel, downloaded if it is not there yet.
 pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<Kernel> {
     let path = Path::new(wanted);
     if path.is_file() {
         return from_file(path, cache);
     }
-    let (series, flavour, arch) = parse(wanted)
-        .with_context(|| format!("{wanted} is neither a file nor a kernel version"))?;
+    let (series, flavour, arch) = parsed(wanted)?;
     let kept = cache.join("kernels").join(wanted);
     let image = kept.join("vmlinuz");
     if !image.exists() {
@@ -66,6 +73,14 @@ pub(crate) fn resolve(wanted: &str, cache: &Path) -> Result<Kernel> {
         arch,
         image,
         version: version.to_owned(),
+    })
+}
+
+fn parsed(wanted: &str) -> Result<(&str, &'static str, Arch)> {
+    parse(wanted).with_context(|| {
+        format!(
+            "{wanted} is neither a file nor a kernel version such as 6.12, 5.10.223 or 6.1-arm64"
+        )
     })
 }
 
@@ -351,6 +366,24 @@ Package: linux-binary-7.2.13+deb14-cloud-amd64\nVersion: 7.2.13-1\n";
         assert_eq!(newest("6.1"), name("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(newest("7.2"), name("linux-binary-7.2.13+deb14-cloud-amd64"));
         assert_eq!(newest("5.10"), None);
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_refused_before_anything_is_built() {
+        // The package's own directory is where its tests run.
+        for kernel in [
+            "7",
+            "6.12",
+            "5.10.223",
+            "6.1-arm64",
+            "6.12-arm64-16k",
+            "Cargo.toml",
+        ] {
+            assert_eq!(asked_for(kernel).unwrap(), kernel);
+        }
+        for other in ["", "6.12-arm", "newest", "6.12 6.1", "/nowhere/vmlinuz"] {
+            assert!(asked_for(other).is_err(), "{other}");
+        }
     }
 
     #[test]

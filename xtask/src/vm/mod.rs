@@ -28,6 +28,7 @@ use anyhow::{Result, ensure};
 
 use self::qemu::{Guest, Outcome, Start};
 pub(crate) use self::{
+    kernels::asked_for,
     matrix::{Plan, play},
     packaged::play as play_packaged,
 };
@@ -42,7 +43,7 @@ pub(crate) struct Args {
     /// Debian's newest kernel of a series (5.10, 6.1, 6.12, 7), a version (5.10.223), a package or an
     /// image file; several may be given. Behind a series or version, -arm64 or -arm64-16k is for those machines.
     /// Default: those of the matrix, or 6.12 for a command.
-    #[arg(long)]
+    #[arg(long, value_delimiter = ',', value_parser = kernels::asked_for)]
     kernel: Vec<String>,
     /// Only this scenario of the matrix; several may be given.
     #[arg(long)]
