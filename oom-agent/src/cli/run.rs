@@ -13,6 +13,7 @@ use super::{
     serve::ServeArgs, sinks::SinkArgs,
 };
 use crate::{
+    api,
     attribute::ContainerEvents,
     bpf::{decision::WantedHook, pins::PIN_PATH},
     confine::{self, Guard},
@@ -171,7 +172,7 @@ pub(super) fn main(args: RunArgs) -> ExitCode {
             },
         },
         sinks: args.sinks.into(),
-        api: args.serve.into(),
+        api: args.serve.options(api::SOCKET),
         metrics: args.metrics.into(),
         node: args.node,
         cluster: args.cluster,

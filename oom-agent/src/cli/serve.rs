@@ -1,4 +1,4 @@
-//! What `oom-agent run` takes about who may ask it.
+//! What `oom-agent run` and `oom-agent fleet serve` take about who may ask them.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -9,7 +9,8 @@ use crate::api::{self, TlsFiles};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "API")]
 pub(super) struct ServeArgs {
-    /// Where others may ask: a Unix socket, /run/oom-agent/api.sock if nothing is said. `none`: nowhere.
+    /// Where others may ask: a Unix socket; if nothing is said /run/oom-agent/api.sock, of a fleet
+    /// /run/oom-agent/fleet.sock. `none`: nowhere.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// The group that may ask there, by name or number; the agent's own if nothing is said.
@@ -35,18 +36,18 @@ pub(super) struct ServeArgs {
     insecure_listen_anywhere: bool,
 }
 
-impl From<ServeArgs> for api::Options {
-    fn from(args: ServeArgs) -> Self {
-        let socket = args.socket;
-        Self {
-            required: socket.is_some() || !args.listen.is_empty(),
-            socket: (socket.or_else(|| Some(api::SOCKET.into())))
+impl ServeArgs {
+    /// With this socket where none is named.
+    pub(super) fn options(self, socket: &str) -> api::Options {
+        api::Options {
+            required: self.socket.is_some() || !self.listen.is_empty(),
+            socket: (self.socket.or_else(|| Some(socket.into())))
                 .filter(|path| path.as_os_str() != "none"),
-            group: args.socket_group,
-            listen: args.listen,
-            tls: (args.tls_cert.zip(args.tls_key)).map(|(cert, key)| TlsFiles { cert, key }),
-            token: args.token_file,
-            insecure: args.insecure_listen_anywhere,
+            group: self.socket_group,
+            listen: self.listen,
+            tls: (self.tls_cert.zip(self.tls_key)).map(|(cert, key)| TlsFiles { cert, key }),
+            token: self.token_file,
+            insecure: self.insecure_listen_anywhere,
         }
     }
 }

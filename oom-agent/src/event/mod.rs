@@ -3,7 +3,7 @@
 //!
 //! Reads nothing; these types *are* the contract. Serialised as `snake_case` JSON, one object per
 //! line. Sizes are bytes, durations nanoseconds, times RFC 3339 UTC. A value that is not known is
-//! `null`, never 0 or a guess; a value that was inferred says so. Within a schema version fields are
+//! `null`, or left out where its field says so, never 0 or a guess; a value that was inferred says so. Within a schema version fields are
 //! only added.
 
 mod container;

@@ -1,15 +1,10 @@
 //! `oom-agent fleet serve`.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 
 use crate::{
-    api,
     cli::{fail, nats::ServersArgs, serve::ServeArgs},
     daemon::fleet::{Options, serve},
     store::Retention,
@@ -43,10 +38,6 @@ pub(super) struct FleetServeArgs {
 }
 
 pub(super) fn main(args: FleetServeArgs) -> ExitCode {
-    let mut api: api::Options = args.serve.into();
-    if api.socket.as_deref() == Some(Path::new(api::SOCKET)) {
-        api.socket = Some(SOCKET.into());
-    }
     let options = Options {
         nats: args.servers.options(),
         store: args.store,
@@ -55,7 +46,7 @@ pub(super) fn main(args: FleetServeArgs) -> ExitCode {
             events: args.keep_events,
             bytes: args.keep_mib << 20,
         },
-        api,
+        api: args.serve.options(SOCKET),
     };
     match serve(&options) {
         Ok(()) => ExitCode::SUCCESS,
