@@ -74,7 +74,7 @@ fn tells(args: &[&str], meanwhile: impl FnOnce(&Kept) -> Result<()>) -> Result<(
         told(pid) && told(hog.process.pid)
     })?;
     let next = next.stop(Signal::TERM)?;
-    let said = format!("the kernel killed the last oom-agent (pid {pid}) for memory");
+    let said = format!("the kernel killed an oom-agent before this one (pid {pid}) for memory");
     ensure!(
         next.log.iter().any(|line| line.contains(&said)),
         "{}",

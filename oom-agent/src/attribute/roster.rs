@@ -8,7 +8,7 @@
 //! gone are forgotten first, and what finds no room is counted. Whatever takes long goes in small steps.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -50,14 +50,16 @@ pub struct Life {
     /// When it was last known to be there.
     seen_ns: u64,
     pool: usize,
+    /// Its place among those that are gone.
+    grave: Option<u64>,
 }
 
 /// Room for lives.
 #[derive(Debug, Default)]
 struct Pool {
     lives: usize,
-    /// Removed ones, longest gone first.
-    gone: VecDeque<(u64, Arc<str>)>,
+    /// Removed ones, longest gone first; each is a life that is remembered.
+    gone: BTreeMap<u64, (u64, Arc<str>)>,
 }
 
 /// All cgroups that are, and those that were.
@@ -73,6 +75,8 @@ pub struct Roster {
     /// When a scan began, and what it may not have found.
     sweeping: (u64, Vec<Arc<str>>),
     untracked: u64,
+    /// Cgroups that have been removed so far.
+    buried: u64,
 }
 
 impl Roster {
@@ -86,6 +90,12 @@ impl Roster {
     #[must_use]
     pub fn len(&self) -> usize {
         self.pools.iter().map(|pool| pool.lives).sum()
+    }
+
+    /// How many of them are gone.
+    #[cfg(test)]
+    pub(super) fn gone(&self) -> usize {
+        self.pools.iter().map(|pool| pool.gone.len()).sum()
     }
 
     /// Whether nothing is known.
@@ -166,6 +176,7 @@ impl Roster {
             unreadable: false,
             seen_ns: known.monotonic_ns,
             pool,
+            grave: None,
         });
         self.pools[pool].lives += 1;
         let surplus = (lives.len() > MAX_LIVES_OF_PATH).then(|| lives.pop_front());
@@ -215,11 +226,18 @@ impl Roster {
     }
 
     fn bury(&mut self, path: &Arc<str>, at_ns: u64) {
-        if let Some(life) = self.last(path) {
-            life.died_ns = Some(at_ns);
-            let pool = life.pool;
-            self.pools[pool].gone.push_back((at_ns, path.clone()));
+        let grave = self.buried;
+        let Some(life) = self.last(path) else {
+            return;
+        };
+        let (pool, before) = (life.pool, life.grave.replace(grave));
+        life.died_ns = Some(at_ns);
+        self.buried += 1;
+        let gone = &mut self.pools[pool].gone;
+        if let Some(before) = before {
+            gone.remove(&before);
         }
+        gone.insert(grave, (at_ns, path.clone()));
     }
 
     /// A cgroup, and all below it, has another path (version 1 only).
@@ -298,30 +316,34 @@ impl Roster {
     }
 
     fn is_due(&self, pool: usize, now_ns: u64) -> bool {
-        let longest = self.pools[pool].gone.front();
-        longest.is_some_and(|(at, _)| now_ns.saturating_sub(*at) > RETENTION_NS)
+        let longest = self.pools[pool].gone.first_key_value();
+        longest.is_some_and(|(_, (at, _))| now_ns.saturating_sub(*at) > RETENTION_NS)
     }
 
     fn forget_one(&mut self, pool: usize) -> bool {
-        while let Some((at, path)) = self.pools[pool].gone.pop_front() {
-            let Some(lives) = self.by_path.get_mut(&path) else {
-                continue;
-            };
-            let is_it = |life: &Life| life.died_ns == Some(at) && life.pool == pool;
-            let Some(life) = lives.iter().position(is_it).and_then(|at| lives.remove(at)) else {
-                continue;
-            };
-            if lives.is_empty() {
-                self.by_path.remove(&path);
-            }
-            self.let_go(&path, &life);
-            return true;
+        let Some((grave, (_, path))) = self.pools[pool].gone.pop_first() else {
+            return false;
+        };
+        let Some(lives) = self.by_path.get_mut(&path) else {
+            return false;
+        };
+        let is_it = |life: &Life| life.grave == Some(grave);
+        let Some(life) = lives.iter().position(is_it).and_then(|at| lives.remove(at)) else {
+            return false;
+        };
+        if lives.is_empty() {
+            self.by_path.remove(&path);
         }
-        false
+        self.let_go(&path, &life);
+        true
     }
 
     fn let_go(&mut self, path: &Arc<str>, life: &Life) {
-        self.pools[life.pool].lives -= 1;
+        let pool = &mut self.pools[life.pool];
+        pool.lives -= 1;
+        if let Some(grave) = life.grave {
+            pool.gone.remove(&grave);
+        }
         if let Some(id) = life.id
             && self.by_id.get(&id) == Some(path)
             && !self.has_id(path, id)

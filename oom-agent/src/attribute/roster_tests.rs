@@ -170,6 +170,23 @@ fn a_rename_takes_along_what_is_below() {
 }
 
 #[test]
+fn one_path_over_and_over_fills_nothing_and_makes_nothing_else_forgotten() {
+    let mut roster = Roster::default();
+    let (mine, other): (Arc<str>, Arc<str>) = ("/a".into(), "/b".into());
+    for id in 1..=10_000 {
+        roster.know(&made("/a", id, id * 2, None));
+        roster.remove(&mine, Some(id), id * 2 + 1);
+    }
+    assert_eq!((roster.len(), roster.gone()), (8, 8));
+    let late = RETENTION_NS - 1_000;
+    roster.know(&made("/b", 20_000, late, Some("app")));
+    roster.remove(&other, Some(20_000), late + 1);
+    while roster.tick(RETENTION_NS + 30_000) {}
+    assert_eq!((roster.len(), roster.gone()), (1, 1));
+    assert_eq!(name_of(&roster, "/b", None, late).as_deref(), Some("app"));
+}
+
+#[test]
 fn beyond_its_room_the_longest_gone_are_forgotten_and_living_ones_never() {
     let mut roster = Roster::default();
     roster.know(&made("/keep", 1, 1, Some("keep")));

@@ -152,12 +152,17 @@ impl RingMap {
         Release(self.consumer.clone())
     }
 
+    /// The position behind the last record that the kernel has begun to write.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.pages.u64(0).load(Ordering::Acquire)
+    }
+
     /// Bytes that nobody has let go of, taken or not.
     #[must_use]
     pub fn used(&self) -> u64 {
         let consumer = self.consumer.position().load(Ordering::Acquire);
-        let producer = self.pages.u64(0).load(Ordering::Acquire);
-        producer.saturating_sub(consumer)
+        self.written().saturating_sub(consumer)
     }
 
     /// Bytes that it has room for.

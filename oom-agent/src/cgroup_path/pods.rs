@@ -101,7 +101,7 @@ fn child<'a>(name: &'a str, parent: &str) -> Option<(&'a str, char)> {
 /// A UUID, or the hash that a static pod has instead (32 digits).
 fn is_uid(uid: &str, dash: char) -> bool {
     const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
-    let groups = uid.split(dash).map(str::len);
-    let shape = uid.len() == 32 || groups.eq(GROUPS);
-    shape && uid.split(dash).all(is_hex)
+    let groups = || uid.split(dash);
+    let hash = uid.len() == 32 && is_hex(uid);
+    hash || groups().map(str::len).eq(GROUPS) && groups().all(is_hex)
 }

@@ -425,6 +425,8 @@ fn what_only_looks_like_an_owner() {
         // Uids of another shape.
         "/kubepods/burstable/pod0a1b/{id}",
         "/kubepods/burstable/pod{uid}0",
+        "/kubepods/pod12345678-1234-1234-1234-12345678",
+        "/kubepods/pod--------------------------------",
         "/kubepods/pod{u_id}",
         "/kubepods.slice/kubepods-pod{uid}.slice",
         "/kubepods/pod6B1F0C2E-7D3A-4F55-9A61-0B7F4C1DE911",

@@ -162,8 +162,9 @@ impl Correlator {
                     }
                 }
             },
-            // The way of the cgroups goes past here, to `attribute`; that of positions to the store.
-            Evidence::Cgroup(_) | Evidence::LogRead { .. } => {}
+            // The way of the cgroups goes past here, to `attribute`; that of positions to the store. A replay takes
+            // care of what resumed.
+            Evidence::Cgroup(_) | Evidence::LogRead { .. } | Evidence::Resumed => {}
             Evidence::Memory(memory) => self.memory(*memory),
             Evidence::Victim(victim) => self.victim(*victim, now, out),
         }
@@ -233,17 +234,38 @@ impl Correlator {
         &self.audit
     }
 
-    /// Closes everything that is open, at shutdown.
+    /// Closes everything that is open, where nobody will say more. How a held mark or a decision without one
+    /// came out stays unknown.
     pub fn finish(&mut self, now: Now, out: &mut Vec<Event>) {
+        for (_, mark) in std::mem::take(&mut self.held_marks) {
+            let key = self.bare_mark(mark, now);
+            if let Some(instance) = self.instances.get_mut(&key) {
+                instance.outcome = None;
+            }
+        }
+        for instance in self.instances.values_mut() {
+            instance.ring_lost = instance.ring_lost.max(1);
+        }
+        self.hand_over(now, out);
+    }
+
+    /// Closes what is open, but for what may still turn out to be a kill, at a shutdown behind which the kernel goes on
+    /// recording: whoever goes on with this journal tells of that.
+    pub fn hand_over(&mut self, now: Now, out: &mut Vec<Event>) {
         for (at, line) in std::mem::take(&mut self.waiting_lines) {
             let read_ns = at.saturating_sub(self.timing.grace_ns);
             self.unmarked(line, read_ns, now, out);
         }
-        for (_, mark) in std::mem::take(&mut self.held_marks) {
-            self.bare_mark(mark, now);
-        }
         for key in self.open.clone() {
-            self.close(key, now, out);
+            let is_undecided = |instance: &Instance| {
+                instance.decision.is_some()
+                    && instance.kills.is_empty()
+                    && instance.outcome.is_none()
+                    && instance.ring_lost == 0
+            };
+            if !self.instances.get(&key).is_some_and(is_undecided) {
+                self.close(key, now, out);
+            }
         }
     }
 

@@ -20,10 +20,31 @@ impl Correlator {
         now: Now,
         out: &mut Vec<Event>,
     ) {
+        self.go_through(evidence, out);
+        self.wait_anew(now);
+    }
+
+    /// The observations, and what came due between them; the last moment. Where another agent had gone on, all waited
+    /// anew then, and no time passes before.
+    fn go_through(
+        &mut self,
+        evidence: impl IntoIterator<Item = (Now, Evidence)>,
+        out: &mut Vec<Event>,
+    ) -> Option<Now> {
+        let mut last: Option<Now> = None;
         for (now, evidence) in evidence {
-            self.pass_time(now, out);
-            self.observe(evidence, now, out);
+            if matches!(evidence, Evidence::Resumed) {
+                self.wait_anew(now);
+            } else {
+                self.pass_time(last.map_or(0, |last| last.monotonic_ns), now, out);
+                self.observe(evidence, now, out);
+            }
+            last = Some(now);
         }
+        last
+    }
+
+    fn wait_anew(&mut self, now: Now) {
         self.wishes.clear();
         // Asked for once more when somebody waits again.
         self.victims.watches.clear();
@@ -52,13 +73,7 @@ impl Correlator {
         evidence: impl IntoIterator<Item = (Now, Evidence)>,
         out: &mut Vec<Event>,
     ) -> u64 {
-        let mut last = None;
-        for (now, evidence) in evidence {
-            self.pass_time(now, out);
-            self.observe(evidence, now, out);
-            last = Some(now);
-        }
-        let Some(last) = last else {
+        let Some(last) = self.go_through(evidence, out) else {
             return self.victims.living.len() as u64;
         };
         (self.bpf_up, self.kmsg_up) = (false, false);
@@ -66,25 +81,21 @@ impl Correlator {
         let before = self.audit.counts.ends_missed;
         self.watch_none(last, out);
         let missed = self.audit.counts.ends_missed - before;
-        // What was in the ring is gone with the boot.
-        self.ring_gap(1);
-        for (_, mark) in std::mem::take(&mut self.held_marks) {
-            let key = self.bare_mark(mark, last);
-            if let Some(instance) = self.instances.get_mut(&key) {
-                (instance.outcome, instance.ring_lost) = (None, 1);
-            }
-        }
         self.finish(last, out);
         missed
     }
 
-    /// Every moment at which something was due, one after the other.
-    fn pass_time(&mut self, now: Now, out: &mut Vec<Event>) {
-        let mut last_ns = 0;
-        while let Some(at_ns) = self.next_deadline()
-            && (last_ns + 1..=now.monotonic_ns).contains(&at_ns)
-        {
-            last_ns = at_ns;
+    /// Every moment at which something was due, one after the other, since the last observation; what was due by then
+    /// was done then.
+    fn pass_time(&mut self, since_ns: u64, now: Now, out: &mut Vec<Event>) {
+        let mut last_ns = None;
+        while let Some(due_ns) = self.next_deadline() {
+            let at_ns = due_ns.max(since_ns);
+            // What is still due after its turn waits for something else than time.
+            if at_ns > now.monotonic_ns || last_ns >= Some(at_ns) {
+                break;
+            }
+            last_ns = Some(at_ns);
             let then = Now {
                 monotonic_ns: at_ns,
                 ..now

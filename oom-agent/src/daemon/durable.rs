@@ -259,6 +259,7 @@ impl Durable {
             path: self.path,
             host: self.host,
             keep_ns,
+            timing: self.timing,
             retention: self.options.retention,
             run: this_run(generation, recovery.first_log),
             ring_room: capacity / 4 * 3,

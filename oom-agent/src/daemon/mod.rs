@@ -219,9 +219,7 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
     let pinned = source.as_ref().and_then(BpfSource::pinned);
     let pinned = pinned.map(Path::to_owned);
     let mut core = Core::new(correlator, source, audit.counter, desk, hub);
-    if durable.is_none() && core.ring().is_some_and(BpfSource::overlap) {
-        core.keep(Journal::without_store(options.timing.memory_ns), Vec::new());
-    }
+    prepare(&mut core, options, durable.is_some());
     let keeping = durable
         .map(|durable| durable.start(&mut core))
         .transpose()?;
@@ -282,6 +280,14 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
         say_left(&dir);
     }
     Ok(running.stop(serving))
+}
+
+/// What `core` must know before it is told anything.
+fn prepare(core: &mut Core, options: &Options, keeps: bool) {
+    core.await_help(options.helpers.watch != CgroupWatch::Off);
+    if !keeps && core.ring().is_some_and(BpfSource::overlap) {
+        core.keep(Journal::without_store(options.timing.memory_ns), Vec::new());
+    }
 }
 
 /// What goes on in the kernel.

@@ -53,12 +53,11 @@ impl Output for OwnDeath {
             return true;
         };
         let run = self.runs.remove(at);
-        let which = if at == 0 { "the last" } else { "an earlier" };
         let time = kill
             .time
             .map_or_else(String::new, |time| format!(" at {time}"));
         tracing::error!(
-            "the kernel killed {which} oom-agent (pid {}) for memory{time}: event {}",
+            "the kernel killed an oom-agent before this one (pid {}) for memory{time}: event {}",
             run.pid,
             kill.id
         );

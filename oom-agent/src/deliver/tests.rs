@@ -139,6 +139,7 @@ impl Agent {
             path: path.clone(),
             host: Host::new("boot", "node"),
             keep_ns: 1,
+            timing: crate::correlate::Timing::default(),
             retention: Retention::default(),
             run,
             ring_room: u64::MAX,

@@ -32,6 +32,8 @@ pub struct Core {
     helpers: Helpers,
     /// Those who help are there, or never will be.
     helped: bool,
+    /// They are to come.
+    awaits_help: bool,
     hub: Hub,
     journal: Journal,
     evidence: Vec<Evidence>,
@@ -106,6 +108,7 @@ impl Core {
             desk,
             helpers: Helpers::default(),
             helped: false,
+            awaits_help: false,
             hub,
             journal: Journal::default(),
             evidence: Vec::with_capacity(256),
@@ -126,9 +129,15 @@ impl Core {
     /// What detection does is kept from now on, and what has been told is not told again. `events` are
     /// those that a predecessor owed.
     pub fn keep(&mut self, journal: Journal, events: Vec<Event>) {
+        let now = Now::read();
         self.journal = journal;
         self.events = events;
-        self.publish(Now::read());
+        self.publish(now);
+        if !self.correlator.is_quiet() {
+            // Whoever goes through this journal once more must come to the same reports.
+            let copy = self.journal.copy(&Evidence::Resumed, false);
+            self.journal.evidence(copy, now, None);
+        }
     }
 
     /// Begins: what there is to be known at the start, and the base of the audit, which no journal tells.
@@ -141,6 +150,12 @@ impl Core {
             self.journal.quiet(&self.correlator, now.monotonic_ns, true);
         }
         self.journal.wake();
+    }
+
+    /// Whether questions will be answered soon: then an alert of before waits for its names as one of later does.
+    pub fn await_help(&mut self, comes: bool) {
+        self.awaits_help = comes;
+        self.desk.answered(comes);
     }
 
     /// From now on questions are answered.
@@ -222,12 +237,14 @@ impl Core {
             self.desk.observe(*cgroup, now, &mut self.named);
         } else {
             self.correlator.observe(evidence, now, &mut self.events);
-            if self.correlator.wants_counter() {
-                self.audit();
-            }
         }
         self.publish(now);
         self.journal.evidence(copy, now, ring);
+        // Behind what waits for it in the journal, too: a replay must be told in the same order.
+        if self.correlator.wants_counter() {
+            self.audit();
+            self.publish(now);
+        }
     }
 
     /// What was due comes before what has just been seen, as it does in a replay.
@@ -333,7 +350,9 @@ impl Core {
             }
             self.desk.take(event, now, &mut self.named);
         }
-        for ask in self.desk.asks() {
+        let later = self.awaits_help && !self.helped;
+        let asks = (!later).then(|| self.desk.asks());
+        for ask in asks.into_iter().flatten() {
             // One that is not taken is not answered: what waits for it does so for its time, and no more.
             if let Some(names) = &mut self.helpers.names {
                 names(&ask);
@@ -358,11 +377,18 @@ impl Core {
         }
         self.audit();
         let now = Now::read();
-        self.correlator.finish(now, &mut self.events);
+        let goes_on = self.bpf.as_ref().is_some_and(|bpf| bpf.pinned().is_some());
+        if goes_on && self.journal.keeps() {
+            self.correlator.hand_over(now, &mut self.events);
+        } else {
+            self.correlator.finish(now, &mut self.events);
+        }
         self.publish(now);
         self.desk.finish(now, &mut self.named);
         self.publish(now);
-        self.journal.quiet(&self.correlator, now.monotonic_ns, true);
+        if self.correlator.is_quiet() {
+            self.journal.quiet(&self.correlator, now.monotonic_ns, true);
+        }
         self.hub = Hub::default();
         self.journal.wake();
         self.journal = Journal::default();

@@ -66,6 +66,8 @@ pub enum Evidence {
     Memory(Box<MemoryEvidence>),
     /// What becomes of a victim.
     Victim(Box<VictimEvidence>),
+    /// Of a journal alone: an agent went on here with what was pending, and gave it all its time again.
+    Resumed,
 }
 
 /// What reports wait for, as long as it is up.

@@ -6,7 +6,7 @@
 use super::{bullet, heading, level_of, share::percent, with_article};
 use crate::{
     cgroup_path::attribute,
-    event::{LimitLevel, OomInstance, Outcome, Scope},
+    event::{LimitLevel, OomInstance, Outcome, OwnerKind, Scope},
     render::{escape::name, flow::Lines, report::chosen, words::Level},
 };
 
@@ -70,12 +70,19 @@ fn of_cgroup(event: &OomInstance) -> Vec<String> {
             && limit.level != Some(LimitLevel::Nested)
             && Some(&victim.owner) == place(&limit.cgroup.path).as_ref().map(|it| &it.owner)
     });
+    // One that only its files tell of: by its path the limit is anybody's, and all below it is its container's.
+    let claimed = kill
+        .owner
+        .as_ref()
+        .is_some_and(|it| it.kind == OwnerKind::Container)
+        && limit.level == Some(LimitLevel::Container)
+        && place(&limit.cgroup.path).is_some_and(|it| it.level != LimitLevel::Container);
     let in_pod = of_victim
         .as_ref()
         .is_some_and(|victim| victim.owner.pod.is_some());
     let mut told = Vec::new();
     let stands = match Level::of(limit, victim) {
-        Level::Above(_) if inner => Level::Own,
+        Level::Above(_) if inner || claimed => Level::Own,
         stands => stands,
     };
     match stands {

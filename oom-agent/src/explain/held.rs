@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::{bullet, heading, share::of_whole, whole};
 use crate::{
-    event::{OomInstance, TaskRow},
+    event::{FiguresSource, OomInstance, TaskRow},
     render::{
         escape::name,
         flow::{Lines, Tone},
@@ -22,15 +22,28 @@ pub(super) fn tell(lines: &mut Lines, event: &OomInstance) {
         return;
     }
     heading(lines, "Who held the memory");
+    let read = Some(FiguresSource::Read);
+    if event.tasks_source == read && !event.tasks.is_empty() {
+        lines
+            .below()
+            .say("As it was right after the kill, without what had died:");
+    }
     consumers(lines, event);
     if !kinds.is_empty() {
         let line = lines.below();
-        let of = if event.limit_memory.is_some() {
-            "All that was charged to the limit:"
+        let (of, source) = if event.limit_memory.is_some() {
+            (
+                "All that was charged to the limit",
+                event.limit_memory_source,
+            )
         } else {
-            "The machine's memory:"
+            ("The machine's memory", event.system_memory_source)
         };
         line.say(of);
+        if source == read {
+            line.say("right after the kill");
+        }
+        line.glue(":");
         for (at, (what, size)) in kinds.iter().enumerate() {
             if at > 0 {
                 line.glue(",");
@@ -85,7 +98,10 @@ fn kinds(event: &OomInstance) -> Vec<(&'static str, u64)> {
             ("page cache", cache),
             ("shared memory and tmpfs", stat.shmem_bytes),
             ("kernel memory", memory.kernel_bytes()),
-            ("in swap", stat.swap_bytes),
+            (
+                "in swap",
+                memory.swap.map(|swap| swap.usage_bytes).or(stat.swap_bytes),
+            ),
         ]
     } else if let Some(memory) = &event.system_memory {
         let cache = sum([memory.active_file_bytes, memory.inactive_file_bytes]);

@@ -196,7 +196,7 @@ fn gaps(event: &OomInstance) -> Vec<&'static str> {
         });
     }
     if event.tasks_dropped > 0 {
-        gaps.push("Some rows of the kernel's process table: too many, or not understood.");
+        gaps.push("Some processes: too many, or not understood.");
     }
     gaps
 }

@@ -5,7 +5,8 @@
 use super::{bullet, heading, share::percent, whole};
 use crate::{
     event::{
-        Allocation, CgroupMemory, Counter, KmsgReportState, OomInstance, Reaper, Scope, TaskRow,
+        Allocation, CgroupMemory, Counter, FiguresSource, KmsgReportState, OomInstance, Reaper,
+        Scope, TaskRow,
     },
     render::{
         escape::name,
@@ -276,7 +277,7 @@ fn kinds(event: &OomInstance) -> Vec<Finding> {
 /// A process twice as big as the victim was let live: its `oom_score_adj` speaks for it, or the
 /// victim's against it.
 fn bigger_survivor(event: &OomInstance) -> Option<Finding> {
-    if event.group_kill == Some(true) {
+    if event.group_kill == Some(true) || is_behind(event) {
         return None;
     }
     let kill = chosen(event)?;
@@ -295,7 +296,15 @@ fn bigger_survivor(event: &OomInstance) -> Option<Finding> {
     })
 }
 
+/// The processes were read when the victim had gone: what it had does not show.
+fn is_behind(event: &OomInstance) -> bool {
+    event.tasks_source == Some(FiguresSource::Read)
+}
+
 fn many_small(event: &OomInstance) -> Option<Finding> {
+    if is_behind(event) {
+        return None;
+    }
     let whole = whole(event)?;
     let biggest = event.tasks.iter().map(|row| row.rss_bytes).max()?;
     let none_is_big = percent(biggest, whole)? < SOME;

@@ -7,9 +7,9 @@ use super::{
     flow::{Line, Lines, Tone},
     units::bytes,
 };
-use crate::event::{CgroupMemory, SystemMemory};
+use crate::event::{CgroupMemory, FiguresSource, SystemMemory};
 
-pub(super) fn cgroup(lines: &mut Lines, memory: &CgroupMemory) {
+pub(super) fn cgroup(lines: &mut Lines, memory: &CgroupMemory, source: Option<FiguresSource>) {
     let stat = &memory.stat;
     let swap = memory.swap.map(|swap| swap.usage_bytes).or(stat.swap_bytes);
     let parts = [
@@ -22,10 +22,20 @@ pub(super) fn cgroup(lines: &mut Lines, memory: &CgroupMemory) {
     ];
     if stat.anon_bytes.or(stat.file_bytes).or(swap).is_some() {
         list(lines.label("held"), &parts);
+        say_when(lines, source);
     }
 }
 
-pub(super) fn machine(lines: &mut Lines, memory: &SystemMemory) {
+/// What was read by the agent is not of the moment itself: the victim may have let go of what it had.
+fn say_when(lines: &mut Lines, source: Option<FiguresSource>) {
+    if source == Some(FiguresSource::Read) {
+        lines
+            .more()
+            .say_in(Tone::Faint, "as it was right after the kill");
+    }
+}
+
+pub(super) fn machine(lines: &mut Lines, memory: &SystemMemory, source: Option<FiguresSource>) {
     let line = lines.label("machine");
     if let Some(ram) = memory.ram_bytes {
         line.solid(Tone::Strong, &format!("{} RAM", bytes(ram)))
@@ -65,6 +75,7 @@ pub(super) fn machine(lines: &mut Lines, memory: &SystemMemory) {
         }
         _ => {}
     }
+    say_when(lines, source);
 }
 
 fn both(a: Option<u64>, b: Option<u64>) -> Option<u64> {

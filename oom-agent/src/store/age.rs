@@ -45,8 +45,12 @@ impl Mark {
         self.store_ns.saturating_add(passed)
     }
 
-    /// The same clock, noted down now.
+    /// The same clock, noted down now; as it was, if that is before it was noted down last: what has passed since counts
+    /// once.
     pub(super) fn moved(&self, boot_id: &str, now: &Now) -> Self {
+        if *self.boot_id == *boot_id && boottime_ns(now) < self.boottime_ns {
+            return self.clone();
+        }
         Self {
             store_ns: self.at(boot_id, now),
             ..Self::begin(boot_id, now)
@@ -90,6 +94,16 @@ mod tests {
         for wall in [0, 50 * YEAR, 90 * YEAR] {
             assert_eq!(mark.at("a", &at(15, wall)) - mark.store_ns, 5 * SECOND);
         }
+    }
+
+    #[test]
+    fn a_store_that_is_opened_again_with_the_time_of_the_start_does_not_age() {
+        let mark = Mark::begin("a", &at(10, 50 * YEAR));
+        let day = 24 * 3600;
+        let noted = mark.moved("a", &at(10 + day, 50 * YEAR));
+        let again = noted.moved("a", &at(10, 50 * YEAR));
+        let passed = again.at("a", &at(11 + day, 50 * YEAR)) - mark.store_ns;
+        assert_eq!(passed, (day.cast_signed() + 1) * SECOND);
     }
 
     #[test]

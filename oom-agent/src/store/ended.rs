@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     correlate::{Correlator, Host, Timing},
-    event::{Event, Kind, OomKill},
+    event::{Cgroup, Event, Kind, OomKill},
 };
 
 /// What boots that are over come to.
@@ -25,7 +25,7 @@ pub(super) struct Ended {
 }
 
 /// Goes through the journals of all boots but that of `host`, which has the name of the node.
-pub(super) fn ended(db: &Connection, boot_id: &str, host: &Host) -> Result<Ended> {
+pub(super) fn ended(db: &Connection, boot_id: &str, host: &Host, timing: Timing) -> Result<Ended> {
     let others = "SELECT boot_id FROM journal WHERE boot_id <> ?1 UNION \
                   SELECT boot_id FROM snapshot WHERE boot_id <> ?1";
     let others: Vec<String> = db
@@ -34,19 +34,19 @@ pub(super) fn ended(db: &Connection, boot_id: &str, host: &Host) -> Result<Ended
         .collect::<Result<_>>()?;
     let mut ended = Ended::default();
     for boot_id in others {
-        ended.close(db, &boot_id, host)?;
+        ended.close(db, &boot_id, host, timing)?;
     }
     Ok(ended)
 }
 
 impl Ended {
-    fn close(&mut self, db: &Connection, boot_id: &str, host: &Host) -> Result<()> {
+    fn close(&mut self, db: &Connection, boot_id: &str, host: &Host, timing: Timing) -> Result<()> {
         let host = Host {
             boot_id: Some(boot_id.into()),
             boot: boot_id.replace('-', "").into(),
             ..host.clone()
         };
-        let mut correlator = Correlator::new(host, Timing::default());
+        let mut correlator = Correlator::new(host, timing);
         let recovery = recovery::of(db, boot_id)?;
         if let Some(snapshot) = recovery.snapshot {
             match decode_snapshot(&snapshot.state) {
@@ -101,9 +101,21 @@ fn name(kill: &mut OomKill, alert: Option<OomKill>) {
     kill.detection_latency_ns = None;
     if let Some(told) = alert {
         kill.detection_latency_ns = told.detection_latency_ns;
-        kill.cgroup = told.cgroup.or(kill.cgroup.take());
+        kill.cgroup = both(told.cgroup, kill.cgroup.take());
         kill.owner = told.owner.or(kill.owner.take());
     }
+}
+
+/// What the alert knew of it, and else what was found later: the log may have named what the ring could not.
+fn both(told: Option<Cgroup>, found: Option<Cgroup>) -> Option<Cgroup> {
+    let (mut told, found) = match (told, found) {
+        (Some(told), Some(found)) => (told, found),
+        (told, found) => return told.or(found),
+    };
+    told.path = told.path.or(found.path);
+    told.id = told.id.or(found.id);
+    told.version = told.version.or(found.version);
+    Some(told)
 }
 
 #[cfg(test)]

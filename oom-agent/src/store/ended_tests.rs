@@ -98,6 +98,34 @@ fn stored(path: &Path) -> Vec<Event> {
 }
 
 #[test]
+fn what_the_alert_knew_of_a_cgroup_and_what_the_log_did_come_together() {
+    let cgroup = |path: Option<&str>, id| Cgroup {
+        path: path.map(Into::into),
+        id,
+        version: id.map(|_| 2),
+    };
+    for (told, found, truth) in [
+        (None, None, None),
+        (Some((None, Some(7))), None, Some((None, Some(7)))),
+        (None, Some((Some("/b"), None)), Some((Some("/b"), None))),
+        (
+            Some((None, Some(7))),
+            Some((Some("/b"), None)),
+            Some((Some("/b"), Some(7))),
+        ),
+        (
+            Some((Some("/a"), Some(7))),
+            Some((Some("/b"), Some(8))),
+            Some((Some("/a"), Some(7))),
+        ),
+    ] {
+        let [told, found, truth] =
+            [told, found, truth].map(|it| it.map(|(path, id)| cgroup(path, id)));
+        assert_eq!(both(told, found), truth);
+    }
+}
+
+#[test]
 fn the_report_of_a_kill_is_told_in_the_next_boot_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("events.db");

@@ -14,8 +14,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use rustix::fs::OFlags;
+use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig};
+use rustix::{fs::OFlags, io::Errno};
 
 use super::{error::StoreError, lock::Lock, schema};
 
@@ -71,23 +71,44 @@ fn make_directory(path: &Path) -> Result<(), StoreError> {
         })
 }
 
+/// Makes the file if it is not there: SQLite would make it readable for all, and its other files get the mode of this
+/// one. A file that is there is not opened, for whoever closes one lets go of all the locks that this process has on it
+/// (fcntl(2)), those of SQLite for the readers of the same store among them.
+fn made(path: &Path) -> io::Result<()> {
+    let found = match to_append().create_new(true).mode(0o640).open(path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => fs::symlink_metadata(path)?.file_type(),
+    };
+    match found {
+        it if it.is_file() => Ok(()),
+        it if it.is_symlink() => Err(Errno::LOOP.into()),
+        it if it.is_dir() => Err(Errno::ISDIR.into()),
+        _ => Err(Errno::INVAL.into()),
+    }
+}
+
+fn to_append() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.append(true).custom_flags(NO_LINK);
+    options
+}
+
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let refused = |source| StoreError::Io {
         path: path.to_owned(),
         source,
     };
-    // SQLite would make it readable for all. Its other files get the mode of this one.
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .custom_flags(NO_LINK)
-        .open(path)
-        .map_err(refused)?;
+    made(path).map_err(refused)?;
     // A writer that ends well leaves no write-ahead log, or an empty one.
     let closed_well = fs::metadata(beside(path, "-wal")).map_or(true, |wal| wal.len() == 0);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
+    if db.is_readonly(MAIN_DB)? {
+        // SQLite says nothing of why. Nothing can be written here anyway, so no lock matters.
+        to_append().open(path).map_err(refused)?;
+        return Err(refused(Errno::ROFS.into()));
+    }
     db.busy_timeout(BUSY)?;
     // Until it is known to be ours, nothing is written.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

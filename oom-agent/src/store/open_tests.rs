@@ -1,6 +1,9 @@
 //! Whatever is in the place of a store, a store can be opened there, and nothing is deleted.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use super::*;
 use crate::store::{Store, testing::*};
@@ -173,6 +176,37 @@ fn a_second_agent_is_refused_by_the_pid_of_the_first() {
     assert!(refused.to_string().contains(&pid), "{refused}");
 }
 
+/// POSIX locks are the process's: closing any descriptor of the file lets go of all.
+#[test]
+fn opening_it_again_lets_go_of_no_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    drop(store(&path));
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    let locked = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let inode = format!(":{} ", file.metadata().unwrap().ino());
+        let ours = format!(" {} ", std::process::id());
+        let is_it = |line: &&str| line.contains(&inode) && line.contains(&ours);
+        locks.lines().filter(is_it).count()
+    };
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert_eq!(locked(), 1);
+    made(&path).unwrap();
+    assert_eq!(locked(), 1);
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    fs::create_dir(&path).unwrap();
+    assert_eq!(
+        made(&path).unwrap_err().raw_os_error(),
+        Some(Errno::ISDIR.raw_os_error())
+    );
+}
+
 #[test]
 fn a_symbolic_link_is_not_followed() {
     let directory = tempfile::tempdir().unwrap();
@@ -189,7 +223,7 @@ fn a_symbolic_link_is_not_followed() {
             };
             assert_eq!(at, beside(&path, end));
             let errno = source.raw_os_error();
-            assert_eq!(errno, Some(rustix::io::Errno::LOOP.raw_os_error()));
+            assert_eq!(errno, Some(Errno::LOOP.raw_os_error()));
         }
     }
     assert_eq!(fs::read_to_string(&victim).unwrap(), "not to be changed");

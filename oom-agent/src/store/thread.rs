@@ -32,7 +32,12 @@ use super::{
     retain::{self, Retained, Retention},
     write::{Begun, Store},
 };
-use crate::{clock::Now, correlate::Host, error::chain, realtime};
+use crate::{
+    clock::Now,
+    correlate::{Host, Timing},
+    error::chain,
+    realtime,
+};
 
 /// Between two tries on a disk that refuses: first, and at most.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -53,6 +58,8 @@ pub struct Options {
     pub host: Host,
     /// As for [`Store::open`].
     pub keep_ns: u64,
+    /// By which reports are closed, those that the agents of ended boots owed among them.
+    pub timing: Timing,
     /// What is kept.
     pub retention: Retention,
     /// This start.
@@ -289,6 +296,7 @@ impl Keeper {
             && !self.begun
         {
             let options = &self.options;
+            store.timing = options.timing;
             let of_before = store.begin_run(&options.run, &options.host, &self.started)?;
             self.begun = true;
             // Only now is what was found in it on the disk.

@@ -24,6 +24,7 @@ fn running(path: &Path) -> Running {
         path: path.to_owned(),
         host: host(),
         keep_ns: KEEP,
+        timing: Timing::default(),
         retention: Retention::default(),
         run: run(1),
         ring_room: u64::MAX,
@@ -216,6 +217,7 @@ fn retention_keeps_up_with_a_storm() {
         path: path.clone(),
         host: host(),
         keep_ns: KEEP,
+        timing: Timing::default(),
         retention: Retention {
             events: 100,
             ..Retention::default()

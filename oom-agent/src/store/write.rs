@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock::Now,
-    correlate::Host,
+    correlate::{Host, Timing},
     event::{Event, Kind},
     store::{Delivered, Snapshot},
 };
@@ -41,6 +41,8 @@ pub struct Store {
     journal: Journal,
     lock: Option<Lock>,
     run: Option<i64>,
+    /// By which reports of ended boots are closed.
+    pub(super) timing: Timing,
 }
 
 /// What a batch came to.
@@ -82,7 +84,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let opened = open::open(path, held)?;
         let db = opened.db;
-        let clock = read_clock(&db)?.unwrap_or_else(|| Mark::begin(boot_id, &Now::read()));
+        // A new one begins with the first run.
+        let clock = read_clock(&db)?.unwrap_or_else(|| Mark::begin("", &Now::read()));
         let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal'";
         let last = db.query_row(last, [], |row| row.get(0))?;
         let first = "SELECT coalesce(min(n) - 1, ?) FROM journal WHERE boot_id = ?";
@@ -106,6 +109,7 @@ impl Store {
             },
             run: None,
             lock: held.clone(),
+            timing: Timing::default(),
         })
     }
 
@@ -187,7 +191,7 @@ impl Store {
         let stored_ns = self.clock.at(&self.boot_id, now);
         let transaction = begin(&mut self.db)?;
         open::write_log_again(&self.path)?;
-        let ended = ended(&transaction, &self.boot_id, host)?;
+        let ended = ended(&transaction, &self.boot_id, host, self.timing)?;
         let mut writing = Writing {
             transaction: &transaction,
             boot_id: &self.boot_id,

@@ -361,6 +361,21 @@ fn what_is_still_open_at_the_end_is_closed() {
         .at(2, log(2, 60))
         .at(2, with(Verdict::Unknown, mark(2, 70)));
     bench.correlator.finish(now(3), &mut bench.out);
-    assert_eq!(bench.story(), "K50 K60 I[50] I[60] I!AlreadyExiting");
+    // Nobody has said how the held mark came out.
+    assert_eq!(bench.story(), "K50 K60 I[50] I!Unknown I[60]");
     assert!(bench.correlator.is_quiet());
+}
+
+#[test]
+fn what_may_still_be_a_kill_is_left_to_who_goes_on() {
+    let mut bench = Bench::new(true, true);
+    bench
+        .at(1, bpf(mark(1, 50)))
+        .at(2, with(Verdict::Unknown, mark(2, 70)))
+        .at(3, decision(3, &mark(3, 80)));
+    bench.correlator.hand_over(now(4), &mut bench.out);
+    assert_eq!(bench.story(), "K50 I[50]");
+    assert!(!bench.correlator.is_quiet());
+    bench.correlator.finish(now(5), &mut bench.out);
+    assert_eq!(bench.story(), "K50 I[50] I!Unknown");
 }

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::bench::{Bench, bpf, log, mark, now, with};
+use super::bench::{Bench, bpf, decision, log, mark, now, with};
 use crate::{
     event::Event,
-    evidence::{Evidence, Verdict},
+    evidence::{Evidence, Feed, Verdict},
 };
 
 #[test]
@@ -21,13 +21,62 @@ fn memory_is_bounded() {
     assert!(bench.correlator.instances.is_empty() && bench.correlator.open.is_empty());
 }
 
+/// A decision, and its mark that a second agent read minutes later.
+#[test]
+fn what_waited_for_a_second_agent_has_one_report_for_a_third() {
+    let (decided, minutes) = (3, 200_000);
+    let marked = mark(4, 50);
+    let start = Bench::new(true, true).correlator.snapshot();
+    let successor = |before: Vec<(u64, Evidence)>, at: u64| {
+        let mut bench = Bench::new(false, false);
+        bench.correlator.restore(&start);
+        let before = before.into_iter().map(|(ms, evidence)| (now(ms), evidence));
+        bench.correlator.replay(before, now(at), &mut bench.out);
+        bench
+    };
+    let mut second = successor(vec![(decided, decision(decided, &marked))], minutes);
+    second.at(minutes + 1, bpf(marked.clone()));
+    second.pass(minutes + 5_000);
+    assert_eq!(second.story(), "K50 I[50]");
+
+    let journal = vec![
+        (decided, decision(decided, &marked)),
+        (minutes, Evidence::Resumed),
+        (minutes + 1, bpf(marked)),
+    ];
+    let mut third = successor(journal, 2 * minutes);
+    third.pass(3 * minutes);
+    assert_eq!(third.story(), "K50 I[50]");
+    assert_eq!(second.instances()[0].id, third.instances()[0].id);
+}
+
+/// Two kills, and the log goes away: the first report is closed then, and not when the next thing is seen.
+#[test]
+fn time_goes_on_in_a_replay_where_a_source_has_gone() {
+    let start = Bench::new(true, true).correlator.snapshot();
+    let mut bench = Bench::new(false, false);
+    bench.correlator.restore(&start);
+    let source = Feed::Kmsg;
+    let before = [
+        (1, bpf(mark(1, 50))),
+        (2, Evidence::SourceState { source, up: false }),
+        (3, with(Verdict::Unknown, mark(3, 60))),
+        (9_000, bpf(mark(9_000, 70))),
+    ];
+    let before = before.map(|(ms, evidence)| (now(ms), evidence));
+    bench.correlator.replay(before, now(9_001), &mut bench.out);
+    assert_eq!(bench.story(), "K50 I[50] I!AlreadyExiting K70 I[70]");
+}
+
 proptest! {
-    /// Cut off anywhere, a successor that is told what was told before says the same, and counts the same.
+    /// Cut off anywhere, a successor that is told what was told before says the same, and counts the same; so does one
+    /// that comes after it.
     #[test]
     fn a_successor_goes_on_where_it_was_cut(
         shown in prop::collection::vec((any::<bool>(), any::<bool>(), 0u64..400, 0u32..3), 1..30),
         log_lag in 0u64..100,
         cut in 0usize..60,
+        later in 0usize..60,
     ) {
         let mut steps: Vec<(u64, Evidence)> = Vec::new();
         for (index, &(by_bpf, by_log, gap, verdict)) in shown.iter().enumerate() {
@@ -52,13 +101,26 @@ proptest! {
         let cut = cut.min(steps.len());
         let mut next = Bench::new(false, false);
         next.correlator.restore(&start);
-        let before = steps[..cut].iter().map(|(ms, evidence)| (now(*ms), evidence.clone()));
+        let mut before: Vec<_> =
+            steps[..cut].iter().map(|(ms, evidence)| (now(*ms), evidence.clone())).collect();
         let last = now(steps[..cut].last().map_or(0, |(ms, _)| *ms));
-        next.correlator.replay(before, last, &mut next.out);
+        next.correlator.replay(before.clone(), last, &mut next.out);
         for (ms, evidence) in steps[cut..].iter().cloned() {
             next.at(ms, evidence);
         }
         next.pass(1_000).pass(4_000);
+
+        let later = later.clamp(cut, steps.len());
+        before.push((last, Evidence::Resumed));
+        before.extend(steps[cut..later].iter().map(|(ms, evidence)| (now(*ms), evidence.clone())));
+        let mut third = Bench::new(false, false);
+        third.correlator.restore(&start);
+        let last = now(steps[..later].last().map_or(0, |(ms, _)| *ms));
+        third.correlator.replay(before, last, &mut third.out);
+        for (ms, evidence) in steps[later..].iter().cloned() {
+            third.at(ms, evidence);
+        }
+        third.pass(1_000).pass(4_000);
         let ids = |bench: &Bench| {
             let mut ids: Vec<String> = bench.out.iter().map(|event| match event {
                 Event::OomKill(kill) => kill.id.to_string(),
@@ -68,8 +130,10 @@ proptest! {
             ids.sort_unstable();
             ids
         };
-        prop_assert_eq!(ids(&next), ids(&whole));
-        prop_assert_eq!(next.correlator.counts(), whole.correlator.counts());
+        for successor in [&next, &third] {
+            prop_assert_eq!(ids(successor), ids(&whole));
+            prop_assert_eq!(successor.correlator.counts(), whole.correlator.counts());
+        }
     }
 
     /// Whatever is lost, and in whatever order the two sources are read: every kill that one of them

@@ -31,13 +31,13 @@ pub(crate) fn lines(event: &OomInstance) -> Lines {
     limit::say(&mut lines, event, victim);
     before::history(&mut lines, event);
     if let Some(memory) = &event.limit_memory {
-        held::cgroup(&mut lines, memory);
+        held::cgroup(&mut lines, memory, event.limit_memory_source);
     }
     if let Some(state) = &event.limit_state {
         before::state(&mut lines, state);
     }
     if let Some(memory) = &event.system_memory {
-        held::machine(&mut lines, memory);
+        held::machine(&mut lines, memory, event.system_memory_source);
     }
     before::top(&mut lines, &event.top_cgroups);
     many::group(&mut lines, event, victim);

@@ -66,6 +66,8 @@ pub struct BpfSource {
 pub struct Release {
     retired: Arc<[RetiredRing]>,
     own: ring_map::Release,
+    /// Up to there our own ring may hold what theirs held, too.
+    doubled: u64,
 }
 
 #[derive(Debug)]
@@ -76,8 +78,8 @@ struct RetiredRing {
 }
 
 impl Release {
-    /// Lets go of everything up to this place ([`RingPlace::end`]). Never goes back. An old ring goes with
-    /// its last record.
+    /// Lets go of everything up to this place ([`RingPlace::end`]). Never goes back. An old ring stays until all is
+    /// let go of that ours recorded beside it: as long as it is there, a next agent knows that there were two.
     pub fn release(&self, end: u64) {
         let ring = end / SPAN;
         for (number, retired) in (0..).zip(&*self.retired) {
@@ -85,9 +87,11 @@ impl Release {
                 return retired.release.release(end % SPAN);
             }
             retired.release.release(u64::MAX);
-            retired.remove();
         }
         self.own.release(end % SPAN);
+        if end % SPAN >= self.doubled {
+            self.retired.iter().for_each(RetiredRing::remove);
+        }
     }
 }
 
@@ -124,6 +128,7 @@ impl BpfSource {
         let release = Release {
             retired: loaded.retired.iter().map(retired_ring).collect(),
             own: loaded.own.ring.release(),
+            doubled: loaded.own.ring.written(),
         };
         let retired = loaded.retired.into_iter().map(|it| it.generation);
         Self {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::{cgroup_path::attribute, event::LimitLevel};
+
 /// First looks again follow each other closely: runc writes its state after it has made the cgroup and
 /// some milliseconds before the container's own program runs.
 /// The gaps grow: 4, 9, 15 … 319 ms after the first look.
@@ -10,12 +12,13 @@ const CLOSE_NS: u64 = 1_000_000;
 const CLOSE_LOOKS: usize = 22;
 
 /// While so many wait there are no close looks for more: who makes cgroups in a loop must not keep us busy.
-const CLOSE_ROOM: usize = 8;
+const CLOSE_ROOM: usize = 16;
 
 /// After the close ones, from the first look, ns.
 const AGAIN_NS: [u64; 3] = [600_000_000, 1_500_000_000, 6_000_000_000];
 
-/// Cgroups that may wait.
+/// Cgroups that may wait. Of this room, and of that for close looks, users get half: who makes cgroups of his own
+/// takes none from root's runtimes.
 const ROOM: usize = 1024;
 
 /// Cgroups without names so far.
@@ -33,6 +36,8 @@ pub(super) struct Again {
     first_ns: u64,
     /// Looks behind it.
     looks: usize,
+    /// A user may have made it.
+    of_user: bool,
 }
 
 impl Again {
@@ -61,16 +66,20 @@ impl Pending {
         if self.waiting.iter().any(|again| again.is(path, id)) {
             return true;
         }
-        if self.waiting.len() >= ROOM {
+        let of_user = may_be_users(path);
+        let share = |room: usize| room / 2;
+        let alike = || self.waiting.iter().filter(|again| again.of_user == of_user);
+        if alike().count() >= share(ROOM) {
             return false;
         }
         let close = |again: &&Again| again.looks < CLOSE_LOOKS;
-        let crowded = self.waiting.iter().filter(close).count() >= CLOSE_ROOM;
+        let crowded = alike().filter(close).count() >= share(CLOSE_ROOM);
         self.waiting.push(Again {
             path: path.clone(),
             id,
             first_ns: now_ns,
             looks: if crowded || !new { CLOSE_LOOKS } else { 0 },
+            of_user,
         });
         true
     }
@@ -114,9 +123,28 @@ impl Pending {
     }
 }
 
+/// Below a unit, others than the host's runtimes may make cgroups: systemd delegates it.
+fn may_be_users(path: &str) -> bool {
+    let place = attribute(path);
+    place.owner.uid.is_some() || place.level == LimitLevel::Nested
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_makes_cgroups_of_his_own_takes_no_room_of_roots() {
+        let mut pending = Pending::default();
+        let user = |n| format!("/user.slice/user-7.slice/user@7.service/{n}").into();
+        for n in 0..2 * ROOM {
+            pending.add(&user(n), Some(n as u64), true, 0);
+        }
+        assert_eq!(pending.waiting.len(), ROOM / 2);
+        assert!(pending.add(&"/web".into(), Some(1 << 20), true, 0));
+        let web = pending.waiting.last().unwrap();
+        assert_eq!((web.looks, web.of_user), (0, false));
+    }
 
     const MS: u64 = 1_000_000;
 
@@ -189,13 +217,14 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many() {
         let mut pending = Pending::default();
-        for id in 0..ROOM as u64 {
+        let room = ROOM as u64 / 2;
+        for id in 0..room {
             assert!(pending.add(&format!("/{id}").into(), Some(id), true, 0));
         }
         assert!(
             pending.add(&"/0".into(), Some(0), true, 0),
             "it waits already"
         );
-        assert!(!pending.add(&"/more".into(), Some(ROOM as u64), true, 0));
+        assert!(!pending.add(&"/more".into(), Some(room), true, 0));
     }
 }
