@@ -64,6 +64,7 @@ impl Place {
             path: path.clone(),
             host: host(),
             keep_ns: 1,
+            timing: oom_agent::correlate::Timing::default(),
             retention: Retention::default(),
             run: run(),
             ring_room: u64::MAX,

@@ -73,6 +73,7 @@ impl Scene {
             path: path.clone(),
             host: host(),
             keep_ns: 1,
+            timing: oom_agent::correlate::Timing::default(),
             retention: Retention::default(),
             run: run(),
             ring_room: u64::MAX,

@@ -39,6 +39,7 @@ impl Running {
             path: path.clone(),
             host: host(),
             keep_ns: 10,
+            timing: oom_agent::correlate::Timing::default(),
             retention: Retention::default(),
             run: run(),
             ring_room: u64::MAX,

@@ -114,6 +114,7 @@ fn soak(path: PathBuf, count: u64) -> Result<()> {
         path,
         host: host(),
         keep_ns: 1000,
+        timing: oom_agent::correlate::Timing::default(),
         retention: Retention {
             events: 2000,
             ..Retention::default()
