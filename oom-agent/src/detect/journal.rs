@@ -76,8 +76,7 @@ impl Hook {
         }
     }
 
-    /// Whether both are one run of the hook. What one ring has twice happened twice: a group's first victim is
-    /// marked again.
+    /// Whether both are one run of the hook. What one ring has twice happened twice.
     fn doubles(&self, other: &Self) -> bool {
         (self.decision, self.tid, self.asker) == (other.decision, other.tid, other.asker)
             && (self.ring.is_none() || self.ring != other.ring)

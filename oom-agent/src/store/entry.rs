@@ -1,8 +1,9 @@
 //! What detection hands to the store, in its order.
 //!
-//! The law of this order: an observation stands before the events that came of it, and [`Entry::Quiet`]
-//! behind all that came of what was before. Whatever a crash cuts off is then in the journal, or still
-//! in the ring or the log: the correlator makes the same events of it once more, with the same ids.
+//! The law of this order: an observation stands right behind the events that came of it, for nobody waits for the
+//! journal, and [`Entry::Quiet`] behind all that came of what was before. Whatever a crash cuts off is then in the
+//! journal, or still in the ring or the log, which is let go of with the observation: the correlator makes the same
+//! events of it once more, with the same ids.
 
 use std::sync::Arc;
 
