@@ -145,7 +145,8 @@ impl Core {
         for evidence in evidence {
             self.observe(evidence, None);
         }
-        if self.correlator.is_quiet() {
+        // What a predecessor owed may wait for its names.
+        if self.correlator.is_quiet() && self.desk.is_quiet() {
             let now = Now::read();
             self.journal.quiet(&self.correlator, now.monotonic_ns, true);
         }
