@@ -5,6 +5,7 @@
 //! (`daemon/monitor.go`). With `userns-remap` the data root is `<uid>.<gid>` below it
 //! (`daemon/daemon_unix.go`). Emits names, and the exit code once it has ended. Refuses one that has another id, and pods where the path has none: anybody can write labels.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{
@@ -26,6 +27,10 @@ const ROOTS: [&str; 2] = ["/var/lib/docker", "/var/snap/docker/common/var-lib-do
 
 /// Entries of a data root that are looked at for those of remapped users: docker itself has a dozen.
 const MOST_ENTRIES: usize = 64;
+
+/// An end that was longer ago when its cgroup had just gone was that of an earlier run: dockerd writes it down within
+/// moments, and not at all for a start that failed.
+const LATELY: SignedDuration = SignedDuration::from_mins(1);
 
 /// Where this machine's docker keeps its containers.
 #[derive(Debug)]
@@ -69,6 +74,12 @@ struct State {
     finished_at: String,
 }
 
+/// Go writes a time that is none as one in the year 1.
+fn ended_lately(finished_at: &str) -> bool {
+    let at: Result<Timestamp, _> = finished_at.parse();
+    at.is_ok_and(|at| Timestamp::now().duration_since(at).abs() < LATELY)
+}
+
 impl Docker {
     pub(super) fn new(disk: &mut Disk) -> Self {
         let daemon: Option<Daemon> = disk.settings("etc/docker", "daemon.json", |text| {
@@ -109,13 +120,11 @@ impl Docker {
 
     /// How it ended. Nobody says so where it has been removed (`--rm`), and of one that cannot be read.
     pub(super) fn ended(&self, disk: &mut Disk, id: &str, user: Option<u32>) -> Ended {
-        /// Go's time that is none.
-        const NEVER: &str = "0001-01-01";
         let Ok(Some(state)) = self.read(disk, id, user).map(|container| container.state) else {
             return Ended::Untold;
         };
         let over = !state.running || state.restarting;
-        if over && !state.finished_at.starts_with(NEVER) {
+        if over && ended_lately(&state.finished_at) {
             Ended::With(state.exit_code)
         } else {
             Ended::NotYet

@@ -6,15 +6,23 @@ use super::{
 };
 use crate::source::cgroup::Ended;
 
+/// What docker writes of a container that has ended just now.
+fn state(running: bool, restarting: bool, code: i32) -> String {
+    let now = jiff::Timestamp::now();
+    format!(
+        r#""Running":{running},"Restarting":{restarting},"ExitCode":{code},"FinishedAt":"{now}""#
+    )
+}
+
 #[test]
 fn how_it_ended() {
     let podman = "/machine.slice/libpod-{id}.scope";
     let never = r#""Running":false,"ExitCode":0,"FinishedAt":"0001-01-01T00:00:00Z""#;
     // With a restart policy.
-    let restarting =
-        r#""Running":true,"Restarting":true,"ExitCode":137,"FinishedAt":"2026-11-21T08:05:20Z""#;
-    let restarted =
-        r#""Running":true,"Restarting":false,"ExitCode":0,"FinishedAt":"2026-11-21T08:05:20Z""#;
+    let restarting = &state(true, true, 137);
+    let restarted = &state(true, false, 0);
+    // It could not be started again: this is the end of the run before.
+    let of_before = r#""Running":false,"ExitCode":0,"FinishedAt":"2026-11-21T08:05:20.123456789Z""#;
     let docker = "var/lib/docker/containers/{id}/config.v2.json";
     let persisted = "var/lib/containers/storage/overlay-containers/{id}/userdata/exit";
     let exits = "run/libpod/exits/{id}";
@@ -60,6 +68,12 @@ fn how_it_ended() {
             "/docker/{id}",
             Ended::NotYet,
         ),
+        (
+            docker,
+            &docker_config("{}", of_before),
+            "/docker/{id}",
+            Ended::NotYet,
+        ),
         (docker, "{", "/docker/{id}", Ended::Untold),
         // With `--rm` it is gone.
         (exits, "1", "/docker/{id}", Ended::Untold),
@@ -90,7 +104,6 @@ fn docker_writes_it_down_after_the_cgroup_is_gone() {
         panic!("no names");
     };
     assert_eq!(finder.ended(&path, Some(&names)), Ended::NotYet);
-    let ended = r#""Running":false,"ExitCode":137,"FinishedAt":"2026-11-21T08:05:20Z""#;
-    host.write(docker, docker_config("{}", ended));
+    host.write(docker, docker_config("{}", &state(false, false, 137)));
     assert_eq!(finder.ended(&path, Some(&names)), Ended::With(137));
 }
