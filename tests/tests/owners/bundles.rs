@@ -2,11 +2,14 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use oom_tests::{
-    runtime::{bundle::Bundle, unit},
+    bpffs::Bpffs,
+    machine,
+    runtime::{Running as _, bundle::Bundle, play, unit},
     scene::one_kill,
 };
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{
@@ -75,6 +78,36 @@ fn containers_that_are_older_than_the_agent_with_bpf() -> Result<()> {
 #[test]
 fn containers_that_are_older_than_the_agent_with_inotify() -> Result<()> {
     older("inotify")
+}
+
+/// The container was made, and somebody in it killed, while no agent ran; it is there when the next one starts.
+#[test]
+fn kills_that_nobody_watched_have_the_names_of_a_container_that_is_still_there() -> Result<()> {
+    let Some(scene) = Scene::alone()? else {
+        return Ok(());
+    };
+    let bpffs = Bpffs::mount()?;
+    let pins = bpffs.pins();
+    let pins = pins.to_str().context("path")?;
+    let args = ["--store", "none", "--pin-path", pins];
+    let start = || scene.launch(&args)?.keeping().start();
+    start()?.stop(Signal::TERM)?;
+    if bpffs.generations()?.is_empty() {
+        machine::say_skipped("this kernel pins no links");
+        return Ok(());
+    }
+    let bundle = scene.in_pod();
+    bundle.write()?;
+    let plain = scene.run(&bundle.named)?;
+    let death = play::die(scene.hierarchy(), plain.container(), None)?;
+    let agent = start()?;
+    let (kill, instance) = agent.wait_for_death(death.victim.pid)?;
+    let truth = serde_json::to_value(&bundle.named.owner)?;
+    ensure!(truth["container_name"].is_string(), "{truth:#}");
+    for event in [&kill, &instance["kills"][0]] {
+        ensure!(event["owner"] == truth, "{truth:#}\n{event:#}");
+    }
+    Ok(())
 }
 
 /// Bundles go before the kill, and right after it.
