@@ -515,6 +515,26 @@ fn a_report_says_no_less_than_its_alert() {
 }
 
 #[test]
+fn a_report_says_no_less_than_an_alert_that_a_predecessor_told() {
+    let mut before = Bench::new(ContainerEvents::None);
+    before.named(&app(), 7, Found::AtStart, app_names());
+    before.kill(1, Some(at(&app(), Some(7))));
+    let Some(Event::OomKill(mut alert)) = before.out.pop() else {
+        panic!("no alert");
+    };
+    alert.detection_latency_ns = Some(77);
+    let mut next = Bench::new(ContainerEvents::None);
+    next.desk.told_before(&alert);
+    next.report(1, at(&app(), Some(7)), &app()).later(NAMES_NS);
+    let Some(Event::OomInstance(report)) = next.out.pop() else {
+        panic!("no report");
+    };
+    assert_eq!(report.kills[0].owner, alert.owner);
+    assert_eq!(report.kills[0].detection_latency_ns, Some(77));
+    assert_eq!(next.desk.counts().unattributed, 0);
+}
+
+#[test]
 fn within_a_container_it_is_the_container_that_is_asked_for() {
     let mut bench = Bench::new(ContainerEvents::None);
     bench.kill(1, Some(at(&format!("{}/inner", app()), Some(9))));

@@ -273,7 +273,7 @@ impl Durable {
         let offer = Arc::new(offer);
         core.add_output(Stored(offer.clone()));
         let journal = Journal::new(offer.clone(), resumed.told, keep_ns, overlap);
-        core.keep(journal, resumed.owed);
+        core.keep(journal, resumed.owed, &resumed.alerts);
         if wanted && doubled {
             tracing::info!(
                 "no history from the log: the programs of an earlier agent have recorded it"

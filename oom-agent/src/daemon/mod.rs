@@ -286,7 +286,11 @@ pub fn run(options: &Options) -> Result<Summary, RunError> {
 fn prepare(core: &mut Core, options: &Options, keeps: bool) {
     core.await_help(options.helpers.watch != CgroupWatch::Off);
     if !keeps && core.ring().is_some_and(BpfSource::overlap) {
-        core.keep(Journal::without_store(options.timing.memory_ns), Vec::new());
+        core.keep(
+            Journal::without_store(options.timing.memory_ns),
+            Vec::new(),
+            &[],
+        );
     }
 }
 

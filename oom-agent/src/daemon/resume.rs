@@ -8,7 +8,7 @@ use crate::{
     clock::Now,
     correlate::{Correlator, log_record},
     detect::journal::{Hook, Told},
-    event::Event,
+    event::{Event, OomKill},
     evidence::Evidence,
     store::{
         Left, Recovery,
@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Resumed {
     /// What has been told.
     pub(super) told: Told,
+    /// Alerts whose report is still to come.
+    pub(super) alerts: Vec<OomKill>,
     /// What had not been told, or not been stored, when the predecessor ended.
     pub(super) owed: Vec<Event>,
     /// Nothing of this boot is known: the base of the audit is not set yet.
@@ -31,8 +33,15 @@ pub(super) struct Resumed {
 
 /// Brings a new correlator to where the last one was.
 pub(super) fn resume(left: Left, correlator: &mut Correlator) -> Resumed {
-    let Left { mut recovery, told } = left;
-    let mut resumed = Resumed::default();
+    let Left {
+        mut recovery,
+        told,
+        alerts,
+    } = left;
+    let mut resumed = Resumed {
+        alerts,
+        ..Resumed::default()
+    };
     resumed.told.events = told;
     let rows = decode(std::mem::take(&mut recovery.evidence));
     let snapshot = recovery.snapshot.take();

@@ -7,7 +7,7 @@ use crate::{
     attribute::{Ask, Desk, desk::DeskCounts},
     clock::Now,
     correlate::{Correlator, Counts, Up},
-    event::Event,
+    event::{Event, OomKill},
     evidence::{Evidence, RingPlace, Watch, Wish},
     hub::{Hub, Output},
     source::{
@@ -127,9 +127,12 @@ impl Core {
     }
 
     /// What detection does is kept from now on, and what has been told is not told again. `events` are
-    /// those that a predecessor owed.
-    pub fn keep(&mut self, journal: Journal, events: Vec<Event>) {
+    /// those that a predecessor owed, `alerts` those it told whose report is still to come.
+    pub fn keep(&mut self, journal: Journal, events: Vec<Event>, alerts: &[OomKill]) {
         let now = Now::read();
+        for alert in alerts {
+            self.desk.told_before(alert);
+        }
         self.journal = journal;
         self.events = events;
         self.publish(now);

@@ -60,6 +60,7 @@ fn what_the_counter_judged_is_judged_so_by_a_replay() {
     core.keep(
         Journal::new(offer.clone(), Told::default(), KEEP_NS, false),
         Vec::new(),
+        &[],
     );
     let up = |source, up| Evidence::SourceState { source, up };
     core.begin([up(Feed::Bpf, true), up(Feed::Kmsg, false)]);

@@ -11,10 +11,13 @@ use super::{
     Snapshot,
     error::StoreError,
     query::{QueryError, Reader},
-    told::{ToldLately, told_since},
+    told::{ToldLately, alerts_since, told_since},
     write::Store,
 };
-use crate::{clock::Now, event::Timestamp};
+use crate::{
+    clock::Now,
+    event::{Kind, OomKill, Timestamp},
+};
 
 /// A start of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub struct Left {
     pub recovery: Recovery,
     /// What has been told since the quiet moment that it begins with.
     pub told: ToldLately,
+    /// The alerts among it whose report has not been told, oldest first.
+    pub alerts: Vec<OomKill>,
 }
 
 impl Store {
@@ -93,7 +98,13 @@ impl Store {
 fn left(db: &Connection, boot_id: &str) -> rusqlite::Result<Left> {
     let recovery = of(db, boot_id)?;
     let told = told_since(db, boot_id, recovery.event_seq)?;
-    Ok(Left { recovery, told })
+    let mut alerts = alerts_since(db, boot_id, recovery.event_seq)?;
+    alerts.retain(|kill| !told.contains(&(Kind::OomInstance, kill.instance_id.clone())));
+    Ok(Left {
+        recovery,
+        told,
+        alerts,
+    })
 }
 
 /// What there is to go on from in this boot.

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 use rusqlite::Connection;
 
 use super::{error::StoreError, write::Store};
-use crate::event::Kind;
+use crate::event::{Event, Kind, OomKill};
 
 /// Ids of kills and of reports that are stored, with their kinds.
 pub type ToldLately = HashSet<(Kind, Arc<str>)>;
@@ -18,6 +18,26 @@ impl Store {
     pub fn told_since(&self, event_seq: i64) -> Result<ToldLately, StoreError> {
         Ok(told_since(&self.db, &self.boot_id, event_seq)?)
     }
+}
+
+/// The alerts among what [`told_since`] gives; one that cannot be read is left out.
+pub(super) fn alerts_since(
+    db: &Connection,
+    boot_id: &str,
+    event_seq: i64,
+) -> rusqlite::Result<Vec<OomKill>> {
+    let sql = "SELECT body FROM event NOT INDEXED \
+               WHERE seq > ?1 AND boot_id = ?2 AND NOT backfill AND kind = ?3 ORDER BY seq";
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query((event_seq, boot_id, Kind::OomKill.as_str()))?;
+    let mut alerts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let event = serde_json::from_str(row.get_ref(0)?.as_str()?);
+        if let Ok(Event::OomKill(kill)) = event {
+            alerts.push(*kill);
+        }
+    }
+    Ok(alerts)
 }
 
 pub(super) fn told_since(

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    event::Event,
+    event::{Event, OomInstance},
     store::{Entry, RingPlace, testing::*},
 };
 
@@ -240,7 +240,16 @@ fn what_was_told_since_the_quiet_moment_is_known() {
     assert_eq!(left.recovery.event_seq, 1);
     let expected = (Kind::OomKill, "boot-2".into());
     assert_eq!(left.told.into_iter().collect::<Vec<_>>(), [expected]);
-    assert_eq!(store.told_since(0).unwrap().len(), 2);
+    let alerts: Vec<_> = left.alerts.iter().map(|kill| &*kill.id).collect();
+    assert_eq!(alerts, ["boot-2"]);
+    // Its report has been told, too.
+    let mut report = OomInstance::for_tests(Vec::new());
+    report.id = left.alerts[0].instance_id.clone();
+    report.boot_id = left.alerts[0].boot_id.clone();
+    let report = Event::OomInstance(Box::new(report));
+    store.commit(&batch([told(report)]), &at(3)).unwrap();
+    assert!(store.left().unwrap().alerts.is_empty());
+    assert_eq!(store.told_since(0).unwrap().len(), 3);
     assert_eq!(
         store.told_since(99).unwrap(),
         crate::store::ToldLately::default()

@@ -34,6 +34,15 @@ pub(super) struct Named {
 }
 
 impl Desk {
+    /// A predecessor has told this alert; whatever is known of its cgroup by now, the report will not say less.
+    pub fn told_before(&mut self, kill: &OomKill) {
+        let named = kill.owner.clone().map(|owner| Named {
+            whole: is_whole(&owner, false),
+            owner,
+        });
+        self.remember(kill, named);
+    }
+
     /// The report of this kill will not say less.
     pub(super) fn remember(&mut self, kill: &OomKill, named: Option<Named>) {
         let Some(named) = named else {
@@ -105,13 +114,7 @@ impl Desk {
             pod.namespace = pod.namespace.take().or_else(|| known.namespace.clone());
             pod.name = pod.name.take().or_else(|| known.name.clone());
         }
-        // The sandbox of a pod has no name of its own.
-        let sandbox = names.is_some_and(|names| names.sandbox);
-        let has_name = owner.container_name.is_some() || sandbox;
-        // Nor has a pod of podman one that could be read.
-        let pod = owner.kubernetes_pod();
-        let pod = pod.is_none_or(|pod| pod.name.is_some());
-        let whole = pod && (has_name || owner.container_id.is_none());
+        let whole = is_whole(&owner, names.is_some_and(|names| names.sandbox));
         Some(Named { owner, whole })
     }
 
@@ -143,4 +146,13 @@ impl Desk {
             end = path[..end].rfind('/').filter(|&end| end > 0)?;
         }
     }
+}
+
+/// Whether all that such an owner has is known. The sandbox of a pod has no name of its own, nor has a pod of podman one
+/// that could be read.
+fn is_whole(owner: &Owner, sandbox: bool) -> bool {
+    let has_name = owner.container_name.is_some() || sandbox;
+    let pod = owner.kubernetes_pod();
+    let pod = pod.is_none_or(|pod| pod.name.is_some());
+    pod && (has_name || owner.container_id.is_none())
 }
